@@ -1,0 +1,75 @@
+"""fastmlp: multilayer perceptrons, from scratch, trained on the CPU at full speed.
+
+`Network` says what the network is, `Trainer` trains it on one of four backends. See README.md.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+# Where each public name lives. Loaded on first use, so that the import stays quick.
+_HOMES = {
+    "ACTIVATIONS": "kernels.formulas",
+    "LOSSES": "kernels.formulas",
+    "Adam": "optimizers",
+    "AdamW": "optimizers",
+    "BackendInfo": "backend",
+    "BackendUnavailableError": "errors",
+    "Callback": "callbacks",
+    "DivergenceError": "errors",
+    "Evaluation": "trainer",
+    "FormatError": "errors",
+    "Gradients": "kernels.contract",
+    "History": "history",
+    "MissingExtraError": "errors",
+    "Network": "network",
+    "RMSprop": "optimizers",
+    "SGD": "optimizers",
+    "Trainer": "trainer",
+    "backends": "backend",
+    "load": "persistence",
+    "save": "persistence",
+}
+
+__all__ = [*sorted(_HOMES), "__version__", "datasets"]
+
+if TYPE_CHECKING:
+    from . import datasets as datasets
+    from .backend import BackendInfo as BackendInfo
+    from .backend import backends as backends
+    from .callbacks import Callback as Callback
+    from .errors import BackendUnavailableError as BackendUnavailableError
+    from .errors import DivergenceError as DivergenceError
+    from .errors import FormatError as FormatError
+    from .errors import MissingExtraError as MissingExtraError
+    from .history import History as History
+    from .kernels.contract import Gradients as Gradients
+    from .kernels.formulas import ACTIVATIONS as ACTIVATIONS
+    from .kernels.formulas import LOSSES as LOSSES
+    from .network import Network as Network
+    from .optimizers import SGD as SGD
+    from .optimizers import Adam as Adam
+    from .optimizers import AdamW as AdamW
+    from .optimizers import RMSprop as RMSprop
+    from .persistence import load as load
+    from .persistence import save as save
+    from .trainer import Evaluation as Evaluation
+    from .trainer import Trainer as Trainer
+
+
+def __getattr__(name: str) -> Any:
+    from importlib import import_module
+
+    if name == "datasets":
+        return import_module(".datasets", __name__)
+    if name not in _HOMES:
+        raise AttributeError(f"module 'fastmlp' has no attribute {name!r}")
+    value = getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

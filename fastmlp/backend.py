@@ -1,0 +1,155 @@
+"""The registry of backends: which there are, why one is missing, which one to take.
+
+The only place of the library that loads backend modules, and it loads one when it is first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import cast
+
+from .errors import BackendUnavailableError, unknown_name
+from .kernels.contract import Backend
+from .plan import resolve_threads
+
+ENVIRONMENT_VARIABLE = "FASTMLP_BACKEND"
+
+
+@dataclass(frozen=True)
+class BackendInfo:
+    """What `backends` says of one backend.
+
+    Attributes
+    ----------
+    name : str
+    available : bool
+    reason : str
+        Why it is not available and what to do; empty if it is available.
+    isa : str
+        The instruction set in use.
+    n_threads : int
+        How many threads it would use here.
+    precisions : tuple of str
+    """
+
+    name: str
+    available: bool
+    reason: str
+    isa: str = ""
+    n_threads: int = 0
+    precisions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Entry:
+    module: str
+    missing: Callable[[], str]
+    """Returns why the backend cannot be used, or an empty string; must be quick."""
+
+
+def _never_missing() -> str:
+    return ""
+
+
+def _numba_missing() -> str:
+    if importlib.util.find_spec("numba") is None:
+        return "Numba is not installed; install it with: pip install 'fastmlp[numba]'"
+    return ""
+
+
+def _cython_missing() -> str:
+    if importlib.util.find_spec("fastmlp.kernels.cython_backend") is None:
+        return (
+            "the compiled extension is missing: it was not built when fastmlp was installed "
+            "(no C compiler, or the build failed); install a C compiler and run: "
+            "pip install --force-reinstall --no-binary fastmlp fastmlp"
+        )
+    return ""
+
+
+# Fastest first, as benchmarks/results measured it: "auto" takes the first that is available.
+_ENTRIES = {
+    "cython": _Entry("cython_backend", _cython_missing),
+    "numba": _Entry("numba_backend", _numba_missing),
+    "numpy": _Entry("numpy_backend", _never_missing),
+    "python": _Entry("python_backend", _never_missing),
+}
+
+BACKENDS = tuple(_ENTRIES)
+
+
+@cache
+def _load(name: str) -> Backend | str:
+    """Return the backend object, or why there is none."""
+    entry = _ENTRIES[name]
+    reason = entry.missing()
+    if reason:
+        return reason
+    try:
+        module = importlib.import_module(f".kernels.{entry.module}", __package__)
+    except Exception as error:  # whatever a broken install raises is the reason to show
+        return f"loading it failed: {type(error).__name__}: {error}"
+    return cast(Backend, module.backend)
+
+
+def get_backend(name: str) -> Backend:
+    """Return a backend by name.
+
+    Raises
+    ------
+    ValueError
+        If there is no backend of that name.
+    BackendUnavailableError
+        If it cannot run here; the text says why and what to do.
+    """
+    if not isinstance(name, str) or name not in _ENTRIES:
+        raise unknown_name("backend", name, ("auto", *_ENTRIES))
+    loaded = _load(name)
+    if isinstance(loaded, str):
+        raise BackendUnavailableError(f"backend {name!r} is not available: {loaded}")
+    return loaded
+
+
+def choose_backend(name: str, precision: str) -> tuple[Backend, str]:
+    """Return the backend for a name or "auto", and a sentence that says why it was taken."""
+    if name != "auto":
+        return get_backend(name), f"{name}: asked for by name"
+    forced = os.environ.get(ENVIRONMENT_VARIABLE, "").strip().lower()
+    if forced and forced != "auto":
+        if forced not in _ENTRIES:
+            raise unknown_name(f"the environment variable {ENVIRONMENT_VARIABLE}", forced, _ENTRIES)
+        return get_backend(forced), f"{forced}: set by the environment ({ENVIRONMENT_VARIABLE})"
+    passed_over = []
+    for each in _ENTRIES:
+        loaded = _load(each)
+        if isinstance(loaded, str):
+            passed_over.append(f"{each} is not available ({loaded})")
+        elif precision not in loaded.precisions:
+            passed_over.append(f"{each} has no {precision}")
+        else:
+            why = "; ".join(["the fastest that is available", *passed_over])
+            return loaded, f"{each}: {why}"
+    raise BackendUnavailableError(f"no backend runs precision={precision!r}: {passed_over}")
+
+
+def backends() -> list[BackendInfo]:
+    """List every backend, fastest first: available or the reason why not, ISA, threads.
+
+    Returns
+    -------
+    list of BackendInfo
+    """
+    infos = []
+    for name in _ENTRIES:
+        loaded = _load(name)
+        if isinstance(loaded, str):
+            infos.append(BackendInfo(name, False, loaded))
+        else:
+            threads = loaded.usable_threads(resolve_threads(None))
+            infos.append(BackendInfo(name, True, "", loaded.isa, threads, loaded.precisions))
+    return infos

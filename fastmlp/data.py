@@ -1,0 +1,174 @@
+"""Check what a user passes as data, and bring targets and weights into the engines' form.
+
+Features are never copied whole: float32, float64 and uint8 pass as they are, whatever their
+strides; other number types are converted to float32 (a copy).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .kernels.contract import Plan
+
+PASSED_AS_THEY_ARE = ("float32", "float64", "uint8")
+ROWS_PER_CHECK = 4096
+
+
+def check_features(x: object, n_inputs: int, argument: str = "X") -> NDArray[Any]:
+    """Return features as an array (rows, n_inputs) of a type that engines read.
+
+    Raises
+    ------
+    TypeError
+        If they are not numbers.
+    ValueError
+        If the shape does not fit the network, there are no rows, or a value is not finite.
+    """
+    array = _as_array(x, argument)
+    if array.ndim != 2 or array.shape[1] != n_inputs:
+        hint = ""
+        if array.ndim == 1 and array.shape[0] == n_inputs:
+            hint = f"; for one row pass {argument}.reshape(1, -1)"
+        elif array.ndim > 2 and int(np.prod(array.shape[1:])) == n_inputs:
+            hint = f"; flatten the rows with {argument}.reshape(len({argument}), -1)"
+        raise ValueError(
+            f"{argument} must have the shape (rows, {n_inputs}), the network's input width; "
+            f"got {array.shape}{hint}"
+        )
+    if array.shape[0] == 0:
+        raise ValueError(f"{argument} must have at least one row; got the shape {array.shape}")
+    if array.dtype.name not in PASSED_AS_THEY_ARE or not array.dtype.isnative:
+        array = array.astype(np.float64 if array.dtype.itemsize >= 8 else np.float32)
+    check_finite(array, argument)
+    return array
+
+
+def check_finite(array: NDArray[Any], argument: str) -> None:
+    """Refuse NaN and infinity, naming the first one; reads block by block, copying nothing."""
+    if array.dtype.kind != "f":
+        return
+    for start in range(0, len(array), ROWS_PER_CHECK):
+        block = array[start : start + ROWS_PER_CHECK]
+        # A sum is not finite if an element is not (and rarely otherwise: then look closer).
+        with np.errstate(all="ignore"):
+            if np.isfinite(block.sum()):
+                continue
+        finite = np.isfinite(block)
+        if not finite.all():
+            place = tuple(int(i) for i in np.argwhere(~finite)[0])
+            row = (start + place[0], *place[1:])
+            raise ValueError(
+                f"{argument} must hold finite numbers only; got {block[place]} at "
+                f"{argument}[{', '.join(map(str, row))}]; drop or fill such values first"
+            )
+
+
+def check_targets(y: object, plan: Plan, n_rows: int, argument: str = "y") -> NDArray[Any]:
+    """Return targets as labels (rows,) int32 or values (rows, n_outputs) of the plan's precision.
+
+    Raises
+    ------
+    TypeError
+        If they are not numbers.
+    ValueError
+        If their shape, their classes or their values do not fit the plan's loss.
+    """
+    array = _as_array(y, argument)
+    if array.ndim == 0 or len(array) != n_rows:
+        raise ValueError(
+            f"{argument} must have one target per row of X ({n_rows}); got the shape {array.shape}"
+        )
+    if plan.targets_are_labels:
+        return _labels(array, plan.n_outputs, argument)
+    if array.ndim == 1 and plan.n_outputs == 1:
+        array = array.reshape(-1, 1)
+    if array.shape != (n_rows, plan.n_outputs):
+        alternative = f" or ({n_rows},)" if plan.n_outputs == 1 else ""
+        raise ValueError(
+            f"{argument} must have the shape ({n_rows}, {plan.n_outputs}){alternative}, one value "
+            f"per output of the network; got {array.shape}"
+        )
+    values = np.ascontiguousarray(array, dtype=plan.precision)
+    check_finite(values, argument)
+    if plan.loss == "binary_cross_entropy":
+        outside = (values < 0.0) | (values > 1.0)
+        if outside.any():
+            raise ValueError(
+                f"{argument} must lie in [0, 1] for loss='binary_cross_entropy'; "
+                f"got {values[outside][0]:g}"
+            )
+    return values
+
+
+def _labels(array: NDArray[Any], n_classes: int, argument: str) -> NDArray[np.int32]:
+    """Return class numbers from class numbers or one-hot rows."""
+    expected = f"integers from 0 to {n_classes - 1}, one class of the network's {n_classes} outputs"
+    if array.ndim == 2 and array.shape[1] == n_classes and n_classes > 1:
+        is_one_hot = ((array == 0) | (array == 1)).all() and (array.sum(axis=1) == 1).all()
+        if not is_one_hot:
+            raise ValueError(
+                f"{argument} with {n_classes} columns must be one-hot (a single 1 per row); "
+                "got other values"
+            )
+        return array.argmax(axis=1).astype(np.int32)
+    if array.ndim == 2 and array.shape[1] == 1:
+        array = array[:, 0]
+    if array.ndim != 1:
+        raise ValueError(
+            f"{argument} must be class numbers of the shape (rows,) or one-hot rows of the shape "
+            f"(rows, {n_classes}); got {array.shape}"
+        )
+    if array.dtype.kind == "f":
+        check_finite(array, argument)
+        fractional = array != np.floor(array)
+        if fractional.any():
+            raise ValueError(f"{argument} must hold {expected}; got {array[fractional][0]:g}")
+    outside = (array < 0) | (array >= n_classes)
+    if outside.any():
+        raise ValueError(f"{argument} must hold {expected}; got {array[outside][0]:g}")
+    return np.ascontiguousarray(array, dtype=np.int32)
+
+
+def check_sample_weight(
+    sample_weight: object, n_rows: int, precision: str
+) -> NDArray[Any] | None:
+    """Return weights (rows,) of the given precision, or None.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If they are not finite numbers >= 0, one per row, with a positive sum.
+    """
+    if sample_weight is None:
+        return None
+    array = _as_array(sample_weight, "sample_weight")
+    if array.shape != (n_rows,):
+        raise ValueError(
+            f"sample_weight must have the shape ({n_rows},), one weight per row; got {array.shape}"
+        )
+    weights = np.ascontiguousarray(array, dtype=precision)
+    check_finite(weights, "sample_weight")
+    if (weights < 0.0).any():
+        raise ValueError(f"sample_weight must be >= 0; got {weights[weights < 0.0][0]:g}")
+    if not weights.any():
+        raise ValueError("sample_weight must have a positive sum; got only zeros")
+    return weights
+
+
+def _as_array(values: object, argument: str) -> NDArray[Any]:
+    """Return an array of numbers; refuse what is not."""
+    try:
+        array = np.asarray(values)
+    except (ValueError, TypeError) as error:
+        raise ValueError(
+            f"{argument} must be a rectangular array of numbers; got "
+            f"{type(values).__name__} ({error})"
+        ) from None
+    if array.dtype.kind not in "fiub":
+        raise TypeError(
+            f"{argument} must hold numbers (float, int or bool); got the dtype {array.dtype}"
+        )
+    return array

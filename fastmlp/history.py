@@ -1,0 +1,50 @@
+"""`History`: what happened during training, epoch by epoch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass
+class History:
+    """What happened during training; `fit` returns it, and goes on with it when called again.
+
+    Attributes
+    ----------
+    loss : list of float
+        Mean training loss of each epoch, taken batch by batch as the weights change.
+    validation_loss, validation_score : list of float
+        After each epoch, if there was validation data: loss, and accuracy or R^2.
+    seconds : list of float
+        Training time of each epoch, validation left out.
+    batch_losses : list of float
+        Mean loss of each batch of the last epoch.
+    stop_reason : str
+        Why training ended: "epochs done", "stopped by a callback: ...", "interrupted", "diverged".
+    """
+
+    loss: list[float] = field(default_factory=list)
+    validation_loss: list[float] = field(default_factory=list)
+    validation_score: list[float] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    batch_losses: list[float] = field(default_factory=list)
+    stop_reason: str = ""
+
+    @property
+    def n_epochs(self) -> int:
+        """How many epochs are complete."""
+        return len(self.loss)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain lists, ready for JSON."""
+        return dict(vars(self))
+
+    def __repr__(self) -> str:
+        if not self.loss:
+            return "<History: no epoch yet>"
+        parts = [f"{self.n_epochs} epochs", f"loss {self.loss[-1]:.4f}"]
+        if self.validation_score:
+            parts.append(f"validation score {self.validation_score[-1]:.4f}")
+        parts.append(f"{sum(self.seconds):.3g} s")
+        return f"<History: {', '.join(parts)}>"

@@ -1,0 +1,207 @@
+"""`Network`: layer widths, activations and parameters. Knows no backend."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .checks import check_integer, check_number
+from .errors import unknown_name
+from .initializers import INITIALIZERS
+from .kernels.formulas import ACTIVATIONS
+
+OUTPUTS = ("softmax", *ACTIVATIONS)
+DTYPES = ("float32", "float64")
+
+
+class Network:
+    """A multilayer perceptron: what it is, and the memory of its parameters.
+
+    Layer l computes ``z = a_in @ weights[l] + biases[l]`` and ``a = activation(z)``.
+
+    Parameters
+    ----------
+    sizes : sequence of int
+        The widths, input first: ``[784, 128, 10]`` has one hidden layer of 128 units.
+    activation : str or sequence of str, default "relu"
+        The hidden activation, or one per hidden layer; a name in `fastmlp.ACTIVATIONS`.
+    output : str, default "softmax"
+        The output activation: "softmax" (classes), "sigmoid" (yes or no, per output), "identity"
+        (regression), or any other activation.
+    init : str, default "auto"
+        How the weights start: "he", "glorot", "lecun" (and "he_uniform", "glorot_normal",
+        "lecun_uniform", "zeros"). "auto" takes what suits each layer's activation. Biases start
+        at zero.
+    seed : int or None, default None
+        Seed of the initial weights; None draws fresh ones.
+    dtype : {"float32", "float64"}, default "float32"
+        The type of the parameters. A `Trainer` of another precision converts them.
+    input_scale : float, default 1.0
+        Inputs are multiplied by it as they are read; ``1 / 255`` for pixels in uint8.
+
+    Attributes
+    ----------
+    parameters : ndarray, shape (n_parameters,)
+        All weights and biases: one flat vector, layer by layer, each layer's weights row by row
+        and then its biases.
+    weights, biases : list of ndarray
+        Views of `parameters`: (fan_in, fan_out) and (fan_out,) per layer.
+    n_parameters : int
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is not what is described here.
+
+    Examples
+    --------
+    >>> Network([784, 128, 10]).n_parameters
+    101770
+    >>> Network([3, 3, 1], activation="sigmoid", output="sigmoid").n_parameters
+    16
+    """
+
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        activation: str | Sequence[str] = "relu",
+        output: str = "softmax",
+        init: str = "auto",
+        seed: int | None = None,
+        *,
+        dtype: str = "float32",
+        input_scale: float = 1.0,
+    ) -> None:
+        self.sizes = _check_sizes(sizes)
+        self.activations = _check_activations(activation, len(self.sizes) - 2)
+        if not isinstance(output, str) or output not in OUTPUTS:
+            raise unknown_name("output", output, OUTPUTS)
+        self.output = output
+        if not isinstance(init, str) or init not in ("auto", *INITIALIZERS):
+            raise unknown_name("init", init, ("auto", *INITIALIZERS))
+        self.init = init
+        if seed is not None:
+            seed = check_integer("seed", seed, 0)
+        self.input_scale = check_number("input_scale", input_scale)
+        self.parameters: NDArray[Any] = np.zeros(self.n_parameters, _check_dtype(dtype))
+        random = np.random.default_rng(seed)
+        for (fan_in, fan_out), name, weights in zip(
+            self.shapes, self.layer_activations, self.weights, strict=True
+        ):
+            suited = ACTIVATIONS[name].init if name in ACTIVATIONS else "glorot"
+            weights[...] = INITIALIZERS[suited if init == "auto" else init](random, fan_in, fan_out)
+
+    @property
+    def shapes(self) -> list[tuple[int, int]]:
+        """(fan_in, fan_out) of each layer."""
+        return list(zip(self.sizes[:-1], self.sizes[1:], strict=True))
+
+    @property
+    def layer_activations(self) -> tuple[str, ...]:
+        """The activation of each layer, the output's last."""
+        return (*self.activations, self.output)
+
+    @property
+    def n_parameters(self) -> int:
+        """How many weights and biases there are: the sum of (fan_in + 1) * fan_out."""
+        return sum((fan_in + 1) * fan_out for fan_in, fan_out in self.shapes)
+
+    @property
+    def slices(self) -> list[tuple[slice, slice]]:
+        """Where each layer's weights and biases lie in `parameters`."""
+        result, start = [], 0
+        for fan_in, fan_out in self.shapes:
+            middle, stop = start + fan_in * fan_out, start + (fan_in + 1) * fan_out
+            result.append((slice(start, middle), slice(middle, stop)))
+            start = stop
+        return result
+
+    @property
+    def weights(self) -> list[NDArray[Any]]:
+        """Views of `parameters`, (fan_in, fan_out) per layer."""
+        pairs = zip(self.slices, self.shapes, strict=True)
+        return [self.parameters[weights].reshape(shape) for (weights, _), shape in pairs]
+
+    @property
+    def biases(self) -> list[NDArray[Any]]:
+        """Views of `parameters`, (fan_out,) per layer."""
+        return [self.parameters[biases] for _, biases in self.slices]
+
+    @property
+    def dtype(self) -> str:
+        """The type of the parameters, "float32" or "float64"."""
+        return self.parameters.dtype.name
+
+    def convert(self, dtype: str) -> None:
+        """Give the parameters another type; views taken before no longer follow."""
+        if _check_dtype(dtype) != self.dtype:
+            self.parameters = self.parameters.astype(dtype)
+
+    def summary(self) -> str:
+        """Return a table of the layers, their shapes and parameter counts."""
+        rows = [("layer", "fan_in", "fan_out", "activation", "parameters")]
+        for index, ((fan_in, fan_out), name) in enumerate(
+            zip(self.shapes, self.layer_activations, strict=True), start=1
+        ):
+            count = (fan_in + 1) * fan_out
+            kind = "output" if index == len(self.shapes) else "hidden"
+            rows.append((f"{index} {kind}", f"{fan_in:,}", f"{fan_out:,}", name, f"{count:,}"))
+        rows.append(("total", "", "", "", f"{self.n_parameters:,}"))
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = []
+        for row in rows:
+            cells = [
+                cell.ljust(width) if column in (0, 3) else cell.rjust(width)
+                for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+            ]
+            lines.append("  ".join(cells).rstrip())
+        rule = "-" * max(map(len, lines))
+        return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1]])
+
+    def __repr__(self) -> str:
+        sizes = "-".join(map(str, self.sizes))
+        hidden = ", ".join(dict.fromkeys(self.activations)) or "none"
+        return (
+            f"<Network {sizes}, hidden {hidden}, output {self.output}, "
+            f"{self.n_parameters:,} parameters, {self.dtype}>"
+        )
+
+
+def _check_sizes(sizes: Sequence[int]) -> tuple[int, ...]:
+    expected = "at least two layer widths, such as [784, 128, 10]"
+    if isinstance(sizes, (str, bytes)) or not hasattr(sizes, "__iter__"):
+        raise TypeError(f"sizes must be a sequence of {expected}; got {type(sizes).__name__}")
+    widths = tuple(check_integer(f"sizes[{i}]", size, 1) for i, size in enumerate(sizes))
+    if len(widths) < 2:
+        raise ValueError(f"sizes must hold {expected}; got {list(widths)}")
+    return widths
+
+
+def _check_activations(activation: str | Sequence[str], n_hidden: int) -> tuple[str, ...]:
+    if isinstance(activation, str):
+        names: tuple[str, ...] = (activation,) * n_hidden
+        if activation not in ACTIVATIONS:
+            raise unknown_name("activation", activation, ACTIVATIONS)
+        return names
+    if not hasattr(activation, "__iter__"):
+        raise TypeError(
+            f"activation must be a name or a sequence of names; got {type(activation).__name__}"
+        )
+    names = tuple(activation)
+    if len(names) != n_hidden:
+        raise ValueError(
+            f"activation must be one name or one per hidden layer ({n_hidden}); got {len(names)}"
+        )
+    for i, name in enumerate(names):
+        if not isinstance(name, str) or name not in ACTIVATIONS:
+            raise unknown_name(f"activation[{i}]", name, ACTIVATIONS)
+    return names
+
+
+def _check_dtype(dtype: str) -> str:
+    if dtype not in DTYPES:
+        raise unknown_name("dtype", dtype, DTYPES)
+    return dtype

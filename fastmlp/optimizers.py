@@ -1,0 +1,183 @@
+"""The optimizers that a user names and sets. Their formulas are in kernels/formulas.py."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .checks import check_number
+from .errors import unknown_name
+from .kernels import formulas
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """What every optimizer has: its formula's name and the coefficients of its steps."""
+
+    learning_rate: float = 0.1
+
+    bounds: ClassVar[dict[str, tuple[float, float]]] = {}
+    """The closed interval that a hyperparameter must lie in."""
+
+    def __post_init__(self) -> None:
+        rate = check_number("learning_rate", self.learning_rate, 0.0, 1e9)
+        object.__setattr__(self, "learning_rate", rate)
+        for name, (minimum, maximum) in self.bounds.items():
+            object.__setattr__(self, name, check_number(name, getattr(self, name), minimum, maximum))
+
+    @property
+    def formula_name(self) -> str:
+        """Its row in ``formulas.OPTIMIZERS``."""
+        raise NotImplementedError
+
+    @property
+    def formula(self) -> formulas.Optimizer:
+        """Its formulas."""
+        return formulas.OPTIMIZERS[self.formula_name]
+
+    def coefficients(self, first_step: int, n_steps: int) -> NDArray[np.float64]:
+        """Return what the update takes, (n_steps, n_coefficients), for steps from `first_step`.
+
+        Steps count from 1 over the whole training.
+        """
+        step = np.arange(first_step, first_step + n_steps, dtype=np.float64)
+        hyperparameters = [getattr(self, name) for name in self.formula.hyperparameters]
+        columns = self.formula.coefficients(step, *hyperparameters)
+        table = np.empty((n_steps, self.formula.n_coefficients))
+        for column, values in enumerate(columns):
+            table[:, column] = values
+        return table
+
+    def settings(self) -> dict[str, Any]:
+        """Return the hyperparameters by name."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+
+_UNIT = (0.0, float(np.nextafter(1.0, 0.0)))
+
+
+@dataclass(frozen=True)
+class SGD(Optimizer):
+    """Stochastic gradient descent, plain or with (Nesterov) momentum.
+
+    Parameters
+    ----------
+    learning_rate : float, default 0.1
+    momentum : float in [0, 1), default 0.0
+    nesterov : bool, default False
+        Look one step ahead; needs momentum > 0.
+    """
+
+    momentum: float = 0.0
+    nesterov: bool = False
+
+    bounds = {"momentum": _UNIT}
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not isinstance(self.nesterov, (bool, np.bool_)):
+            raise TypeError(f"nesterov must be True or False; got {self.nesterov!r}")
+        if self.nesterov and self.momentum == 0.0:
+            raise ValueError("nesterov=True needs momentum > 0; got momentum=0")
+
+    @property
+    def formula_name(self) -> str:
+        """Its row in ``formulas.OPTIMIZERS``."""
+        if self.momentum == 0.0:
+            return "sgd"
+        return "nesterov" if self.nesterov else "momentum"
+
+
+@dataclass(frozen=True)
+class Adam(Optimizer):
+    """Adam (Kingma and Ba, 2014).
+
+    Parameters
+    ----------
+    learning_rate : float, default 0.001
+    beta_1, beta_2 : float in [0, 1), default 0.9 and 0.999
+        Decay of the mean and of the mean square of the gradients.
+    epsilon : float, default 1e-8
+        Added to the root of the mean square.
+    """
+
+    learning_rate: float = 0.001
+    beta_1: float = 0.9
+    beta_2: float = 0.999
+    epsilon: float = 1e-8
+
+    bounds = {"beta_1": _UNIT, "beta_2": _UNIT, "epsilon": (1e-30, 1.0)}
+
+    @property
+    def formula_name(self) -> str:
+        """Its row in ``formulas.OPTIMIZERS``."""
+        return "adam"
+
+
+@dataclass(frozen=True)
+class AdamW(Adam):
+    """Adam with decoupled weight decay (Loshchilov and Hutter, 2017), on weights and biases.
+
+    Parameters
+    ----------
+    learning_rate, beta_1, beta_2, epsilon
+        As in `Adam`.
+    weight_decay : float, default 0.01
+        Each step first multiplies the parameters by ``1 - learning_rate * weight_decay``.
+    """
+
+    weight_decay: float = 0.01
+
+    bounds = {**Adam.bounds, "weight_decay": (0.0, 1e9)}
+
+    @property
+    def formula_name(self) -> str:
+        """Its row in ``formulas.OPTIMIZERS``."""
+        return "adamw"
+
+
+@dataclass(frozen=True)
+class RMSprop(Optimizer):
+    """RMSprop (Tieleman and Hinton, 2012).
+
+    Parameters
+    ----------
+    learning_rate : float, default 0.001
+    rho : float in [0, 1), default 0.9
+        Decay of the mean square of the gradients.
+    epsilon : float, default 1e-8
+        Added to the root of the mean square.
+    """
+
+    learning_rate: float = 0.001
+    rho: float = 0.9
+    epsilon: float = 1e-8
+
+    bounds = {"rho": _UNIT, "epsilon": (1e-30, 1.0)}
+
+    @property
+    def formula_name(self) -> str:
+        """Its row in ``formulas.OPTIMIZERS``."""
+        return "rmsprop"
+
+
+NAMED_OPTIMIZERS: dict[str, Optimizer] = {
+    "sgd": SGD(),
+    "momentum": SGD(momentum=0.9),
+    "nesterov": SGD(momentum=0.9, nesterov=True),
+    "adam": Adam(),
+    "adamw": AdamW(),
+    "rmsprop": RMSprop(),
+}
+
+
+def check_optimizer(optimizer: object) -> Optimizer:
+    """Return an optimizer for an object or a name."""
+    if isinstance(optimizer, Optimizer):
+        return optimizer
+    if isinstance(optimizer, str) and optimizer.lower() in NAMED_OPTIMIZERS:
+        return NAMED_OPTIMIZERS[optimizer.lower()]
+    raise unknown_name("optimizer", optimizer, NAMED_OPTIMIZERS)

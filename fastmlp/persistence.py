@@ -1,0 +1,136 @@
+"""Save a Trainer to a file and load it back, so that training goes on bit by bit the same.
+
+The file is a NumPy archive (.npz): the parameters, the optimizer's state and a header in JSON.
+Nothing in it is executed when it is loaded (no pickle).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import optimizers
+from .errors import FormatError
+from .history import History
+from .network import Network
+from .trainer import Trainer
+
+FORMAT = "fastmlp-trainer"
+VERSION = 1
+
+
+def save(trainer: Trainer, path: str | os.PathLike[str]) -> None:
+    """Write a Trainer with its network, optimizer state, random state and history to a file.
+
+    The file is replaced at once or not at all.
+    """
+    if not isinstance(trainer, Trainer):
+        raise TypeError(f"trainer must be a Trainer; got {type(trainer).__name__}")
+    network, plan = trainer.network, trainer.plan
+    header = {
+        "format": FORMAT,
+        "version": VERSION,
+        "network": {
+            "sizes": network.sizes,
+            "activation": network.activations,
+            "output": network.output,
+            "init": network.init,
+            "dtype": network.dtype,
+            "input_scale": network.input_scale,
+        },
+        "optimizer": {
+            "name": type(trainer.optimizer).__name__,
+            "settings": trainer.optimizer.settings(),
+        },
+        "trainer": {
+            "loss": plan.loss,
+            "batch_size": plan.batch_size,
+            "precision": plan.precision,
+        },
+        "n_steps": trainer.n_steps,
+        "random": trainer.random.bit_generator.state,
+        "history": trainer.history.as_dict(),
+    }
+    target = Path(path)
+    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            np.savez(
+                file,
+                header=np.frombuffer(json.dumps(header).encode(), dtype=np.uint8),
+                parameters=network.parameters,
+                optimizer_state=trainer.optimizer_state,
+            )
+        os.replace(temporary, target)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def load(
+    path: str | os.PathLike[str], *, backend: str = "auto", n_threads: int | None = None
+) -> Trainer:
+    """Read a Trainer that `save` wrote.
+
+    Raises
+    ------
+    FormatError
+        If the file is damaged, of another kind or of a newer version.
+    OSError
+        If it cannot be read.
+    """
+    header, arrays = _read(Path(path))
+    try:
+        network = Network(**header["network"])
+        made = getattr(optimizers, header["optimizer"]["name"])
+        if not (isinstance(made, type) and issubclass(made, optimizers.Optimizer)):
+            raise ValueError(f"unknown optimizer {header['optimizer']['name']!r}")
+        optimizer = made(**header["optimizer"]["settings"])
+        settings = header["trainer"]
+        trainer = Trainer(
+            network, **settings, optimizer=optimizer, backend=backend, n_threads=n_threads
+        )
+        for name, destination in (
+            ("parameters", network.parameters),
+            ("optimizer_state", trainer.optimizer_state),
+        ):
+            if arrays[name].shape != destination.shape or arrays[name].dtype != destination.dtype:
+                raise ValueError(
+                    f"{name} has the shape {arrays[name].shape} and dtype {arrays[name].dtype}; "
+                    f"expected {destination.shape} and {destination.dtype}"
+                )
+            destination[...] = arrays[name]
+        trainer.n_steps = int(header["n_steps"])
+        trainer.random.bit_generator.state = header["random"]
+        trainer.history = History(**header["history"])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise FormatError(f"{path}: the header does not describe a trainer: {error}") from error
+    return trainer
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error, KeyError, NotImplementedError) as error:
+        raise FormatError(
+            f"{path}: expected a file written by fastmlp.save; it is damaged or of another kind "
+            f"({error})"
+        ) from error
+    try:
+        header = json.loads(arrays["header"].tobytes().decode())
+        kind, version = header["format"], header["version"]
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
+        raise FormatError(f"{path}: it has no fastmlp header ({error})") from error
+    if kind != FORMAT or version != VERSION:
+        raise FormatError(
+            f"{path}: expected {FORMAT} version {VERSION}; got {kind!r} version {version!r}"
+        )
+    return header, arrays

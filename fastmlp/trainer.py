@@ -1,0 +1,476 @@
+"""`Trainer`: the front end that trains a Network, and predicts with it, on any backend."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .backend import choose_backend
+from .callbacks import Callback
+from .checks import check_integer
+from .data import check_features, check_sample_weight, check_targets
+from .errors import DivergenceError
+from .history import History
+from .kernels.contract import Engine, Gradients, Plan
+from .kernels.formulas import LOSSES
+from .network import Network
+from .optimizers import SGD, Optimizer, check_optimizer
+from .plan import make_plan
+
+SECONDS_PER_CALL = 0.05
+"""How long one engine call should take: Ctrl-C and callbacks wait no longer than about this."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What `Trainer.evaluate` returns.
+
+    Attributes
+    ----------
+    loss : float
+        The (weighted) mean loss.
+    accuracy : float or None
+        The share of rows predicted right (all outputs of the row), for classes; else None.
+    r2 : float or None
+        The coefficient of determination over all outputs, for values; else None.
+    """
+
+    loss: float
+    accuracy: float | None = None
+    r2: float | None = None
+
+    @property
+    def score(self) -> float:
+        """The accuracy, or R^2."""
+        value = self.r2 if self.accuracy is None else self.accuracy
+        assert value is not None
+        return value
+
+
+class Trainer:
+    """Trains a network by minibatch gradient descent.
+
+    Parameters
+    ----------
+    network : Network
+        Changed in place.
+    loss : str, default "auto"
+        "categorical_cross_entropy" (softmax output), "binary_cross_entropy" (sigmoid output) or
+        "squared_error" (any output but softmax); "auto" takes the one that suits the output.
+    optimizer : Optimizer or str, default ``SGD(learning_rate=0.1)``
+        `SGD`, `Adam`, `AdamW` or `RMSprop`, or a name: "sgd", "momentum", "nesterov", "adam",
+        "adamw", "rmsprop".
+    batch_size : int, default 32
+        Rows per weight update; the last batch of an epoch may be smaller.
+    backend : str, default "auto"
+        "cython", "numba", "numpy" or "python"; "auto" takes the fastest that is available, unless
+        the environment variable FASTMLP_BACKEND names one.
+    precision : {"float32", "float64"}, default "float32"
+        The network is converted to it.
+    n_threads : int or None, default None
+        None takes OMP_NUM_THREADS, else the CPUs that the process may use.
+    seed : int or None, default None
+        Seed of the shuffling.
+
+    Attributes
+    ----------
+    history : History
+        Of all calls of `fit` so far.
+    backend_name, backend_reason : str
+        Which backend runs, and a sentence that says why.
+    plan : Plan
+        The network, loss, optimizer and batch as laid out for the engine.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is not what is described here.
+    BackendUnavailableError
+        If the backend that was named cannot run here.
+
+    Examples
+    --------
+    >>> from fastmlp import Network, Trainer
+    >>> from fastmlp.datasets import synthetic_digits
+    >>> X, y = synthetic_digits(2000)
+    >>> network = Network([784, 64, 10], input_scale=1 / 255, seed=0)
+    >>> trainer = Trainer(network, batch_size=64, seed=0)
+    >>> history = trainer.fit(X, y, epochs=3)
+    >>> history.n_epochs
+    3
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        *,
+        loss: str = "auto",
+        optimizer: Optimizer | str = SGD(learning_rate=0.1),  # noqa: B008 (it is frozen)
+        batch_size: int = 32,
+        backend: str = "auto",
+        precision: str = "float32",
+        n_threads: int | None = None,
+        seed: int | None = None,
+    ) -> None:
+        self.optimizer = check_optimizer(optimizer)
+        self.plan: Plan = make_plan(
+            network,
+            loss=loss,
+            optimizer=self.optimizer,
+            batch_size=batch_size,
+            precision=precision,
+            n_threads=n_threads,
+        )
+        if seed is not None:
+            seed = check_integer("seed", seed, 0)
+        self._backend, self.backend_reason = choose_backend(backend, precision)
+        self.network = network
+        network.convert(precision)
+        self.history = History()
+        self.optimizer_state = np.zeros((self.plan.n_states, self.plan.n_parameters), precision)
+        self.n_steps = 0
+        self.random = np.random.default_rng(seed)
+        self._engine: Engine | None = None
+        self._batches_per_call = 1
+        self._stop_requested = ""
+
+    @property
+    def backend_name(self) -> str:
+        """The backend that runs."""
+        return self._backend.name
+
+    @property
+    def predicts_classes(self) -> bool:
+        """Whether `predict` gives classes rather than values."""
+        return LOSSES[self.plan.loss].output != "identity"
+
+    @property
+    def score_name(self) -> str:
+        """What the score of an evaluation is: "accuracy" or "r2"."""
+        return "accuracy" if self.predicts_classes else "r2"
+
+    def fit(
+        self,
+        X: object,  # noqa: N803 (the field's own name)
+        y: object,
+        epochs: int = 1,
+        validation_data: Sequence[object] | None = None,
+        sample_weight: object = None,
+        callbacks: Iterable[Callback] = (),
+        progress: bool = False,
+    ) -> History:
+        """Train for some epochs; called again, go on from where it stopped.
+
+        Parameters
+        ----------
+        X : array of shape (rows, n_inputs)
+            float32, float64 and uint8 are read as they are, without a copy (memory maps too).
+        y : array of shape (rows,) or (rows, n_outputs)
+            Class numbers or one-hot rows for a softmax output; otherwise one value per output.
+        epochs : int, default 1
+            How often to go through all rows, each time in a new order.
+        validation_data : tuple (X, y) or (X, y, sample_weight), optional
+            Evaluated after each epoch.
+        sample_weight : array of shape (rows,), optional
+            How much each row counts; a batch's loss is the weighted mean of its rows.
+        callbacks : iterable of Callback
+        progress : bool, default False
+            Show a progress bar with the time left.
+
+        Returns
+        -------
+        History
+            Of this and all earlier calls. After Ctrl-C too: its `stop_reason` is "interrupted"
+            and the network holds what was learned so far.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If the data do not fit; nothing is changed.
+        DivergenceError
+            If the loss or the parameters are no longer finite. The last finite ones are kept.
+        """
+        x = check_features(X, self.plan.n_inputs)
+        targets = check_targets(y, self.plan, len(x))
+        weights = check_sample_weight(sample_weight, len(x), self.plan.precision)
+        n_epochs = check_integer("epochs", epochs, 0)
+        validation = self._check_validation(validation_data)
+        listeners = _check_callbacks(callbacks)
+        if progress:
+            from .progress import TrainingProgress  # imported late: only a shown bar pays for it
+
+            listeners.append(TrainingProgress())
+
+        engine = self._bound_engine()
+        history = self.history
+        history.stop_reason = ""
+        self._stop_requested = ""
+        try:
+            for listener in listeners:
+                listener.on_fit_start(self, n_epochs)
+            for _ in range(n_epochs):
+                if not self._run_epoch(engine, x, targets, weights, listeners):
+                    break
+                if validation is not None:
+                    evaluation = self._evaluate(*validation)
+                    history.validation_loss.append(evaluation.loss)
+                    history.validation_score.append(evaluation.score)
+                for listener in listeners:
+                    listener.on_epoch_end(self)
+                if self._stop_requested:
+                    break
+            history.stop_reason = (
+                f"stopped: {self._stop_requested}" if self._stop_requested else "epochs done"
+            )
+        except KeyboardInterrupt:
+            history.stop_reason = "interrupted"
+        except DivergenceError:
+            history.stop_reason = "diverged"
+            raise
+        except BaseException as error:
+            history.stop_reason = f"failed: {type(error).__name__}"
+            raise
+        finally:
+            for listener in listeners:
+                listener.on_fit_end(self)
+        return history
+
+    def stop(self, reason: str) -> None:
+        """End `fit` after the current chunk of batches; for callbacks."""
+        self._stop_requested = reason
+
+    def predict(self, X: object) -> NDArray[Any]:  # noqa: N803 (the field's own name)
+        """Predict classes or values.
+
+        Parameters
+        ----------
+        X : array of shape (rows, n_inputs)
+
+        Returns
+        -------
+        ndarray
+            For a softmax output the class numbers (rows,) int64. For a sigmoid output trained by
+            cross-entropy 0 or 1, int64, and otherwise the values in the plan's precision; both of
+            the shape (rows,) for one output and (rows, n_outputs) for more.
+        """
+        return self._decide(self.predict_proba(X))
+
+    def predict_proba(self, X: object) -> NDArray[Any]:  # noqa: N803 (the field's own name)
+        """Return the network's outputs, (rows, n_outputs): probabilities for softmax and sigmoid.
+
+        Parameters
+        ----------
+        X : array of shape (rows, n_inputs)
+        """
+        x = check_features(X, self.plan.n_inputs)
+        out = np.empty((len(x), self.plan.n_outputs), self.plan.precision)
+        self._bound_engine().predict(x, out)
+        return out
+
+    def evaluate(self, X: object, y: object, sample_weight: object = None) -> Evaluation:  # noqa: N803
+        """Return the mean loss and the accuracy (classes) or R^2 (values).
+
+        Parameters
+        ----------
+        X : array of shape (rows, n_inputs)
+        y : array of shape (rows,) or (rows, n_outputs)
+        sample_weight : array of shape (rows,), optional
+        """
+        x = check_features(X, self.plan.n_inputs)
+        targets = check_targets(y, self.plan, len(x))
+        weights = check_sample_weight(sample_weight, len(x), self.plan.precision)
+        return self._evaluate(x, targets, weights)
+
+    def gradients(self, X: object, y: object, sample_weight: object = None) -> Gradients:  # noqa: N803
+        """Return the loss, every dw and db, and the z, a and dz on the way, for all rows at once.
+
+        Parameters
+        ----------
+        X : array of shape (rows, n_inputs)
+        y : array of shape (rows,) or (rows, n_outputs)
+        sample_weight : array of shape (rows,), optional
+
+        Returns
+        -------
+        Gradients
+            Its lists have one array per layer.
+        """
+        x = check_features(X, self.plan.n_inputs)
+        targets = check_targets(y, self.plan, len(x))
+        weights = check_sample_weight(sample_weight, len(x), self.plan.precision)
+        found = self._bound_engine().gradients(x, targets, weights)
+        for name in ("dw", "db", "z", "a", "dz"):
+            lists = getattr(found, name)
+            setattr(found, name, [np.asarray(each, self.plan.precision) for each in lists])
+        return found
+
+    def __repr__(self) -> str:
+        return (
+            f"<Trainer {self.network!r}, loss {self.plan.loss}, {self.optimizer!r}, "
+            f"batch {self.plan.batch_size}, {self.backend_name}, {self.n_steps:,} steps done>"
+        )
+
+    def _bound_engine(self) -> Engine:
+        """Return the engine, bound to the network's present memory."""
+        network = self.network
+        if self._engine is None or self._engine.parameters is not network.parameters:
+            network.convert(self.plan.precision)
+            self._engine = self._backend.compile(
+                self.plan, network.parameters, self.optimizer_state
+            )
+        return self._engine
+
+    def _check_validation(
+        self, validation_data: Sequence[object] | None
+    ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any] | None] | None:
+        if validation_data is None:
+            return None
+        if not isinstance(validation_data, (tuple, list)) or len(validation_data) not in (2, 3):
+            raise TypeError(
+                "validation_data must be a tuple (X, y) or (X, y, sample_weight); got "
+                f"{type(validation_data).__name__}"
+            )
+        x = check_features(validation_data[0], self.plan.n_inputs, "validation X")
+        y = check_targets(validation_data[1], self.plan, len(x), "validation y")
+        raw_weights = validation_data[2] if len(validation_data) == 3 else None
+        return x, y, check_sample_weight(raw_weights, len(x), self.plan.precision)
+
+    def _run_epoch(
+        self,
+        engine: Engine,
+        x: NDArray[Any],
+        targets: NDArray[Any],
+        weights: NDArray[Any] | None,
+        listeners: Sequence[Callback],
+    ) -> bool:
+        """Train one epoch, chunk by chunk; return whether it was completed."""
+        history, batch_size = self.history, self.plan.batch_size
+        n_batches = -(-len(x) // batch_size)
+        order = self.random.permutation(len(x))
+        coefficients = self.optimizer.coefficients(self.n_steps + 1, n_batches)
+        snapshot = self.network.parameters.copy(), self.optimizer_state.copy(), self.n_steps
+        sums: list[float] = []
+        spent = 0.0
+        while len(sums) < n_batches:
+            first, last = len(sums), min(len(sums) + self._batches_per_call, n_batches)
+            start = time.perf_counter()
+            found = engine.train(
+                x,
+                targets,
+                weights,
+                order[first * batch_size : last * batch_size],
+                coefficients[first:last],
+            )
+            seconds = time.perf_counter() - start
+            spent += seconds
+            sums.extend(found)
+            diverged = not np.isfinite(sums[-1])
+            self.n_steps += len(found) - diverged
+            finished = len(sums) == n_batches
+            if diverged or (finished and not np.isfinite(self.network.parameters).all()):
+                self._fail_diverged(snapshot, x)
+            self._plan_next_call(last - first, seconds)
+            for listener in listeners:
+                listener.on_chunk_end(self, len(sums), n_batches)
+            if self._stop_requested and not finished:
+                return False
+        counts = _batch_weights(order, weights, len(x), batch_size)
+        history.batch_losses = list(np.divide(sums, counts, out=np.zeros(n_batches), where=counts > 0))
+        history.loss.append(float(np.sum(sums) / np.sum(counts)))
+        history.seconds.append(spent)
+        return True
+
+    def _plan_next_call(self, n_batches: int, seconds: float) -> None:
+        """Aim at SECONDS_PER_CALL, growing at most eightfold at a time."""
+        fitting = int(n_batches * SECONDS_PER_CALL / max(seconds, 1e-9))
+        self._batches_per_call = max(1, min(fitting, 8 * n_batches))
+
+    def _fail_diverged(
+        self, snapshot: tuple[NDArray[Any], NDArray[Any], int], x: NDArray[Any]
+    ) -> None:
+        """Put back the last finite parameters and raise, saying what to try."""
+        parameters, state, n_steps = snapshot
+        if not (
+            np.isfinite(self.network.parameters).all() and np.isfinite(self.optimizer_state).all()
+        ):
+            self.network.parameters[...] = parameters
+            self.optimizer_state[...] = state
+            self.n_steps = n_steps
+        advice = [f"a smaller learning rate (now {self.optimizer.learning_rate:g})"]
+        largest = float(np.abs(x[:ROWS_LOOKED_AT].astype(np.float64)).max())
+        if largest * abs(self.network.input_scale) > 20.0:
+            advice.insert(
+                0,
+                f"inputs of about unit size (X reaches {largest:g} with input_scale="
+                f"{self.network.input_scale:g}; pass Network(..., input_scale=...))",
+            )
+        raise DivergenceError(
+            f"training diverged in epoch {self.history.n_epochs + 1} (step {self.n_steps + 1}): "
+            f"the loss or the parameters are no longer finite. The last finite parameters were "
+            f"kept. Try {' or '.join(advice)}."
+        )
+
+    def _decide(self, outputs: NDArray[Any]) -> NDArray[Any]:
+        """Turn outputs (rows, n_outputs) into classes or values."""
+        if self.plan.targets_are_labels:
+            return outputs.argmax(axis=1)
+        decided = (outputs >= 0.5).astype(np.int64) if self.predicts_classes else outputs
+        return decided[:, 0] if self.plan.n_outputs == 1 else decided
+
+    def _evaluate(
+        self, x: NDArray[Any], targets: NDArray[Any], weights: NDArray[Any] | None
+    ) -> Evaluation:
+        out = np.empty((len(x), self.plan.n_outputs), self.plan.precision)
+        loss_sum = self._bound_engine().evaluate(x, targets, weights, out)
+        loss = loss_sum / (len(x) if weights is None else float(weights.sum(dtype=np.float64)))
+        decided = self._decide(out)
+        expected = targets.reshape(decided.shape)
+        if self.predicts_classes:
+            right = decided == expected
+            rows_right = right.reshape(len(x), -1).all(axis=1)
+            return Evaluation(loss, accuracy=float(np.average(rows_right, weights=weights)))
+        return Evaluation(loss, r2=_r2(decided, expected, weights))
+
+
+ROWS_LOOKED_AT = 1000
+"""How many rows the advice after a divergence looks at."""
+
+
+def _batch_weights(
+    order: NDArray[np.int64], weights: NDArray[Any] | None, n_rows: int, batch_size: int
+) -> NDArray[np.float64]:
+    """Return what each batch counts for: its rows, or the sum of their weights."""
+    starts = np.arange(0, n_rows, batch_size)
+    if weights is None:
+        return np.diff(starts, append=n_rows).astype(np.float64)
+    return np.add.reduceat(weights[order].astype(np.float64), starts)
+
+
+def _r2(
+    predicted: NDArray[Any], expected: NDArray[Any], weights: NDArray[Any] | None
+) -> float:
+    """Return R^2 over all outputs: 1 - residual / total sum of squares."""
+    predicted = predicted.reshape(len(predicted), -1).astype(np.float64)
+    expected = expected.reshape(len(expected), -1).astype(np.float64)
+    row_weights = np.ones(len(expected)) if weights is None else weights.astype(np.float64)
+    mean = np.average(expected, axis=0, weights=row_weights)
+    residual = float(row_weights @ ((expected - predicted) ** 2).sum(axis=1))
+    total = float(row_weights @ ((expected - mean) ** 2).sum(axis=1))
+    if total == 0.0:
+        return 1.0 if residual == 0.0 else 0.0
+    return 1.0 - residual / total
+
+
+def _check_callbacks(callbacks: Iterable[Callback]) -> list[Callback]:
+    listeners = [callbacks] if isinstance(callbacks, Callback) else list(callbacks)
+    for listener in listeners:
+        if not isinstance(listener, Callback):
+            raise TypeError(
+                f"callbacks must be objects of fastmlp.Callback; got {type(listener).__name__}"
+            )
+    return listeners

@@ -1,0 +1,227 @@
+"""What a backend is handed (a `Plan`) and what it hands back (an `Engine`).
+
+Plain data and two abstract classes. The library fills in a Plan (fastmlp/plan.py checks
+everything first), picks a `Backend` and asks it for an Engine. Nothing here computes.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Array = Any  # NumPy's ndarray; the reference backend gets by with the standard library
+
+Operation = Literal[
+    "gather",
+    "weighted_sum",
+    "activation",
+    "loss",
+    "activation_slope",
+    "weight_gradient",
+    "bias_gradient",
+    "input_gradient",
+    "update",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One layer: z = a_in @ w + b, a = f(z), with w (fan_in, fan_out) and b (fan_out,).
+
+    `weights` and `biases` are where they lie in the flat parameter vector (w row by row).
+    """
+
+    index: int
+    fan_in: int
+    fan_out: int
+    activation: str
+    weights: slice
+    biases: slice
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of a batch: what is done, and for which layer."""
+
+    operation: Operation
+    layer: int
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A network with its loss, optimizer, batch size, precision and threads; checked.
+
+    Attributes
+    ----------
+    layers : tuple of Layer
+    loss : str
+        A name in ``formulas.LOSSES``.
+    loss_is_merged : bool
+        Whether the loss takes the last layer's z (its output activation is merged in); otherwise
+        it takes the last layer's a, and the way back goes through that activation.
+    targets_are_labels : bool
+        Targets are class numbers (rows,) int32; otherwise values (rows, n_outputs).
+    optimizer : str
+        A name in ``formulas.OPTIMIZERS``.
+    n_states, n_coefficients : int
+        How many state vectors the optimizer keeps, how many coefficients a step takes.
+    batch_size : int
+        Rows of a batch; the last one of an epoch may be smaller.
+    precision : {"float32", "float64"}
+        The type of the parameters, gradients, states and targets.
+    n_threads : int
+    input_scale : float
+        Inputs are multiplied by it when their rows are gathered.
+    n_parameters : int
+    forward, output, backward, update : tuple of Step
+        The steps of one batch in order. `forward` ends with what the loss takes; `output` makes the
+        network's output of it (nothing, if the loss takes the output); `backward` starts with the
+        loss; `update` has a step per layer.
+    """
+
+    layers: tuple[Layer, ...]
+    loss: str
+    loss_is_merged: bool
+    targets_are_labels: bool
+    optimizer: str
+    n_states: int
+    n_coefficients: int
+    batch_size: int
+    precision: str
+    n_threads: int
+    input_scale: float
+    n_parameters: int
+    forward: tuple[Step, ...]
+    output: tuple[Step, ...]
+    backward: tuple[Step, ...]
+    update: tuple[Step, ...]
+
+    @property
+    def n_inputs(self) -> int:
+        """The width of the input."""
+        return self.layers[0].fan_in
+
+    @property
+    def n_outputs(self) -> int:
+        """The width of the output."""
+        return self.layers[-1].fan_out
+
+
+@dataclass(slots=True)
+class Gradients:
+    """Everything that one pass forward and back computes, for one batch of rows.
+
+    Attributes
+    ----------
+    loss : float
+        The (weighted) mean loss of the rows.
+    dw, db : list of ndarray
+        Per layer: dL/dw (fan_in, fan_out) and dL/db (fan_out,).
+    z, a, dz : list of ndarray
+        Per layer, (rows, fan_out): weighted sum, activation, dL/dz. `dz` is that of the mean loss.
+    """
+
+    loss: float
+    dw: list[Array]
+    db: list[Array]
+    z: list[Array] = field(default_factory=list)
+    a: list[Array] = field(default_factory=list)
+    dz: list[Array] = field(default_factory=list)
+
+
+class Engine(ABC):
+    """A Plan bound to memory.
+
+    The calls are coarse: many batches each. `parameters` (n_parameters,) and `state`
+    (n_states, n_parameters) are the caller's own arrays, of the plan's precision: they are changed
+    in place and are true whenever a call returns. `x` is (rows, n_inputs) of float32, float64 or
+    uint8, of any strides; `targets` is (rows,) int32 or (rows, n_outputs) of the plan's precision;
+    `sample_weight` is (rows,) of the plan's precision, or None. The caller has checked all of it.
+    """
+
+    def __init__(self, plan: Plan, parameters: Array, state: Array) -> None:
+        self.plan = plan
+        self.parameters = parameters
+        self.state = state
+
+    @abstractmethod
+    def train(
+        self,
+        x: Array,
+        targets: Array,
+        sample_weight: Array | None,
+        order: Array,
+        coefficients: Array,
+    ) -> Sequence[float]:
+        """Train on the rows that `order` (int64) lists, batch after batch.
+
+        `coefficients` (n_batches, n_coefficients) float64 holds the optimizer's numbers per batch.
+        Returns the sum of the (weighted) losses of the rows of each batch, before its update. Stops
+        after a batch whose loss is not finite, without updating: then fewer sums come back than
+        there are batches, and the last one is not finite.
+        """
+
+    @abstractmethod
+    def gradients(self, x: Array, targets: Array, sample_weight: Array | None) -> Gradients:
+        """Return loss and gradients of all rows of `x` as one batch, with what led to them."""
+
+    @abstractmethod
+    def predict(self, x: Array, out: Array) -> None:
+        """Write the network's outputs for all rows of `x` to `out` (rows, n_outputs)."""
+
+    @abstractmethod
+    def evaluate(
+        self, x: Array, targets: Array, sample_weight: Array | None, out: Array
+    ) -> float:
+        """Write the outputs to `out` as `predict` does; return the (weighted) sum of the losses."""
+
+
+class Backend(ABC):
+    """A way to run plans; one object per backend module, named ``backend``.
+
+    Besides `compile` it gives its kernels one by one, for tests and benchmarks. Their arrays are
+    contiguous and of one precision.
+    """
+
+    name: str
+    precisions: tuple[str, ...] = ("float32", "float64")
+
+    @property
+    @abstractmethod
+    def isa(self) -> str:
+        """The instruction set in use, in a word or two."""
+
+    @abstractmethod
+    def usable_threads(self, n_threads: int) -> int:
+        """Return how many of `n_threads` this backend would use."""
+
+    @abstractmethod
+    def compile(self, plan: Plan, parameters: Array, state: Array) -> Engine:
+        """Bind `plan` to its memory."""
+
+    @abstractmethod
+    def matmul(self, a: Array, b: Array) -> Array:
+        """Return a @ b for a (rows, inner) and b (inner, columns)."""
+
+    @abstractmethod
+    def activation(self, name: str, z: Array) -> Array:
+        """Return f(z), element by element."""
+
+    @abstractmethod
+    def activation_derivative(self, name: str, z: Array, a: Array) -> Array:
+        """Return f'(z); `a` is f(z)."""
+
+    @abstractmethod
+    def loss(self, name: str, z: Array, targets: Array) -> tuple[Array, Array]:
+        """Return the losses (rows,) and dL/dz (rows, outputs) of logits and target values.
+
+        Each row's loss counts fully: nothing is averaged.
+        """
+
+    @abstractmethod
+    def update(
+        self, name: str, w: Array, g: Array, state: Array, coefficients: Sequence[float]
+    ) -> None:
+        """Change `w` (n,) and `state` (n_states, n) in place by one optimizer step."""

@@ -1,0 +1,203 @@
+"""Write formulas.py out as C: `formulas.h`, made at build time.
+
+The header holds every formula as a ``static inline`` function for float and for double
+(``relu_float32``, ``relu_float64``), and X-macro lists of the tables, so that the C loops, the
+dispatch and the tests enumerate exactly what formulas.py defines. Constants are written as
+hexadecimal floats: rounded once, here, the way the other backends round them.
+
+Run by itself: ``python -m kernels.emit_c OUTPUT`` (setup.py calls `write_header`).
+"""
+
+from __future__ import annotations
+
+import ast
+import struct
+from pathlib import Path
+from types import ModuleType
+
+from .subset import PRECISIONS, all_formulas, formula_trees
+
+C_TYPES = {"float32": "float", "float64": "double"}
+C_OPERATORS = {
+    ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/",
+    ast.Lt: "<", ast.Gt: ">", ast.LtE: "<=", ast.GtE: ">=",
+}  # fmt: skip
+
+# The primitives. The union is how C reinterprets bits; compilers vectorize it.
+PRIMITIVES = """\
+static inline float sqrt_float32(float x) { return sqrtf(x); }
+static inline double sqrt_float64(double x) { return sqrt(x); }
+static inline float power_of_two_float32(float n) {
+    union { int32_t bits; float value; } u;
+    u.bits = (int32_t)((uint32_t)((int32_t)n + 127) << 23);
+    return u.value;
+}
+static inline double power_of_two_float64(double n) {
+    union { int64_t bits; double value; } u;
+    u.bits = (int64_t)((uint64_t)((int64_t)(int32_t)n + 1023) << 52);
+    return u.value;
+}
+"""
+
+
+def constant(value: float, precision: str) -> str:
+    """Return a C literal for `value` rounded to `precision`."""
+    if precision == "float32":
+        value = struct.unpack("f", struct.pack("f", value))[0]
+        return f"{value.hex()}f"
+    return float(value).hex()
+
+
+class _Emitter:
+    """Turns one checked formula into one C function."""
+
+    def __init__(self, trees: dict[str, ast.FunctionDef], precision: str) -> None:
+        self.trees = trees
+        self.precision = precision
+        self.c_type = C_TYPES[precision]
+
+    def suffixed(self, name: str) -> str:
+        return name if name.endswith(f"_{self.precision}") else f"{name}_{self.precision}"
+
+    def expression(self, node: ast.expr) -> str:
+        if isinstance(node, ast.Constant):
+            assert isinstance(node.value, (int, float))
+            return constant(float(node.value), self.precision)
+        if isinstance(node, ast.Name):
+            return node.id
+        if isinstance(node, ast.BinOp):
+            operator = C_OPERATORS[type(node.op)]
+            return f"({self.expression(node.left)} {operator} {self.expression(node.right)})"
+        if isinstance(node, ast.UnaryOp):
+            return f"(-{self.expression(node.operand)})"
+        if isinstance(node, ast.IfExp):
+            test, body, orelse = map(self.expression, (node.test, node.body, node.orelse))
+            return f"({test} ? {body} : {orelse})"
+        if isinstance(node, ast.Compare):
+            left, right = self.expression(node.left), self.expression(node.comparators[0])
+            return f"({left} {C_OPERATORS[type(node.ops[0])]} {right})"
+        assert isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+        arguments = ", ".join(map(self.expression, node.args))
+        return f"{self.suffixed(node.func.id)}({arguments})"
+
+    def function(self, tree: ast.FunctionDef) -> str:
+        names = [argument.arg for argument in tree.args.args]
+        parameters = [f"{self.c_type} {name}" for name in names]
+        returned = tree.body[-1]
+        assert isinstance(returned, ast.Return) and returned.value is not None
+        results = returned.value.elts if isinstance(returned.value, ast.Tuple) else None
+        if results is not None:
+            parameters += [f"{self.c_type} *result_{i}" for i in range(len(results))]
+        lines: list[str] = []
+        declared = set(names)
+        for statement in tree.body:
+            if isinstance(statement, ast.Assign):
+                lines += self.assignment(statement, declared)
+        if results is None:
+            lines.append(f"return {self.expression(returned.value)};")
+        else:
+            lines += [f"*result_{i} = {self.expression(e)};" for i, e in enumerate(results)]
+        c_result = self.c_type if results is None else "void"
+        # Unused arguments are part of a table's common signature.
+        unused = "".join(f" (void){name};" for name in names)
+        body = "\n    ".join(lines)
+        head = f"static inline {c_result} {self.suffixed(tree.name)}({', '.join(parameters)})"
+        return f"{head} {{\n   {unused}\n    {body}\n}}"
+
+    def assignment(self, statement: ast.Assign, declared: set[str]) -> list[str]:
+        target = statement.targets[0]
+        if isinstance(target, ast.Name):
+            prefix = "" if target.id in declared else f"{self.c_type} "
+            declared.add(target.id)
+            return [f"{prefix}{target.id} = {self.expression(statement.value)};"]
+        assert isinstance(target, ast.Tuple) and isinstance(statement.value, ast.Call)
+        names = [name.id for name in target.elts if isinstance(name, ast.Name)]
+        new = [name for name in names if name not in declared]
+        declared.update(new)
+        call = self.expression(statement.value)[:-1]
+        pointers = ", ".join(f"&{name}" for name in names)
+        declaration = [f"{self.c_type} {', '.join(new)};"] if new else []
+        return [*declaration, f"{call}, {pointers});"]
+
+
+def uniform_wrappers(module: ModuleType, precision: str) -> list[str]:
+    """Return functions that give each table's rows one common signature."""
+    c_type = C_TYPES[precision]
+    wrappers = []
+    for name, activation in module.ACTIVATIONS.items():
+        derivative = f"{activation.derivative.__name__}_{precision}"
+        wrappers.append(
+            f"static inline {c_type} {name}_at_{precision}({c_type} z, {c_type} a) {{\n"
+            f"    (void)z; (void)a;\n"
+            f"    return {derivative}({activation.derivative_input});\n}}"
+        )
+    for name, optimizer in module.OPTIMIZERS.items():
+        n_states, n_coefficients = len(optimizer.states), optimizer.n_coefficients
+        states = [f"state[{i} * stride]" for i in range(n_states)]
+        coefficients = [f"coefficients[{i}]" for i in range(n_coefficients)]
+        results = ["w", *[f"&{state}" for state in states]]
+        arguments = ", ".join(["*w", "g", *states, *coefficients, *results])
+        wrappers.append(
+            f"static inline void {name}_step_{precision}({c_type} *w, {c_type} g, {c_type} *state,"
+            f" ptrdiff_t stride, const {c_type} *coefficients) {{\n"
+            f"    (void)state; (void)stride;\n"
+            f"    {optimizer.update.__name__}_{precision}({arguments});\n}}"
+        )
+    return wrappers
+
+
+def table_lists(module: ModuleType) -> list[str]:
+    """Return the X-macro lists, one per table, in the tables' order."""
+    activations = [
+        f"X({name}, {int(activation.derivative_input == 'z')})"
+        for name, activation in module.ACTIVATIONS.items()
+    ]
+    losses = [
+        f"X({name}, {int(loss.of == 'log_softmax')}, {loss.value.__name__}, {loss.slope.__name__})"
+        for name, loss in module.LOSSES.items()
+    ]
+    optimizers = [
+        f"X({name}, {len(optimizer.states)}, {optimizer.n_coefficients})"
+        for name, optimizer in module.OPTIMIZERS.items()
+    ]
+    return [
+        "/* X(name, derivative is written in z) */",
+        f"#define FOREACH_ACTIVATION(X) {' '.join(activations)}",
+        "/* X(name, is of log_softmax, value formula, slope formula) */",
+        f"#define FOREACH_LOSS(X) {' '.join(losses)}",
+        "/* X(name, number of states, number of coefficients) */",
+        f"#define FOREACH_OPTIMIZER(X) {' '.join(optimizers)}",
+    ]
+
+
+def c_header(module: ModuleType) -> str:
+    """Return the text of formulas.h for the formulas module `module`."""
+    parts = [
+        "/* Made from formulas.py by emit_c.py. Do not edit: change formulas.py. */",
+        "#ifndef FASTMLP_FORMULAS_H\n#define FASTMLP_FORMULAS_H",
+        "#include <math.h>\n#include <stddef.h>\n#include <stdint.h>",
+        PRIMITIVES,
+    ]
+    for precision in PRECISIONS:
+        trees = formula_trees(module, all_formulas(module), precision)
+        emitter = _Emitter(trees, precision)
+        parts += [emitter.function(tree) for tree in trees.values()]
+        parts += uniform_wrappers(module, precision)
+    parts += table_lists(module)
+    parts.append("#endif")
+    return "\n\n".join(parts) + "\n"
+
+
+def write_header(module: ModuleType, path: Path) -> None:
+    """Write formulas.h, leaving the file alone if nothing changed (so nothing is rebuilt)."""
+    text = c_header(module)
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        path.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    import sys
+
+    from . import formulas
+
+    write_header(formulas, Path(sys.argv[1]))

@@ -1,0 +1,517 @@
+"""Every scalar formula of fastmlp, with its derivative: the one definition.
+
+A formula is a function of numbers, written in a small subset of Python: assignment (also of a
+tuple), ``+ - * /``, comparison, the conditional expression, calls to other formulas, ``return``.
+Python runs it as it stands (in float64); the NumPy backend runs it over arrays; Numba compiles it;
+`emit_c` writes it out as C. `subset` refuses what is outside the subset. So an activation, a loss
+or an optimizer is added here, and only here: write its functions and add a row to its table
+(`ACTIVATIONS`, `LOSSES`, `OPTIMIZERS`).
+
+Rules that keep the bits the same in every backend:
+
+- A function whose name ends in ``_float32`` or ``_float64`` is one variant; callers name it without
+  the ending and each precision gets its own.
+- Two primitives are supplied by each backend: `sqrt` (correctly rounded everywhere) and
+  `power_of_two`. Nothing else of libm is called: its last bits differ between systems.
+- ``b if a < b else a`` keeps a NaN in ``a``; ``a if a > b else b`` would lose it.
+- A NaN must not reach `power_of_two`: it converts to an integer.
+
+This file imports only the standard library and nothing of fastmlp: the build runs it by itself.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+Formula = Callable[..., float]
+TupleFormula = Callable[..., tuple[float, ...]]
+
+# ---------------------------------------------------------------------------------------------
+# Primitives: what a backend supplies.
+
+
+def sqrt(x: float) -> float:
+    """Return the correctly rounded square root."""
+    return math.sqrt(x)
+
+
+def power_of_two(n: float) -> float:
+    """Return 2 to the power `n`; `n` is integral and the result is a normal number."""
+    return math.ldexp(1.0, int(n))
+
+
+PRIMITIVES = ("sqrt", "power_of_two")
+
+# ---------------------------------------------------------------------------------------------
+# Elementary functions. All rest on exp(x) = 2**n * exp(r), |r| <= ln(2) / 2 (Cody and Waite, 1980);
+# the polynomials are minimax (Remez), their errors below a quarter of the last place.
+
+
+def exp_reduced_float32(x):
+    """Return (n, expm1(r)) with x = n ln(2) + r, for `x` clamped to [-87.33, 88.37]."""
+    x = -87.33 if x < -87.33 else x
+    x = 88.37 if x > 88.37 else x
+    # Adding and subtracting 1.5 * 2**23 rounds to an integer; the comparison turns NaN into 88.37.
+    finite = x if x < 88.37 else 88.37
+    n = (finite * 1.4426950408889634 + 12582912.0) - 12582912.0
+    # ln(2) in two parts: n times the first part is exact.
+    r = (x - n * 0.693359375) - n * -2.1219444005469057e-4
+    q = 1.97892476564e-4
+    q = q * r + 1.3945751982e-3
+    q = q * r + 8.33350379785e-3
+    q = q * r + 4.16662803345e-2
+    q = q * r + 0.166666658198
+    q = q * r + 0.500000007167
+    return n, r + (r * r) * q
+
+
+def exp_reduced_float64(x):
+    """Return (n, expm1(r)) with x = n ln(2) + r, for `x` clamped to [-708.39, 709.43]."""
+    x = -708.39 if x < -708.39 else x
+    x = 709.43 if x > 709.43 else x
+    finite = x if x < 709.43 else 709.43
+    n = (finite * 1.4426950408889634 + 6755399441055744.0) - 6755399441055744.0
+    r = (x - n * 0.6931471803691238) - n * 1.9082149292705877e-10
+    q = 2.082561528232626578e-9
+    q = q * r + 2.5113225812353864256e-8
+    q = q * r + 2.7557592441844409207e-7
+    q = q * r + 2.7557231483960295095e-6
+    q = q * r + 2.4801586903775340546e-5
+    q = q * r + 1.9841269899724615354e-4
+    q = q * r + 1.3888888889134217699e-3
+    q = q * r + 8.3333333333157048165e-3
+    q = q * r + 4.1666666666666035094e-2
+    q = q * r + 0.16666666666666685144
+    q = q * r + 0.50000000000000000494
+    return n, r + (r * r) * q
+
+
+exp_reduced = exp_reduced_float64
+
+
+def exp(x):
+    """Return e to the power `x`; saturates instead of overflowing or becoming subnormal."""
+    n, p = exp_reduced(x)
+    return power_of_two(n) * (1.0 + p)
+
+
+def expm1(x):
+    """Return exp(x) - 1 without the loss of digits near 0."""
+    n, p = exp_reduced(x)
+    scale = power_of_two(n)
+    return scale * p + (scale - 1.0)
+
+
+def log1p_unit_float32(u):
+    """Return log(1 + u) for u in [0, 1], as 2 atanh(u / (2 + u))."""
+    s = u / (2.0 + u)
+    t = s * s
+    q = 0.12212426748054274832
+    q = q * t + 0.10694988458903513074
+    q = q * t + 0.14310520212726058693
+    q = q * t + 0.1999933913341815558
+    q = q * t + 0.33333339741542562765
+    return 2.0 * (s + s * t * q)
+
+
+def log1p_unit_float64(u):
+    """Return log(1 + u) for u in [0, 1], as 2 atanh(u / (2 + u))."""
+    s = u / (2.0 + u)
+    t = s * s
+    q = 0.08256336376175296329
+    q = q * t + 0.034827483731743301906
+    q = q * t + 0.054902721241345018005
+    q = q * t + 0.05857344706301663223
+    q = q * t + 0.06668465480406411104
+    q = q * t + 0.07692221921538447375
+    q = q * t + 0.09090911772625818757
+    q = q * t + 0.11111111058092214431
+    q = q * t + 0.14285714286331708237
+    q = q * t + 0.19999999999996289426
+    q = q * t + 0.33333333333333342061
+    return 2.0 * (s + s * t * q)
+
+
+log1p_unit = log1p_unit_float64
+
+
+def erfcx_float32(x):
+    """Return exp(x * x) * erfc(x) for x >= 0: a polynomial in t = 3 / (3 + x)."""
+    t = 3.0 / (3.0 + x)
+    q = 0.055735817722248982443
+    q = q * t - 0.2922473240513754942
+    q = q * t + 0.53596250747688720751
+    q = q * t - 0.44150147084478544922
+    q = q * t + 0.40379933166021063176
+    q = q * t - 0.0020942282192368871843
+    q = q * t + 0.19221493226125207301
+    q = q * t + 0.1714055987450491286
+    q = q * t + 0.18868930286663707863
+    q = q * t + 0.18803553052616928513
+    return t * q
+
+
+def erfcx_float64(x):
+    """Return exp(x * x) * erfc(x) for x >= 0: a polynomial in t = 4 / (4 + x)."""
+    t = 4.0 / (4.0 + x)
+    q = 0.0010561530465231776052
+    q = q * t - 0.011400849894101126216
+    q = q * t + 0.05468001245285296475
+    q = q * t - 0.15191668126484557589
+    q = q * t + 0.26656516465456025884
+    q = q * t - 0.29851012925809157612
+    q = q * t + 0.18905184179697741251
+    q = q * t + 0.0042537065088821719726
+    q = q * t - 0.16659794322156107654
+    q = q * t + 0.21394243890049429853
+    q = q * t - 0.17237047448727119111
+    q = q * t + 0.11101367691336925572
+    q = q * t - 0.031155980199692447723
+    q = q * t + 0.046525193980346121968
+    q = q * t + 0.039710162854298707567
+    q = q * t + 0.063666303255797301739
+    q = q * t + 0.08085071328072051962
+    q = q * t + 0.099066889977179353596
+    q = q * t + 0.11501088770131677956
+    q = q * t + 0.12782447084577875659
+    q = q * t + 0.13663964988105778826
+    q = q * t + 0.14104739639628651698
+    q = q * t + 0.1410473958788516109
+    return t * q
+
+
+erfcx = erfcx_float64
+
+
+def absolute(x):
+    """Return |x|."""
+    return -x if x < 0.0 else x
+
+
+def normal_cdf(x):
+    """Return the cumulative distribution of the standard normal: erfc(-x / sqrt(2)) / 2."""
+    tail = 0.5 * exp(-0.5 * x * x) * erfcx(absolute(x) * 0.7071067811865476)
+    return tail if x < 0.0 else 1.0 - tail
+
+
+# ---------------------------------------------------------------------------------------------
+# Activations: a = f(z). A derivative is written in ``z`` or in ``a``, whichever is cheaper; the
+# name of its argument says which one, and so which one an engine must keep for the way back.
+
+
+def identity(z):
+    """Return `z`."""
+    return z
+
+
+def identity_derivative(a):
+    """Return 1."""
+    return 1.0
+
+
+def sigmoid(z):
+    """Return 1 / (1 + exp(-z))."""
+    return 1.0 / (1.0 + exp(-z))
+
+
+def sigmoid_derivative(a):
+    """Return a (1 - a)."""
+    return a * (1.0 - a)
+
+
+def tanh(z):
+    """Return the hyperbolic tangent, through expm1(-2 |z|) so that small `z` keep their digits."""
+    e = expm1(-2.0 * absolute(z))
+    t = e / (2.0 + e)
+    return t if z < 0.0 else -t
+
+
+def tanh_derivative(a):
+    """Return 1 - a^2."""
+    return 1.0 - a * a
+
+
+def relu(z):
+    """Return max(0, z); NaN stays NaN."""
+    return 0.0 if z < 0.0 else z
+
+
+def relu_derivative(a):
+    """Return 1 where a > 0, else 0."""
+    return 1.0 if a > 0.0 else 0.0
+
+
+def leaky_relu(z):
+    """Return z where z > 0, else 0.01 z (Maas et al., 2013)."""
+    return 0.01 * z if z < 0.0 else z
+
+
+def leaky_relu_derivative(a):
+    """Return 1 where a > 0, else 0.01."""
+    return 1.0 if a > 0.0 else 0.01
+
+
+def elu(z):
+    """Return z where z > 0, else exp(z) - 1 (Clevert et al., 2015)."""
+    return expm1(z) if z < 0.0 else z
+
+
+def elu_derivative(a):
+    """Return 1 where a >= 0, else exp(z) = a + 1."""
+    return a + 1.0 if a < 0.0 else 1.0
+
+
+def selu(z):
+    """Return the self-normalising elu: 1.0507 z, or 1.0507 * 1.6733 expm1(z) (Klambauer, 2017)."""
+    return 1.7580993408473766 * expm1(z) if z < 0.0 else 1.0507009873554805 * z
+
+
+def selu_derivative(a):
+    """Return 1.0507, or a + 1.0507 * 1.6733 where a < 0."""
+    return a + 1.7580993408473766 if a < 0.0 else 1.0507009873554805
+
+
+def gelu(z):
+    """Return z times the normal distribution's cdf at z, exactly (Hendrycks and Gimpel, 2016)."""
+    return z * normal_cdf(z)
+
+
+def gelu_derivative(z):
+    """Return cdf(z) + z pdf(z)."""
+    return normal_cdf(z) + z * (0.3989422804014327 * exp(-0.5 * z * z))
+
+
+def silu(z):
+    """Return z sigmoid(z), also called swish."""
+    return z * sigmoid(z)
+
+
+def silu_derivative(z):
+    """Return s (1 + z (1 - s)) with s = sigmoid(z)."""
+    s = sigmoid(z)
+    return s * (1.0 + z * (1.0 - s))
+
+
+def softplus(z):
+    """Return log(1 + exp(z)), stable for large |z|."""
+    positive = 0.0 if z < 0.0 else z
+    return positive + log1p_unit(exp(-absolute(z)))
+
+
+def softplus_derivative(a):
+    """Return sigmoid(z) = 1 - exp(-a)."""
+    return -expm1(-a)
+
+
+def tanh_of_softplus(z):
+    """Return tanh(log(1 + exp(z))), in powers of exp(-|z|) so that nothing overflows."""
+    e = exp(-absolute(z))
+    # With E = exp(z): (E^2 + 2 E) / (E^2 + 2 E + 2); for z > 0 divided through by E^2.
+    negative_side = (e * e + 2.0 * e) / (e * e + 2.0 * e + 2.0)
+    positive_side = (1.0 + 2.0 * e) / (1.0 + 2.0 * e + 2.0 * (e * e))
+    return negative_side if z < 0.0 else positive_side
+
+
+def mish(z):
+    """Return z tanh(softplus(z)) (Misra, 2019)."""
+    return z * tanh_of_softplus(z)
+
+
+def mish_derivative(z):
+    """Return t + z (1 - t^2) sigmoid(z) with t = tanh(softplus(z))."""
+    t = tanh_of_softplus(z)
+    return t + z * ((1.0 - t * t) * sigmoid(z))
+
+
+@dataclass(frozen=True)
+class Activation:
+    """An activation: its formula, its derivative, and the initialisation that suits it."""
+
+    value: Formula
+    derivative: Formula
+    init: Literal["he", "glorot", "lecun"]
+
+    @property
+    def derivative_input(self) -> str:
+        """``"z"`` or ``"a"``: what the derivative is written in."""
+        return self.derivative.__code__.co_varnames[0]
+
+
+ACTIVATIONS: dict[str, Activation] = {
+    "identity": Activation(identity, identity_derivative, init="glorot"),
+    "sigmoid": Activation(sigmoid, sigmoid_derivative, init="glorot"),
+    "tanh": Activation(tanh, tanh_derivative, init="glorot"),
+    "relu": Activation(relu, relu_derivative, init="he"),
+    "leaky_relu": Activation(leaky_relu, leaky_relu_derivative, init="he"),
+    "elu": Activation(elu, elu_derivative, init="he"),
+    "selu": Activation(selu, selu_derivative, init="lecun"),
+    "gelu": Activation(gelu, gelu_derivative, init="he"),
+    "silu": Activation(silu, silu_derivative, init="he"),
+    "softplus": Activation(softplus, softplus_derivative, init="he"),
+    "mish": Activation(mish, mish_derivative, init="he"),
+}
+
+# ---------------------------------------------------------------------------------------------
+# Losses, of one output and its target. `value` and `slope` (its derivative) take what `of` names:
+#   "logits"       z itself: the output activation `output` is merged in, so that dz is stable;
+#   "log_softmax"  log p of a row's softmax. The way back through the softmax is the same for every
+#                  such loss and belongs to the backends: dz_k = slope_k - p_k * sum_j slope_j.
+# The loss of a row is the sum over its outputs; of a batch, the (weighted) mean over its rows.
+
+
+def binary_cross_entropy(z, y):
+    """Return -y log s - (1 - y) log(1 - s) with s = sigmoid(z), as softplus(z) - y z."""
+    return softplus(z) - y * z
+
+
+def binary_cross_entropy_slope(z, y):
+    """Return dL/dz = sigmoid(z) - y."""
+    return sigmoid(z) - y
+
+
+def categorical_cross_entropy(log_p, y):
+    """Return -y log p."""
+    return -(y * log_p)
+
+
+def categorical_cross_entropy_slope(log_p, y):
+    """Return dL/d(log p) = -y."""
+    return -y
+
+
+def squared_error(z, y):
+    """Return (z - y)^2 / 2; the half makes dL/dz = z - y."""
+    return 0.5 * ((z - y) * (z - y))
+
+
+def squared_error_slope(z, y):
+    """Return dL/dz = z - y."""
+    return z - y
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A loss: its formula, its slope, what they are written in, and the output merged in."""
+
+    value: Formula
+    slope: Formula
+    of: Literal["logits", "log_softmax"]
+    output: Literal["identity", "sigmoid", "softmax"]
+
+
+LOSSES: dict[str, Loss] = {
+    "binary_cross_entropy": Loss(
+        binary_cross_entropy, binary_cross_entropy_slope, of="logits", output="sigmoid"
+    ),
+    "categorical_cross_entropy": Loss(
+        categorical_cross_entropy,
+        categorical_cross_entropy_slope,
+        of="log_softmax",
+        output="softmax",
+    ),
+    "squared_error": Loss(squared_error, squared_error_slope, of="logits", output="identity"),
+}
+
+# ---------------------------------------------------------------------------------------------
+# Optimizers. `coefficients` turns the step's number (from 1) and the hyperparameters into the few
+# numbers that `update` needs; it is not a formula of the subset: it runs in float64, once for many
+# steps at a time (`step` and `learning_rate` may be arrays). `update` takes one parameter `w`, its
+# gradient `g`, its states and the coefficients, and returns the new parameter and states.
+
+
+def sgd_coefficients(step, learning_rate):
+    """Gradient descent needs the learning rate alone."""
+    return (learning_rate,)
+
+
+def sgd(w, g, learning_rate):
+    """Return w - learning_rate g."""
+    return (w - learning_rate * g,)
+
+
+def momentum_coefficients(step, learning_rate, momentum):
+    """Return the two hyperparameters as they are."""
+    return learning_rate, momentum
+
+
+def momentum(w, g, velocity, learning_rate, decay):
+    """Step along a decaying sum of gradients (Polyak, 1964)."""
+    velocity = decay * velocity - learning_rate * g
+    return w + velocity, velocity
+
+
+def nesterov(w, g, velocity, learning_rate, decay):
+    """Momentum that looks one step ahead (Sutskever et al., 2013, as commonly rewritten)."""
+    velocity = decay * velocity - learning_rate * g
+    return w + (decay * velocity - learning_rate * g), velocity
+
+
+def adam_coefficients(step, learning_rate, beta_1, beta_2, epsilon):
+    """Return the corrected step size, 1 / sqrt of the second bias correction, and the betas."""
+    step_size = learning_rate / (1.0 - beta_1**step)
+    second_correction = (1.0 - beta_2**step) ** -0.5
+    return step_size, second_correction, beta_1, 1.0 - beta_1, beta_2, 1.0 - beta_2, epsilon
+
+
+def adam(w, g, m, v, step_size, second_correction, beta_1, rest_1, beta_2, rest_2, epsilon):
+    """Step by the mean over the root of the mean square of the gradients (Kingma and Ba, 2014)."""
+    m = beta_1 * m + rest_1 * g
+    v = beta_2 * v + rest_2 * (g * g)
+    return w - step_size * m / (sqrt(v) * second_correction + epsilon), m, v
+
+
+def adamw_coefficients(step, learning_rate, beta_1, beta_2, epsilon, weight_decay):
+    """Return Adam's coefficients after 1 - learning_rate * weight_decay."""
+    keep = 1.0 - learning_rate * weight_decay
+    return (keep, *adam_coefficients(step, learning_rate, beta_1, beta_2, epsilon))
+
+
+def adamw(w, g, m, v, keep, step_size, second_correction, beta_1, rest_1, beta_2, rest_2, epsilon):
+    """Adam with decoupled weight decay (Loshchilov and Hutter, 2017)."""
+    m = beta_1 * m + rest_1 * g
+    v = beta_2 * v + rest_2 * (g * g)
+    return keep * w - step_size * m / (sqrt(v) * second_correction + epsilon), m, v
+
+
+def rmsprop_coefficients(step, learning_rate, rho, epsilon):
+    """Return the hyperparameters, and 1 - rho."""
+    return learning_rate, rho, 1.0 - rho, epsilon
+
+
+def rmsprop(w, g, v, learning_rate, rho, rest, epsilon):
+    """Step by the gradient over the root of its mean square (Tieleman and Hinton, 2012)."""
+    v = rho * v + rest * (g * g)
+    return w - learning_rate * g / (sqrt(v) + epsilon), v
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """An optimizer: its update, the coefficients of a step, and the names of its states."""
+
+    update: TupleFormula
+    coefficients: TupleFormula
+    states: tuple[str, ...] = ()
+
+    @property
+    def hyperparameters(self) -> tuple[str, ...]:
+        """What `coefficients` takes after the step's number."""
+        code = self.coefficients.__code__
+        return code.co_varnames[1 : code.co_argcount]
+
+    @property
+    def n_coefficients(self) -> int:
+        """How many numbers `update` takes after w, g and the states."""
+        return self.update.__code__.co_argcount - 2 - len(self.states)
+
+
+OPTIMIZERS: dict[str, Optimizer] = {
+    "sgd": Optimizer(sgd, sgd_coefficients),
+    "momentum": Optimizer(momentum, momentum_coefficients, states=("velocity",)),
+    "nesterov": Optimizer(nesterov, momentum_coefficients, states=("velocity",)),
+    "adam": Optimizer(adam, adam_coefficients, states=("m", "v")),
+    "adamw": Optimizer(adamw, adamw_coefficients, states=("m", "v")),
+    "rmsprop": Optimizer(rmsprop, rmsprop_coefficients, states=("v",)),
+}

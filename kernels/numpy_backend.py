@@ -1,0 +1,232 @@
+"""The `numpy` backend: always there; matrix products through NumPy's BLAS.
+
+The formulas are the ones of formulas.py, run over whole arrays: `compile_formulas` turns the
+conditional expression into `where` and binds the primitives to arrays of the plan's precision.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from . import formulas
+from .contract import Array, Backend, Engine, Gradients, Layer, Plan
+from .step_engine import StepEngine
+from .subset import all_formulas, formula_trees
+
+
+class _ConditionalToWhere(ast.NodeTransformer):
+    """Replace ``x if test else y`` by ``where(test, x, y)``."""
+
+    def visit_IfExp(self, node: ast.IfExp) -> ast.Call:  # noqa: N802 (the name is ast's)
+        self.generic_visit(node)
+        where = ast.Name("where", ast.Load())
+        return ast.copy_location(ast.Call(where, [node.test, node.body, node.orelse], []), node)
+
+
+@cache
+def compile_formulas(precision: str) -> dict[str, Callable[..., Any]]:
+    """Return every formula by its function's name, running over arrays of `precision`."""
+    real = np.dtype(precision).type
+    bits = np.dtype(f"int{8 * real().itemsize}")
+    mantissa, bias = np.finfo(real).nmant, np.finfo(real).maxexp - 1
+
+    def power_of_two(n: Array) -> Array:
+        return np.left_shift(np.asarray(n, dtype=bits) + bias, mantissa).view(real)
+
+    def where(test: Array, x: Any, y: Any) -> Array:
+        # Two Python numbers would make a float64 array: give the first the plan's type.
+        return np.where(test, real(x) if isinstance(x, float) else x, y)
+
+    namespace: dict[str, Any] = {"sqrt": np.sqrt, "power_of_two": power_of_two, "where": where}
+    trees = formula_trees(formulas, all_formulas(formulas), precision)
+    for tree in trees.values():
+        _ConditionalToWhere().visit(tree)
+    module = ast.fix_missing_locations(ast.Module(list(trees.values()), []))
+    exec(compile(module, f"<formulas over {precision} arrays>", "exec"), namespace)
+    return {name: namespace[name] for name in trees}
+
+
+def softmax_and_log(z: Array, exp: Callable[[Array], Array]) -> tuple[Array, Array]:
+    """Return softmax and log softmax of each row of z (rows, outputs)."""
+    shifted = z - z.max(axis=1, keepdims=True)
+    exponentials = exp(shifted)
+    total = exponentials.sum(axis=1, keepdims=True)
+    return exponentials / total, shifted - np.log(total)
+
+
+class NumpyEngine(StepEngine):
+    """Runs a plan on NumPy arrays; weights are views of the flat vector."""
+
+    def __init__(self, plan: Plan, parameters: Array, state: Array) -> None:
+        super().__init__(plan, parameters, state)
+        self.dtype = np.dtype(plan.precision)
+        self.formulas = compile_formulas(plan.precision)
+        self.gradient = np.zeros(plan.n_parameters, self.dtype)
+        shapes = [(layer.fan_in, layer.fan_out) for layer in plan.layers]
+        pairs = list(zip(plan.layers, shapes, strict=True))
+        self.w = [parameters[layer.weights].reshape(shape) for layer, shape in pairs]
+        self.b = [parameters[layer.biases] for layer in plan.layers]
+        self.dw = [self.gradient[layer.weights].reshape(shape) for layer, shape in pairs]
+        self.db = [self.gradient[layer.biases] for layer in plan.layers]
+        empty = np.empty((0, 0), self.dtype)
+        self.z: list[Array] = [empty] * len(shapes)  # (rows, fan_out) each
+        self.a: list[Array] = [empty] * len(shapes)
+        self.da: list[Array] = [empty] * len(shapes)
+        self.dz: list[Array] = [empty] * len(shapes)
+
+    def run(self, steps: Sequence[Any]) -> None:
+        # Overflow on the way to a diverging loss is reported through the loss itself.
+        with np.errstate(all="ignore"):
+            super().run(steps)
+
+    def load_parameters(self) -> None:
+        """Nothing to do: the views are the vector."""
+
+    def store_parameters(self) -> None:
+        """Nothing to do: the views are the vector."""
+
+    def bind(
+        self, x: Array, targets: Array | None, sample_weight: Array | None, rows: Sequence[int]
+    ) -> None:
+        # A range is a slice: contiguous rows are read in place.
+        index: Any = slice(rows.start, rows.stop) if isinstance(rows, range) else rows
+        self.x_rows = x[index]
+        if targets is None:
+            return
+        self.targets = targets[index]
+        n_rows = len(self.targets)
+        if sample_weight is None:
+            self.row_weights = np.ones(n_rows, self.dtype)
+        else:
+            self.row_weights = sample_weight[index]
+        total = self.row_weights.sum(dtype=np.float64)
+        factor = 1.0 / total if total > 0.0 else 0.0
+        self.row_factors = (self.row_weights * self.dtype.type(factor))[:, None]
+
+    def input_of(self, layer: Layer) -> Array:
+        """Return what the layer takes: the gathered rows or the activation before."""
+        return self.input if layer.index == 0 else self.a[layer.index - 1]
+
+    def gather(self, layer: Layer) -> None:
+        self.input = self.x_rows.astype(self.dtype)
+        if self.plan.input_scale != 1.0:
+            self.input *= self.plan.input_scale
+
+    def weighted_sum(self, layer: Layer) -> None:
+        self.z[layer.index] = self.input_of(layer) @ self.w[layer.index] + self.b[layer.index]
+
+    def activation(self, layer: Layer) -> None:
+        z = self.z[layer.index]
+        if layer.activation == "softmax":
+            self.a[layer.index] = softmax_and_log(z, self.formulas["exp"])[0]
+        else:
+            value = formulas.ACTIVATIONS[layer.activation].value
+            self.a[layer.index] = self.formulas[value.__name__](z)
+
+    def loss(self, layer: Layer) -> None:
+        merged = self.plan.loss_is_merged
+        taken = self.z[layer.index] if merged else self.a[layer.index]
+        targets = self.targets
+        if self.plan.targets_are_labels:
+            targets = (targets[:, None] == np.arange(layer.fan_out)).astype(self.dtype)
+        losses, slopes = loss_and_slope(self.plan.loss, taken, targets, self.formulas)
+        self.loss_sum = float(np.dot(self.row_weights, losses))
+        (self.dz if merged else self.da)[layer.index] = slopes * self.row_factors
+
+    def activation_slope(self, layer: Layer) -> None:
+        formula = formulas.ACTIVATIONS[layer.activation]
+        source = self.z if formula.derivative_input == "z" else self.a
+        slope = self.formulas[formula.derivative.__name__](source[layer.index])
+        self.dz[layer.index] = self.da[layer.index] * slope
+
+    def weight_gradient(self, layer: Layer) -> None:
+        np.matmul(self.input_of(layer).T, self.dz[layer.index], out=self.dw[layer.index])
+
+    def bias_gradient(self, layer: Layer) -> None:
+        np.sum(self.dz[layer.index], axis=0, out=self.db[layer.index])
+
+    def input_gradient(self, layer: Layer) -> None:
+        self.da[layer.index - 1] = self.dz[layer.index] @ self.w[layer.index].T
+
+    def update(self, layer: Layer) -> None:
+        part = slice(layer.weights.start, layer.biases.stop)
+        update = self.formulas[formulas.OPTIMIZERS[self.plan.optimizer].update.__name__]
+        states = [vector[part] for vector in self.state]
+        parameters = self.parameters[part]
+        results = update(parameters, self.gradient[part], *states, *self.coefficients)
+        for destination, result in zip([parameters, *states], results, strict=True):
+            destination[...] = result
+
+    def collect_gradients(self) -> Gradients:
+        total = float(self.row_weights.sum(dtype=np.float64))
+        loss = self.loss_sum / total if total > 0.0 else 0.0
+        dw, db = [dw.copy() for dw in self.dw], [db.copy() for db in self.db]
+        return Gradients(loss, dw, db, list(self.z), list(self.a), list(self.dz))
+
+    def write_output(self, out: Array, start: int, stop: int) -> None:
+        out[start:stop] = self.a[-1]
+
+
+def loss_and_slope(
+    name: str, taken: Array, targets: Array, compiled: dict[str, Callable[..., Any]]
+) -> tuple[Array, Array]:
+    """Return losses (rows,) and slopes (rows, outputs) by what the loss takes."""
+    loss = formulas.LOSSES[name]
+    value, slope = compiled[loss.value.__name__], compiled[loss.slope.__name__]
+    if loss.of == "logits":
+        return value(taken, targets).sum(axis=1), slope(taken, targets)
+    p, log_p = softmax_and_log(taken, compiled["exp"])
+    slopes = slope(log_p, targets)
+    return value(log_p, targets).sum(axis=1), slopes - p * slopes.sum(axis=1, keepdims=True)
+
+
+class NumpyBackend(Backend):
+    """The registry's entry."""
+
+    name = "numpy"
+
+    @property
+    def isa(self) -> str:
+        """The BLAS that NumPy was built with: the instruction set is its choice."""
+        with contextlib.suppress(Exception):  # only words for people: never a reason to fail
+            blas: Any = np.show_config(mode="dicts")
+            return f"BLAS: {blas['Build Dependencies']['blas']['name']}"
+        return "BLAS"
+
+    def usable_threads(self, n_threads: int) -> int:
+        return n_threads
+
+    def compile(self, plan: Plan, parameters: Array, state: Array) -> Engine:
+        return NumpyEngine(plan, parameters, state)
+
+    def matmul(self, a: Array, b: Array) -> Array:
+        return a @ b
+
+    def activation(self, name: str, z: Array) -> Array:
+        function = formulas.ACTIVATIONS[name].value.__name__
+        return compile_formulas(z.dtype.name)[function](z)
+
+    def activation_derivative(self, name: str, z: Array, a: Array) -> Array:
+        formula = formulas.ACTIVATIONS[name]
+        source = z if formula.derivative_input == "z" else a
+        compiled = compile_formulas(z.dtype.name)[formula.derivative.__name__]
+        return np.broadcast_to(compiled(source), z.shape).astype(z.dtype)
+
+    def loss(self, name: str, z: Array, targets: Array) -> tuple[Array, Array]:
+        return loss_and_slope(name, z, targets, compile_formulas(z.dtype.name))
+
+    def update(
+        self, name: str, w: Array, g: Array, state: Array, coefficients: Sequence[float]
+    ) -> None:
+        update = compile_formulas(w.dtype.name)[formulas.OPTIMIZERS[name].update.__name__]
+        for destination, result in zip([w, *state], update(w, g, *state, *coefficients), strict=True):
+            destination[...] = result
+
+
+backend = NumpyBackend()

@@ -1,0 +1,207 @@
+"""The `python` backend: the reference, in the standard library only. Slow, and easy to read.
+
+Matrices are lists of rows. All arithmetic is float64; a float32 plan's parameters are rounded when
+a call returns. Every other backend is tested against this one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from . import formulas
+from .contract import Array, Backend, Engine, Gradients, Layer, Plan
+from .step_engine import StepEngine
+
+Vector = list[float]
+Matrix = list[Vector]
+
+
+def matmul(a: Matrix, b: Matrix) -> Matrix:
+    """Return the product of a (rows, inner) and b (inner, columns), by the definition."""
+    columns = list(zip(*b, strict=True))
+    return [[sum(map(float.__mul__, row, column)) for column in columns] for row in a]
+
+
+def transpose(a: Matrix) -> Matrix:
+    """Return `a` (rows, columns) as (columns, rows)."""
+    return [list(column) for column in zip(*a, strict=True)]
+
+
+def softmax_and_log(z: Vector) -> tuple[Vector, Vector]:
+    """Return softmax(z) and its logarithm, shifted by the largest logit so nothing overflows."""
+    largest = max(z) if not any(map(math.isnan, z)) else math.nan
+    exponentials = [formulas.exp(value - largest) for value in z]
+    total = sum(exponentials)
+    log_total = math.log(total) if total > 0.0 else math.nan
+    return [e / total for e in exponentials], [value - largest - log_total for value in z]
+
+
+def loss_and_slope(name: str, z: Vector, y: Vector) -> tuple[float, Vector]:
+    """Return the loss of one row and its derivative by what the loss takes (see `formulas`)."""
+    loss = formulas.LOSSES[name]
+    if loss.of == "logits":
+        value = sum(map(loss.value, z, y))
+        return value, [loss.slope(z_k, y_k) for z_k, y_k in zip(z, y, strict=True)]
+    p, log_p = softmax_and_log(z)
+    value = sum(map(loss.value, log_p, y))
+    slopes = [loss.slope(log_p_k, y_k) for log_p_k, y_k in zip(log_p, y, strict=True)]
+    total = sum(slopes)
+    return value, [slope - p_k * total for slope, p_k in zip(slopes, p, strict=True)]
+
+
+class PythonEngine(StepEngine):
+    """Runs a plan on lists of floats."""
+
+    def __init__(self, plan: Plan, parameters: Array, state: Array) -> None:
+        super().__init__(plan, parameters, state)
+        n_layers = len(plan.layers)
+        self.z: list[Matrix] = [[] for _ in range(n_layers)]  # (rows, fan_out) each
+        self.a: list[Matrix] = [[] for _ in range(n_layers)]
+        self.da: list[Matrix] = [[] for _ in range(n_layers)]
+        self.dz: list[Matrix] = [[] for _ in range(n_layers)]
+        self.dw: list[Matrix] = [[] for _ in range(n_layers)]  # (fan_in, fan_out)
+        self.db: list[Vector] = [[] for _ in range(n_layers)]  # (fan_out,)
+
+    def load_parameters(self) -> None:
+        self.flat: Vector = self.parameters.tolist()
+        self.flat_state: Matrix = self.state.tolist()
+
+    def store_parameters(self) -> None:
+        self.parameters[:] = self.flat
+        for row, vector in enumerate(self.flat_state):
+            self.state[row] = vector
+
+    def weights(self, layer: Layer) -> Matrix:
+        """Return w (fan_in, fan_out) as rows."""
+        start, width = layer.weights.start, layer.fan_out
+        return [self.flat[start + k * width : start + (k + 1) * width] for k in range(layer.fan_in)]
+
+    def bind(
+        self, x: Array, targets: Array | None, sample_weight: Array | None, rows: Sequence[int]
+    ) -> None:
+        self.x, self.rows = x, [int(row) for row in rows]
+        if targets is None:
+            return
+        if self.plan.targets_are_labels:
+            classes = range(self.plan.n_outputs)
+            self.targets = [[float(k == int(targets[row])) for k in classes] for row in self.rows]
+        else:
+            self.targets = [targets[row].tolist() for row in self.rows]
+        weights = [1.0 if sample_weight is None else float(sample_weight[r]) for r in self.rows]
+        total = sum(weights)
+        self.row_weights = weights
+        self.row_factors = [weight / total if total > 0.0 else 0.0 for weight in weights]
+
+    def input_of(self, layer: Layer) -> Matrix:
+        """Return what the layer takes: the gathered rows or the activation before."""
+        return self.input if layer.index == 0 else self.a[layer.index - 1]
+
+    def gather(self, layer: Layer) -> None:
+        scale = self.plan.input_scale
+        self.input = [[float(value) * scale for value in self.x[r].tolist()] for r in self.rows]
+
+    def weighted_sum(self, layer: Layer) -> None:
+        biases = self.flat[layer.biases]
+        product = matmul(self.input_of(layer), self.weights(layer))
+        self.z[layer.index] = [[v + b for v, b in zip(r, biases, strict=True)] for r in product]
+
+    def activation(self, layer: Layer) -> None:
+        z = self.z[layer.index]
+        if layer.activation == "softmax":
+            self.a[layer.index] = [softmax_and_log(row)[0] for row in z]
+        else:
+            value = formulas.ACTIVATIONS[layer.activation].value
+            self.a[layer.index] = [list(map(value, row)) for row in z]
+
+    def loss(self, layer: Layer) -> None:
+        merged = self.plan.loss_is_merged
+        taken = self.z[layer.index] if merged else self.a[layer.index]
+        losses, slopes = [], []
+        for row, y, factor in zip(taken, self.targets, self.row_factors, strict=True):
+            value, slope = loss_and_slope(self.plan.loss, row, y)
+            losses.append(value)
+            slopes.append([factor * s for s in slope])
+        self.loss_sum = sum(map(float.__mul__, self.row_weights, losses))
+        (self.dz if merged else self.da)[layer.index] = slopes
+
+    def activation_slope(self, layer: Layer) -> None:
+        formula = formulas.ACTIVATIONS[layer.activation]
+        source = self.z if formula.derivative_input == "z" else self.a
+        self.dz[layer.index] = [
+            [da * formula.derivative(value) for da, value in zip(da_row, row, strict=True)]
+            for da_row, row in zip(self.da[layer.index], source[layer.index], strict=True)
+        ]
+
+    def weight_gradient(self, layer: Layer) -> None:
+        self.dw[layer.index] = matmul(transpose(self.input_of(layer)), self.dz[layer.index])
+
+    def bias_gradient(self, layer: Layer) -> None:
+        self.db[layer.index] = [sum(column) for column in transpose(self.dz[layer.index])]
+
+    def input_gradient(self, layer: Layer) -> None:
+        transposed = transpose(self.weights(layer))
+        self.da[layer.index - 1] = matmul(self.dz[layer.index], transposed)
+
+    def update(self, layer: Layer) -> None:
+        step = formulas.OPTIMIZERS[self.plan.optimizer].update
+        gradient = [g for row in self.dw[layer.index] for g in row] + self.db[layer.index]
+        for i, g in enumerate(gradient, start=layer.weights.start):
+            states = [vector[i] for vector in self.flat_state]
+            self.flat[i], *states = step(self.flat[i], g, *states, *self.coefficients)
+            for vector, value in zip(self.flat_state, states, strict=True):
+                vector[i] = value
+
+    def collect_gradients(self) -> Gradients:
+        loss = sum(self.row_factors) and self.loss_sum / sum(self.row_weights)
+        return Gradients(loss, self.dw, self.db, self.z, self.a, self.dz)
+
+    def write_output(self, out: Array, start: int, stop: int) -> None:
+        out[start:stop] = self.a[-1]
+
+
+class PythonBackend(Backend):
+    """The registry's entry."""
+
+    name = "python"
+    isa = "interpreted"
+
+    def usable_threads(self, n_threads: int) -> int:
+        return 1
+
+    def compile(self, plan: Plan, parameters: Array, state: Array) -> Engine:
+        return PythonEngine(plan, parameters, state)
+
+    def matmul(self, a: Any, b: Any) -> Any:
+        return matmul(_rows(a), _rows(b))
+
+    def activation(self, name: str, z: Any) -> Any:
+        value = formulas.ACTIVATIONS[name].value
+        return [list(map(value, row)) for row in _rows(z)]
+
+    def activation_derivative(self, name: str, z: Any, a: Any) -> Any:
+        formula = formulas.ACTIVATIONS[name]
+        source = z if formula.derivative_input == "z" else a
+        return [list(map(formula.derivative, row)) for row in _rows(source)]
+
+    def loss(self, name: str, z: Any, targets: Any) -> tuple[Any, Any]:
+        pairs = zip(_rows(z), _rows(targets), strict=True)
+        results = [loss_and_slope(name, row, y) for row, y in pairs]
+        return [value for value, _ in results], [slope for _, slope in results]
+
+    def update(self, name: str, w: Any, g: Any, state: Any, coefficients: Any) -> None:
+        step = formulas.OPTIMIZERS[name].update
+        for i, gradient in enumerate(g):
+            states = [float(vector[i]) for vector in state]
+            w[i], *states = step(float(w[i]), float(gradient), *states, *coefficients)
+            for vector, value in zip(state, states, strict=True):
+                vector[i] = value
+
+
+def _rows(matrix: Any) -> Matrix:
+    """Return an array or a list of rows as a list of rows."""
+    return matrix.tolist() if hasattr(matrix, "tolist") else matrix
+
+
+backend = PythonBackend()

@@ -1,0 +1,97 @@
+"""Build the Cython extension: emit formulas.h, compile the ISA unit once per instruction set.
+
+The extension is optional: without a C compiler the install succeeds, and `fastmlp.backends()`
+says why the cython backend is missing. Everything else about the package is in pyproject.toml.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import sysconfig
+from pathlib import Path
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+ROOT = Path(__file__).resolve().parent
+sys.path.insert(0, str(ROOT))  # a PEP 517 build does not put the project on the path
+
+from kernels import emit_c, formulas  # noqa: E402
+
+NATIVE = Path("kernels/native")
+ISA_ROW = re.compile(r'^\s*ISA\((\w+),\s*(\w+),\s*(\d+),\s*"([^"]*)",\s*"([^"]*)",', re.MULTILINE)
+# -ffp-contract=off keeps the bits of a formula the same on every ISA; never -ffast-math.
+UNIX_FLAGS = ["-O3", "-std=c11", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"]
+MSVC_FLAGS = ["/O2", "/std:c11", "/fp:precise"]
+
+
+def isa_rows() -> list[tuple[str, str, list[str], list[str]]]:
+    """Read (name, vector bytes, unix flags, MSVC flags) of this machine's ISAs from isa_table.h."""
+    platform = sysconfig.get_platform().lower()
+    is_x86 = any(name in platform for name in ("x86_64", "amd64"))
+    text = (ROOT / NATIVE / "isa_table.h").read_text(encoding="utf-8")
+    return [
+        (name, vector_bytes, unix_flags.split(), msvc_flags.split())
+        for name, family, vector_bytes, unix_flags, msvc_flags in ISA_ROW.findall(text)
+        if family == "any" or is_x86
+    ]
+
+
+class BuildNative(build_ext):
+    """Compiles the ISA unit once per row of isa_table.h and links the objects in."""
+
+    def build_extension(self, ext: Extension) -> None:
+        from Cython.Build import cythonize
+
+        is_msvc = self.compiler.compiler_type == "msvc"
+        flags = MSVC_FLAGS if is_msvc else UNIX_FLAGS
+        generated = Path(self.build_temp) / "generated"
+        generated.mkdir(parents=True, exist_ok=True)
+        emit_c.write_header(formulas, generated / "formulas.h")
+        ext.include_dirs += [str(generated), str(NATIVE)]
+        ext.extra_compile_args += flags
+        ext.extra_objects = []
+        for name, vector_bytes, unix_flags, msvc_flags in isa_rows():
+            ext.extra_objects += self.compiler.compile(
+                [str(NATIVE / "isa_unit.c")],
+                output_dir=str(Path(self.build_temp) / name),
+                macros=[("FASTMLP_ISA", name), ("FASTMLP_VECTOR_BYTES", vector_bytes)],
+                include_dirs=ext.include_dirs,
+                extra_postargs=flags + (msvc_flags if is_msvc else unix_flags),
+                depends=[str(path) for path in [*NATIVE.glob("*.h"), generated / "formulas.h"]],
+            )
+        pyx = [source for source in ext.sources if source.endswith(".pyx")]
+        made = cythonize(
+            [Extension(ext.name, pyx)],
+            build_dir=str(generated),
+            compiler_directives={
+                "language_level": 3,
+                "boundscheck": False,
+                "wraparound": False,
+                "cdivision": True,
+                "initializedcheck": False,
+            },
+        )
+        ext.sources = [s for s in ext.sources if s not in pyx] + made[0].sources
+        super().build_extension(ext)
+
+
+setup(
+    packages=["fastmlp", "fastmlp.datasets", "fastmlp.kernels", "fastmlp.benchmarks"],
+    package_dir={
+        "fastmlp": "fastmlp",
+        "fastmlp.kernels": "kernels",
+        "fastmlp.benchmarks": "benchmarks",
+    },
+    package_data={"fastmlp": ["py.typed"]},
+    include_package_data=False,
+    ext_modules=[
+        Extension(
+            "fastmlp.kernels.cython_backend",
+            ["kernels/cython_backend.pyx", "kernels/native/dispatch.c"],
+            optional=True,
+        )
+    ],
+    cmdclass={"build_ext": BuildNative},
+)
