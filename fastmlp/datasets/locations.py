@@ -1,0 +1,71 @@
+"""Where data files are looked for: a given folder, $FASTMLP_DATA, the user's cache."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+__all__ = ["DATA_VARIABLE", "cache_folder", "folders_to_search"]
+
+DATA_VARIABLE = "FASTMLP_DATA"
+
+
+def cache_folder() -> Path:
+    r"""Return the folder for downloads, where this platform keeps such files. Nothing is created.
+
+    Linux and others: ``$XDG_CACHE_HOME/fastmlp``, or ``~/.cache/fastmlp``; macOS:
+    ``~/Library/Caches/fastmlp``; Windows: ``%LOCALAPPDATA%\fastmlp\Cache``.
+    """
+    if sys.platform == "win32":
+        local = os.environ.get("LOCALAPPDATA")
+        base = Path(local) if local else Path.home() / "AppData" / "Local"
+        return base / "fastmlp" / "Cache"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "fastmlp"
+    cache_home = os.environ.get("XDG_CACHE_HOME", "")
+    # The XDG base directory specification: a relative path here is invalid and must be ignored.
+    base = Path(cache_home) if os.path.isabs(cache_home) else Path.home() / ".cache"
+    return base / "fastmlp"
+
+
+def folders_to_search(
+    data_dir: str | os.PathLike[str] | None, subfolder: str, *, with_cache: bool = False
+) -> list[Path]:
+    """List the folders that may hold a data set, in the order to look.
+
+    Parameters
+    ----------
+    data_dir : path or None
+        The folder that the caller named; it takes the place of ``$FASTMLP_DATA``.
+    subfolder : str
+        The data set's own folder inside each of these.
+    with_cache : bool
+        Also look in the user's cache, last.
+
+    Raises
+    ------
+    TypeError
+        If `data_dir` is not a path.
+    FileNotFoundError, NotADirectoryError
+        If `data_dir` is given and is no folder: better than a silent look elsewhere.
+    """
+    roots: Sequence[Path]
+    if data_dir is not None:
+        if not isinstance(data_dir, (str, os.PathLike)):
+            raise TypeError(
+                f"data_dir must be a path or None; got {type(data_dir).__name__}: {data_dir!r}"
+            )
+        named = Path(data_dir).expanduser()
+        if not named.exists():
+            raise FileNotFoundError(f"data_dir must be an existing folder; {named} does not exist")
+        if not named.is_dir():
+            raise NotADirectoryError(f"data_dir must be a folder; {named} is a file")
+        roots = [named]
+    else:
+        variable = os.environ.get(DATA_VARIABLE)
+        roots = [Path(variable).expanduser()] if variable else []
+    if with_cache:
+        roots = [*roots, cache_folder()]
+    return [folder for root in roots for folder in (root, root / subfolder)]
