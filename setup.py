@@ -20,10 +20,15 @@ sys.path.insert(0, str(ROOT))  # a PEP 517 build does not put the project on the
 from kernels import emit_c, formulas  # noqa: E402
 
 NATIVE = Path("kernels/native")
-ISA_ROW = re.compile(r'^\s*ISA\((\w+),\s*(\w+),\s*(\d+),\s*"([^"]*)",\s*"([^"]*)",', re.MULTILINE)
-# -ffp-contract=off keeps the bits of a formula the same on every ISA; never -ffast-math.
-UNIX_FLAGS = ["-O3", "-std=c11", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"]
-MSVC_FLAGS = ["/O2", "/std:c11", "/fp:precise"]
+ISA_ROW = re.compile(r'^\s*ISA\((\w+), (\w+), (\d+), "([^"]*)", "([^"]*)",', re.MULTILINE)
+# Never -ffast-math: it changes the floating-point state of the whole process.
+UNIX_FLAGS = ["-O3", "-g0", "-std=c11", "-fno-math-errno", "-fno-trapping-math"]
+MSVC_FLAGS = ["/O2", "/std:c11"]
+# Formulas give the same bits on every ISA; products use fused multiply-add where there is one.
+UNITS = {
+    "element_unit.c": (["-ffp-contract=off"], ["/fp:precise"]),
+    "product_unit.c": (["-ffp-contract=fast"], ["/fp:contract"]),
+}
 
 
 def isa_rows() -> list[tuple[str, str, list[str], list[str]]]:
@@ -52,15 +57,18 @@ class BuildNative(build_ext):
         ext.include_dirs += [str(generated), str(NATIVE)]
         ext.extra_compile_args += flags
         ext.extra_objects = []
+        headers = [str(path) for path in [*NATIVE.glob("*.h"), generated / "formulas.h"]]
         for name, vector_bytes, unix_flags, msvc_flags in isa_rows():
-            ext.extra_objects += self.compiler.compile(
-                [str(NATIVE / "isa_unit.c")],
-                output_dir=str(Path(self.build_temp) / name),
-                macros=[("FASTMLP_ISA", name), ("FASTMLP_VECTOR_BYTES", vector_bytes)],
-                include_dirs=ext.include_dirs,
-                extra_postargs=flags + (msvc_flags if is_msvc else unix_flags),
-                depends=[str(path) for path in [*NATIVE.glob("*.h"), generated / "formulas.h"]],
-            )
+            for unit, (unix_unit_flags, msvc_unit_flags) in UNITS.items():
+                unit_flags = msvc_unit_flags if is_msvc else unix_unit_flags
+                ext.extra_objects += self.compiler.compile(
+                    [str(NATIVE / unit)],
+                    output_dir=str(Path(self.build_temp) / name),
+                    macros=[("FASTMLP_ISA", name), ("FASTMLP_VECTOR_BYTES", vector_bytes)],
+                    include_dirs=ext.include_dirs,
+                    extra_postargs=flags + unit_flags + (msvc_flags if is_msvc else unix_flags),
+                    depends=headers,
+                )
         pyx = [source for source in ext.sources if source.endswith(".pyx")]
         made = cythonize(
             [Extension(ext.name, pyx)],

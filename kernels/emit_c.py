@@ -15,7 +15,7 @@ import struct
 from pathlib import Path
 from types import ModuleType
 
-from .subset import PRECISIONS, all_formulas, formula_trees
+from .subset import PRECISIONS, SubsetError, all_formulas, formula_trees
 
 C_TYPES = {"float32": "float", "float64": "double"}
 C_OPERATORS = {
@@ -27,6 +27,9 @@ C_OPERATORS = {
 PRIMITIVES = """\
 static inline float sqrt_float32(float x) { return sqrtf(x); }
 static inline double sqrt_float64(double x) { return sqrt(x); }
+/* For the one logarithm per row of a softmax; no formula calls it. */
+static inline float libm_log_float32(float x) { return logf(x); }
+static inline double libm_log_float64(double x) { return log(x); }
 static inline float power_of_two_float32(float n) {
     union { int32_t bits; float value; } u;
     u.bits = (int32_t)((uint32_t)((int32_t)n + 127) << 23);
@@ -43,7 +46,10 @@ static inline double power_of_two_float64(double n) {
 def constant(value: float, precision: str) -> str:
     """Return a C literal for `value` rounded to `precision`."""
     if precision == "float32":
-        value = struct.unpack("f", struct.pack("f", value))[0]
+        try:
+            value = struct.unpack("f", struct.pack("f", value))[0]
+        except OverflowError:
+            raise SubsetError(f"the constant {value} is too large for float32") from None
         return f"{value.hex()}f"
     return float(value).hex()
 

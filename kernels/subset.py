@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import math
 import textwrap
 from collections.abc import Callable, Iterable
 from types import ModuleType
@@ -34,9 +35,17 @@ def parse_formula(function: Callable[..., Any]) -> ast.FunctionDef:
     source = textwrap.dedent(inspect.getsource(function))
     tree = ast.parse(source).body[0]
     if not isinstance(tree, ast.FunctionDef):
-        raise SubsetError(f"a formula must be a plain function (def); got: {source.splitlines()[0]}")
+        raise SubsetError(
+            f"a formula must be a plain function (def); got: {source.splitlines()[0]}"
+        )
+    ast.increment_lineno(tree, function.__code__.co_firstlineno - 1)  # errors name the file's line
     _Checker(tree.name).check(tree)
     return tree
+
+
+def _refused(formula: str, node: ast.expr | ast.stmt, why: str) -> SubsetError:
+    text = ast.unparse(node).splitlines()[0]
+    return SubsetError(f"formula {formula!r}, line {node.lineno}: {why}: {text}")
 
 
 class _Checker:
@@ -46,15 +55,21 @@ class _Checker:
         self.name = name
         self.known: set[str] = set()
 
-    def refuse(self, node: ast.AST, why: str) -> SubsetError:
-        text = ast.unparse(node) if isinstance(node, (ast.expr, ast.stmt)) else str(node)
-        line = getattr(node, "lineno", 1)
-        return SubsetError(f"formula {self.name!r}, line {line}: {why}: {text}")
+    def refuse(self, node: ast.expr | ast.stmt, why: str) -> SubsetError:
+        return _refused(self.name, node, why)
 
     def check(self, tree: ast.FunctionDef) -> None:
         arguments = tree.args
-        if arguments.vararg or arguments.kwarg or arguments.kwonlyargs or arguments.defaults:
+        if (
+            arguments.vararg
+            or arguments.kwarg
+            or arguments.kwonlyargs
+            or arguments.defaults
+            or arguments.posonlyargs
+        ):
             raise self.refuse(tree, "only plain positional arguments are allowed")
+        if tree.decorator_list:
+            raise self.refuse(tree.decorator_list[0], "a formula has no decorators")
         self.known = {argument.arg for argument in arguments.args}
         body = tree.body
         if isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
@@ -73,9 +88,8 @@ class _Checker:
         if not isinstance(statement, ast.Assign) or len(statement.targets) != 1:
             raise self.refuse(statement, "only plain assignments may come before the return")
         target = statement.targets[0]
-        if isinstance(target, ast.Tuple):
-            if not isinstance(statement.value, ast.Call):
-                raise self.refuse(statement, "a tuple can only be assigned from a call")
+        if isinstance(target, ast.Tuple) and not isinstance(statement.value, ast.Call):
+            raise self.refuse(statement, "a tuple can only be assigned from a call")
         self.check_expression(statement.value)
         for name in target.elts if isinstance(target, ast.Tuple) else [target]:
             if not isinstance(name, ast.Name):
@@ -86,6 +100,8 @@ class _Checker:
         if isinstance(node, ast.Constant):
             if isinstance(node.value, bool) or not isinstance(node.value, (int, float)):
                 raise self.refuse(node, "a constant must be a number")
+            if not math.isfinite(node.value):
+                raise self.refuse(node, "a constant must be finite")
         elif isinstance(node, ast.Name):
             if node.id not in self.known:
                 raise self.refuse(node, "only arguments and assigned names may be read")
@@ -105,6 +121,8 @@ class _Checker:
         elif isinstance(node, ast.Call):
             if not isinstance(node.func, ast.Name) or node.keywords:
                 raise self.refuse(node, "a call names a formula and passes by position")
+            if node.func.id in self.known:
+                raise self.refuse(node, "a value cannot be called")
             for argument in node.args:
                 self.check_expression(argument)
         else:
@@ -131,6 +149,29 @@ def callees(tree: ast.FunctionDef) -> list[str]:
     return list(dict.fromkeys(names))
 
 
+def _check_calls(tree: ast.FunctionDef, trees: dict[str, ast.FunctionDef]) -> None:
+    """Refuse a call with too few or too many arguments or results."""
+    wanted = {
+        id(node.value): len(node.targets[0].elts)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Tuple)
+    }
+    for call in ast.walk(tree):
+        if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name):
+            continue
+        callee = trees.get(call.func.id)  # None is a primitive: one argument, one result
+        n_arguments = len(callee.args.args) if callee else 1
+        if len(call.args) != n_arguments:
+            raise _refused(tree.name, call, f"the call needs {n_arguments} arguments")
+        result = callee.body[-1] if callee else None
+        is_tuple = isinstance(result, ast.Return) and isinstance(result.value, ast.Tuple)
+        n_results = len(result.value.elts) if is_tuple else None  # type: ignore[union-attr]
+        if wanted.get(id(call)) != n_results:
+            raise _refused(
+                tree.name, call, "a tuple is assigned to as many names, a number is used as it is"
+            )
+
+
 class _ResolveVariants(ast.NodeTransformer):
     """Replace the names of calls that have a variant for this precision."""
 
@@ -138,7 +179,7 @@ class _ResolveVariants(ast.NodeTransformer):
         self.module = module
         self.precision = precision
 
-    def visit_Call(self, node: ast.Call) -> ast.Call:  # noqa: N802 (the name is ast's)
+    def visit_Call(self, node: ast.Call) -> ast.Call:
         self.generic_visit(node)
         if isinstance(node.func, ast.Name):
             variant = f"{node.func.id}_{self.precision}"
@@ -180,9 +221,11 @@ def formula_trees(
         for called in callees(tree):
             if called in module.PRIMITIVES:
                 continue
-            if not callable(getattr(module, called, None)):
+            callee = getattr(module, called, None)
+            if not callable(callee) or callee.__name__ != called:
                 raise SubsetError(f"formula {name!r} calls {called!r}, which is not a formula")
-            add(getattr(module, called))
+            add(callee)
+        _check_calls(tree, trees)
         open_names.pop()
         trees[name] = tree
 

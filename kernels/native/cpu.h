@@ -1,0 +1,47 @@
+/* What the CPU and the operating system can do, asked once at import. */
+#ifndef FASTMLP_CPU_H
+#define FASTMLP_CPU_H
+
+#if defined(__x86_64__) || defined(_M_X64)
+#include <stdint.h>
+
+#if defined(_MSC_VER)
+#include <intrin.h>
+#include <immintrin.h>
+static inline void cpuid(uint32_t leaf, uint32_t subleaf, uint32_t registers[4]) {
+    __cpuidex((int *)registers, (int)leaf, (int)subleaf);
+}
+static inline uint64_t enabled_state(void) { return _xgetbv(0); }
+#else
+#include <cpuid.h>
+static inline void cpuid(uint32_t leaf, uint32_t subleaf, uint32_t registers[4]) {
+    __cpuid_count(leaf, subleaf, registers[0], registers[1], registers[2], registers[3]);
+}
+static inline uint64_t enabled_state(void) {
+    uint32_t low, high;
+    __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+    return ((uint64_t)high << 32) | low;
+}
+#endif
+
+/* True if the bits of `needed` are set in CPUID(7).EBX and the system saves the registers in `state`. */
+static inline int cpu_supports(uint32_t needed_in_leaf7_ebx, uint64_t state) {
+    uint32_t r[4];
+    cpuid(0, 0, r);
+    if (r[0] < 7) return 0;
+    cpuid(1, 0, r);
+    const uint32_t fma = 1u << 12, osxsave = 1u << 27, avx = 1u << 28;
+    if ((r[2] & (fma | osxsave | avx)) != (fma | osxsave | avx)) return 0;
+    if ((enabled_state() & state) != state) return 0;
+    cpuid(7, 0, r);
+    return (r[1] & needed_in_leaf7_ebx) == needed_in_leaf7_ebx;
+}
+
+static inline int cpu_has_avx2(void) { return cpu_supports(1u << 5, 0x6); }
+
+/* F, DQ, BW, VL and AVX2; the system saves the mask and the upper vector registers. */
+static inline int cpu_has_avx512(void) {
+    return cpu_supports(1u << 5 | 1u << 16 | 1u << 17 | 1u << 30 | 1u << 31, 0xe6);
+}
+#endif
+#endif

@@ -1,0 +1,19 @@
+/* The instruction sets, weakest first: one row each, read by setup.py, by dispatch.c and by the tests.
+ *
+ *   ISA(name, family, vector bytes, "flags of GCC and Clang", "flags of MSVC", test at run time)
+ *
+ * The product and element-wise units are compiled once per row with these flags. `family` is "any"
+ * (built everywhere) or "x86". To add one, add a row here and its test to cpu.h.
+ */
+#define FOREACH_ISA_ANY(ISA) \
+    ISA(baseline, any, 16, "", "", 1)
+
+#if defined(__x86_64__) || defined(_M_X64)
+#define FOREACH_ISA_X86(ISA) \
+    ISA(avx2, x86, 32, "-mavx2 -mfma", "/arch:AVX2", cpu_has_avx2()) \
+    ISA(avx512, x86, 64, "-mavx2 -mfma -mavx512f -mavx512bw -mavx512dq -mavx512vl -mprefer-vector-width=512", "/arch:AVX512", cpu_has_avx512())
+#else
+#define FOREACH_ISA_X86(ISA)
+#endif
+
+#define FOREACH_ISA(ISA) FOREACH_ISA_ANY(ISA) FOREACH_ISA_X86(ISA)

@@ -1,0 +1,102 @@
+/* The table of kernels: what every ISA supplies for float and for double.
+ *
+ * Panels. A matrix (rows, columns) is stored as panels of L = `lanes` columns:
+ *     panel[column / L][row][column % L],  the panels `stride` values apart (>= rows * L).
+ * A row of a panel is one vector. Weights (fan_in, fan_out) are panels with rows = fan_in;
+ * activations and slopes (batch, features) are panels with rows = batch. The same panels serve the
+ * forward product, the weight gradient and, for slopes, the way back: nothing is transposed but the
+ * weights for the input gradient. Columns past the last are zero in weights, biases and slopes, and
+ * never read in activations.
+ *
+ * All pointers of values are `void *`: a table is for one precision, which its user knows.
+ */
+#ifndef FASTMLP_KERNELS_H
+#define FASTMLP_KERNELS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum element_type { ELEMENT_UINT8, ELEMENT_FLOAT32, ELEMENT_FLOAT64 };
+
+/* Rows of the caller's array, of any strides (in bytes), multiplied by `scale`. */
+struct source {
+    const char *data;
+    ptrdiff_t row_stride, column_stride;
+    enum element_type type;
+    double scale;
+};
+
+/* What a batch is trained towards. */
+struct targets {
+    const int32_t *labels; /* (all rows,) class numbers, or NULL */
+    const void *values;    /* (all rows, n_outputs), or NULL */
+    const void *weights;   /* (all rows,), or NULL for weight 1 */
+};
+
+struct product_kernels {
+    /* The rows `order[0..n_rows)` of x as panels. */
+    void (*gather)(const struct source *x, const int64_t *order, ptrdiff_t n_rows,
+                   ptrdiff_t n_columns, void *panels, ptrdiff_t stride);
+    /* Row-major (rows, columns) to panels, padded with zero columns, and back. */
+    void (*to_panels)(const void *matrix, ptrdiff_t rows, ptrdiff_t columns, void *panels,
+                      ptrdiff_t stride);
+    void (*from_panels)(const void *panels, ptrdiff_t stride, ptrdiff_t rows, ptrdiff_t columns,
+                        void *matrix);
+    /* z = a @ w + b for the output panels [first, last); b may be NULL. */
+    void (*weighted_sum)(const void *a, ptrdiff_t a_stride, const void *w, ptrdiff_t w_stride,
+                         const void *b, void *z, ptrdiff_t z_stride, ptrdiff_t rows,
+                         ptrdiff_t fan_in, ptrdiff_t first, ptrdiff_t last);
+    /* dw = a.T @ dz for the output panels [first, last). */
+    void (*weight_gradient)(const void *a, ptrdiff_t a_stride, const void *dz, ptrdiff_t dz_stride,
+                            void *dw, ptrdiff_t dw_stride, ptrdiff_t rows, ptrdiff_t fan_in,
+                            ptrdiff_t first, ptrdiff_t last);
+    /* db = the sum of dz over the rows. */
+    void (*bias_gradient)(const void *dz, ptrdiff_t dz_stride, void *db, ptrdiff_t rows,
+                          ptrdiff_t first, ptrdiff_t last);
+    /* Panels of w (fan_in, fan_out) to panels of its transpose (fan_out, fan_in). */
+    void (*transpose)(const void *w, ptrdiff_t w_stride, void *w_transposed,
+                      ptrdiff_t transposed_stride, ptrdiff_t fan_in, ptrdiff_t fan_out);
+};
+
+struct element_kernels {
+    /* Of n values, by the formula's place in its table. */
+    void (*activation)(int formula, const void *z, void *a, ptrdiff_t n);
+    void (*activation_derivative)(int formula, const void *z, const void *a, void *slope,
+                                  ptrdiff_t n);
+    /* dz = da * f'(z); dz may be da. */
+    void (*activation_slope)(int formula, const void *z, const void *a, const void *da, void *dz,
+                             ptrdiff_t n);
+    /* p = softmax of each row of z; p may be z. */
+    void (*softmax)(const void *z, void *p, ptrdiff_t stride, ptrdiff_t rows, ptrdiff_t columns);
+    /* Slopes of the rows' losses, row i times weight(order[i]) * factor, to panels; `order` NULL
+     * stands for 0, 1, 2...; returns the weighted sum of the losses. Slopes may be `taken`; if NULL
+     * they are left out. */
+    double (*loss)(int formula, const void *taken, ptrdiff_t stride, ptrdiff_t rows,
+                   ptrdiff_t columns, const struct targets *targets, const int64_t *order,
+                   double factor, void *slopes);
+    /* One optimizer step of n parameters; state i begins at state + i * state_stride. */
+    void (*update)(int formula, void *w, const void *g, void *state, ptrdiff_t state_stride,
+                   const double *coefficients, ptrdiff_t n);
+};
+
+struct kernels {
+    const char *isa;
+    int lanes;
+    int value_bytes;
+    struct product_kernels product;
+    struct element_kernels element;
+};
+
+/* The tables for the best ISA of this CPU that is not above `cap` (a name, or NULL for no cap).
+ * NULL if `cap` is not a name of isa_table.h. */
+const struct kernels *fastmlp_kernels(const char *cap, int use_double);
+/* The names of the ISAs of this build, weakest first; NULL past the last. */
+const char *fastmlp_isa_name(int i);
+/* 1 if this CPU runs ISA i. */
+int fastmlp_isa_runs(int i);
+/* The names in the formula tables, in order; NULL past the last. */
+const char *fastmlp_activation_name(int i);
+const char *fastmlp_loss_name(int i);
+const char *fastmlp_optimizer_name(int i);
+
+#endif

@@ -1,0 +1,260 @@
+/* Gathering and matrix products for one precision; see kernels.h for the layout of panels.
+ *
+ * One register tile serves all three products: it holds up to TILE_ROWS x 2 vectors and adds, per
+ * step of depth, one value of `a` times one vector of `b` each. What differs is only where the next
+ * value of `a` is found:
+ *     weighted sum      tile rows are batch rows, depth runs over the inputs of a row
+ *     weight gradient   tile rows are inputs, depth runs over the batch
+ *     input gradient    the weighted sum of slopes and transposed weights
+ * The order of every sum is fixed: it depends on neither the tile nor the range of panels asked for.
+ */
+#include "vector.h"
+
+#undef TILE_ROWS
+#undef GRADIENT_ROWS
+/* As many as fit the registers: 32 of them with AVX-512, else 16 (2 vectors of b and 1 value kept). */
+#define TILE_ROWS (FASTMLP_VECTOR_BYTES == 64 ? 13 : 6)
+#define GRADIENT_ROWS (FASTMLP_VECTOR_BYTES == 64 ? 8 : 4)
+
+/* out[i][j] (rows x panels vectors) = start + the sum over the depth of a * b.
+ * `start` is NULL for zero, else one vector per panel. `a` is walked in segments of `segment` steps. */
+static ALWAYS_INLINE void NAME(tile)(const int rows, const int panels, const REAL *a,
+                                     const ptrdiff_t a_row, const ptrdiff_t a_step,
+                                     const ptrdiff_t segment, const ptrdiff_t a_segment,
+                                     const REAL *b, const ptrdiff_t b_panel, ptrdiff_t depth,
+                                     const REAL *start, REAL *out, const ptrdiff_t out_panel) {
+    NAME(vector) sum[13][2];
+    UNROLL
+    for (int i = 0; i < rows; i++) {
+        UNROLL
+        for (int j = 0; j < panels; j++)
+            sum[i][j] = start ? NAME(load)(start + j * LANES) : NAME(zero)();
+    }
+    while (depth > 0) {
+        const ptrdiff_t steps = depth < segment ? depth : segment;
+        for (ptrdiff_t step = 0; step < steps; step++) {
+            NAME(vector) b_vector[2];
+            UNROLL
+            for (int j = 0; j < panels; j++) b_vector[j] = NAME(load)(b + j * b_panel);
+            b += LANES;
+            UNROLL
+            for (int i = 0; i < rows; i++) {
+                const REAL value = a[i * a_row + step * a_step];
+                UNROLL
+                for (int j = 0; j < panels; j++)
+                    sum[i][j] = NAME(multiply_add)(sum[i][j], value, b_vector[j]);
+            }
+        }
+        a += a_segment;
+        depth -= steps;
+    }
+    UNROLL
+    for (int i = 0; i < rows; i++) {
+        UNROLL
+        for (int j = 0; j < panels; j++) NAME(store)(out + j * out_panel + i * LANES, sum[i][j]);
+    }
+}
+
+typedef void (*NAME(tile_function))(const REAL *a, ptrdiff_t a_segment, const REAL *b,
+                                    ptrdiff_t b_panel, ptrdiff_t depth, const REAL *start,
+                                    REAL *out, ptrdiff_t out_panel);
+
+/* Tiles of the weighted sum: rows of a panel lie LANES apart, inputs side by side. */
+#define SUM_TILE(rows, panels)                                                                    \
+    static void NAME(sum_tile_##rows##_##panels)(const REAL *a, ptrdiff_t a_segment,              \
+                                                 const REAL *b, ptrdiff_t b_panel,                \
+                                                 ptrdiff_t depth, const REAL *start, REAL *out,   \
+                                                 ptrdiff_t out_panel) {                           \
+        NAME(tile)(rows, panels, a, LANES, 1, LANES, a_segment, b, b_panel, depth, start, out,    \
+                   out_panel);                                                                    \
+    }
+/* Tiles of the weight gradient: inputs lie side by side, batch rows LANES apart. */
+#define GRADIENT_TILE(rows, panels)                                                               \
+    static void NAME(gradient_tile_##rows##_##panels)(                                            \
+        const REAL *a, ptrdiff_t a_segment, const REAL *b, ptrdiff_t b_panel, ptrdiff_t depth,    \
+        const REAL *start, REAL *out, ptrdiff_t out_panel) {                                      \
+        (void)a_segment;                                                                          \
+        NAME(tile)(rows, panels, a, 1, LANES, PTRDIFF_MAX, 0, b, b_panel, depth, start, out,      \
+                   out_panel);                                                                    \
+    }
+#define BOTH_PANELS(TILE, rows) TILE(rows, 1) TILE(rows, 2)
+
+BOTH_PANELS(SUM_TILE, 1) BOTH_PANELS(SUM_TILE, 2) BOTH_PANELS(SUM_TILE, 3)
+BOTH_PANELS(SUM_TILE, 4) BOTH_PANELS(SUM_TILE, 5) BOTH_PANELS(SUM_TILE, 6)
+#if FASTMLP_VECTOR_BYTES == 64
+BOTH_PANELS(SUM_TILE, 7) BOTH_PANELS(SUM_TILE, 8) BOTH_PANELS(SUM_TILE, 9)
+BOTH_PANELS(SUM_TILE, 10) BOTH_PANELS(SUM_TILE, 11) BOTH_PANELS(SUM_TILE, 12)
+BOTH_PANELS(SUM_TILE, 13)
+#endif
+BOTH_PANELS(GRADIENT_TILE, 1) BOTH_PANELS(GRADIENT_TILE, 2) BOTH_PANELS(GRADIENT_TILE, 3)
+BOTH_PANELS(GRADIENT_TILE, 4)
+#if FASTMLP_VECTOR_BYTES == 64
+BOTH_PANELS(GRADIENT_TILE, 5) BOTH_PANELS(GRADIENT_TILE, 6) BOTH_PANELS(GRADIENT_TILE, 7)
+BOTH_PANELS(GRADIENT_TILE, 8)
+#endif
+
+#define TILE_ENTRY(kind, rows) {NAME(kind##_tile_##rows##_1), NAME(kind##_tile_##rows##_2)}
+static const NAME(tile_function) NAME(sum_tiles)[][2] = {
+    {0, 0}, TILE_ENTRY(sum, 1), TILE_ENTRY(sum, 2), TILE_ENTRY(sum, 3), TILE_ENTRY(sum, 4),
+    TILE_ENTRY(sum, 5), TILE_ENTRY(sum, 6),
+#if FASTMLP_VECTOR_BYTES == 64
+    TILE_ENTRY(sum, 7), TILE_ENTRY(sum, 8), TILE_ENTRY(sum, 9), TILE_ENTRY(sum, 10),
+    TILE_ENTRY(sum, 11), TILE_ENTRY(sum, 12), TILE_ENTRY(sum, 13),
+#endif
+};
+static const NAME(tile_function) NAME(gradient_tiles)[][2] = {
+    {0, 0}, TILE_ENTRY(gradient, 1), TILE_ENTRY(gradient, 2), TILE_ENTRY(gradient, 3),
+    TILE_ENTRY(gradient, 4),
+#if FASTMLP_VECTOR_BYTES == 64
+    TILE_ENTRY(gradient, 5), TILE_ENTRY(gradient, 6), TILE_ENTRY(gradient, 7),
+    TILE_ENTRY(gradient, 8),
+#endif
+};
+#undef SUM_TILE
+#undef GRADIENT_TILE
+#undef BOTH_PANELS
+#undef TILE_ENTRY
+
+static void NAME(weighted_sum)(const void *a_, ptrdiff_t a_stride, const void *w_,
+                               ptrdiff_t w_stride, const void *b_, void *z_, ptrdiff_t z_stride,
+                               ptrdiff_t rows, ptrdiff_t fan_in, ptrdiff_t first, ptrdiff_t last) {
+    const REAL *a = a_, *w = w_, *b = b_;
+    REAL *z = z_;
+    /* Tiles of nearly equal height: 128 rows are 8 of 13 and 2 of 12, not 9 of 13 and one of 11. */
+    const ptrdiff_t n_tiles = (rows + TILE_ROWS - 1) / TILE_ROWS;
+    for (ptrdiff_t panel = first; panel < last; panel += 2) {
+        const int panels = last - panel >= 2 ? 2 : 1;
+        const REAL *start = b ? b + panel * LANES : NULL;
+        for (ptrdiff_t tile = 0; tile < n_tiles; tile++) {
+            const ptrdiff_t row = tile * rows / n_tiles, next = (tile + 1) * rows / n_tiles;
+            NAME(sum_tiles)[next - row][panels - 1](a + row * LANES, a_stride, w + panel * w_stride,
+                                                    w_stride, fan_in, start,
+                                                    z + panel * z_stride + row * LANES, z_stride);
+        }
+    }
+}
+
+static void NAME(weight_gradient)(const void *a_, ptrdiff_t a_stride, const void *dz_,
+                                  ptrdiff_t dz_stride, void *dw_, ptrdiff_t dw_stride,
+                                  ptrdiff_t rows, ptrdiff_t fan_in, ptrdiff_t first,
+                                  ptrdiff_t last) {
+    const REAL *a = a_, *dz = dz_;
+    REAL *dw = dw_;
+    for (ptrdiff_t input = 0; input < fan_in; input += GRADIENT_ROWS) {
+        const ptrdiff_t left = fan_in - input;
+        const ptrdiff_t height = left < GRADIENT_ROWS ? left : GRADIENT_ROWS;
+        /* GRADIENT_ROWS divides LANES or is a multiple: a tile never straddles a panel of a. */
+        ptrdiff_t done = 0;
+        while (done < height) {
+            const ptrdiff_t k = input + done, lane = k % LANES;
+            const ptrdiff_t part = height - done < LANES - lane ? height - done : LANES - lane;
+            const REAL *a_part = a + k / LANES * a_stride + lane;
+            for (ptrdiff_t panel = first; panel < last; panel += 2) {
+                const int panels = last - panel >= 2 ? 2 : 1;
+                NAME(gradient_tiles)[part][panels - 1](a_part, 0, dz + panel * dz_stride, dz_stride,
+                                                       rows, NULL, dw + panel * dw_stride + k * LANES,
+                                                       dw_stride);
+            }
+            done += part;
+        }
+    }
+}
+
+static void NAME(bias_gradient)(const void *dz_, ptrdiff_t dz_stride, void *db_, ptrdiff_t rows,
+                                ptrdiff_t first, ptrdiff_t last) {
+    const REAL *dz = dz_;
+    REAL *db = db_;
+    for (ptrdiff_t panel = first; panel < last; panel++) {
+        NAME(vector) sum = NAME(zero)();
+        for (ptrdiff_t row = 0; row < rows; row++)
+            sum = NAME(add)(sum, NAME(load)(dz + panel * dz_stride + row * LANES));
+        NAME(store)(db + panel * LANES, sum);
+    }
+}
+
+static void NAME(transpose)(const void *w_, ptrdiff_t w_stride, void *out_, ptrdiff_t out_stride,
+                            ptrdiff_t fan_in, ptrdiff_t fan_out) {
+    const REAL *w = w_;
+    REAL *out = out_;
+    const ptrdiff_t in_panels = (fan_in + LANES - 1) / LANES;
+    for (ptrdiff_t in_panel = 0; in_panel < in_panels; in_panel++) {
+        const ptrdiff_t left = fan_in - in_panel * LANES, width = left < LANES ? left : LANES;
+        for (ptrdiff_t column = 0; column < fan_out; column++) {
+            const REAL *from = w + column / LANES * w_stride + in_panel * LANES * LANES + column % LANES;
+            REAL *to = out + in_panel * out_stride + column * LANES;
+            ptrdiff_t lane = 0;
+            for (; lane < width; lane++) to[lane] = from[lane * LANES];
+            for (; lane < LANES; lane++) to[lane] = 0;
+        }
+    }
+}
+
+static void NAME(to_panels)(const void *matrix_, ptrdiff_t rows, ptrdiff_t columns, void *panels_,
+                            ptrdiff_t stride) {
+    const REAL *matrix = matrix_;
+    REAL *panels = panels_;
+    for (ptrdiff_t column = 0; column < columns; column += LANES) {
+        const ptrdiff_t left = columns - column, width = left < LANES ? left : LANES;
+        REAL *panel = panels + column / LANES * stride;
+        for (ptrdiff_t row = 0; row < rows; row++) {
+            memcpy(panel + row * LANES, matrix + row * columns + column, width * sizeof(REAL));
+            memset(panel + row * LANES + width, 0, (LANES - width) * sizeof(REAL));
+        }
+    }
+}
+
+static void NAME(from_panels)(const void *panels_, ptrdiff_t stride, ptrdiff_t rows,
+                              ptrdiff_t columns, void *matrix_) {
+    const REAL *panels = panels_;
+    REAL *matrix = matrix_;
+    for (ptrdiff_t column = 0; column < columns; column += LANES) {
+        const ptrdiff_t left = columns - column, width = left < LANES ? left : LANES;
+        const REAL *panel = panels + column / LANES * stride;
+        for (ptrdiff_t row = 0; row < rows; row++)
+            memcpy(matrix + row * columns + column, panel + row * LANES, width * sizeof(REAL));
+    }
+}
+
+/* Rows of one element type; the constant `step` of contiguous rows lets the compiler vectorize. */
+#define GATHER_ROWS(TYPE, step)                                                                   \
+    for (ptrdiff_t i = 0; i < n_rows; i++) {                                                      \
+        const char *row = x->data + order[i] * x->row_stride;                                     \
+        if (i + 4 < n_rows) {                                                                     \
+            const char *ahead = x->data + order[i + 4] * x->row_stride;                           \
+            for (ptrdiff_t byte = 0; byte < n_columns * (ptrdiff_t)sizeof(TYPE); byte += 64)      \
+                PREFETCH(ahead + byte);                                                           \
+        }                                                                                         \
+        ptrdiff_t column = 0;                                                                     \
+        for (; column + LANES <= n_columns; column += LANES) {                                    \
+            REAL *out = panels + column / LANES * stride + i * LANES;                             \
+            for (int lane = 0; lane < LANES; lane++)                                              \
+                out[lane] = (REAL)*(const TYPE *)(row + (column + lane) * (step)) * scale;        \
+        }                                                                                         \
+        REAL *out = panels + column / LANES * stride + i * LANES;                                 \
+        for (int lane = 0; column + lane < n_columns; lane++)                                     \
+            out[lane] = (REAL)*(const TYPE *)(row + (column + lane) * (step)) * scale;            \
+    }
+#define GATHER(TYPE)                                                                              \
+    if (x->column_stride == sizeof(TYPE)) {                                                       \
+        GATHER_ROWS(TYPE, (ptrdiff_t)sizeof(TYPE))                                                \
+    } else {                                                                                      \
+        GATHER_ROWS(TYPE, x->column_stride)                                                       \
+    }
+
+static void NAME(gather)(const struct source *x, const int64_t *order, ptrdiff_t n_rows,
+                         ptrdiff_t n_columns, void *panels_, ptrdiff_t stride) {
+    REAL *restrict panels = panels_;
+    const REAL scale = (REAL)x->scale;
+    switch (x->type) {
+    case ELEMENT_UINT8: GATHER(uint8_t) break;
+    case ELEMENT_FLOAT32: GATHER(float) break;
+    case ELEMENT_FLOAT64: GATHER(double) break;
+    }
+}
+#undef GATHER_ROWS
+#undef GATHER
+
+const struct product_kernels TABLE(product) = {
+    NAME(gather),          NAME(to_panels),     NAME(from_panels), NAME(weighted_sum),
+    NAME(weight_gradient), NAME(bias_gradient), NAME(transpose),
+};

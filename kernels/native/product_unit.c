@@ -1,0 +1,14 @@
+/* Gathering and matrix products, compiled once per ISA, with contraction to fused multiply-add. */
+#include <string.h>
+
+#include "unit.h"
+
+#define REAL float
+#define PRECISION float32
+#include "product_real.h"
+#undef REAL
+#undef PRECISION
+
+#define REAL double
+#define PRECISION float64
+#include "product_real.h"
