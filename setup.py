@@ -86,7 +86,14 @@ class BuildNative(build_ext):
 
 
 setup(
-    packages=["fastmlp", "fastmlp.datasets", "fastmlp.kernels", "fastmlp.benchmarks"],
+    packages=[
+        "fastmlp",
+        "fastmlp.commands",
+        "fastmlp.datasets",
+        "fastmlp.explain",
+        "fastmlp.kernels",
+        "fastmlp.benchmarks",
+    ],
     package_dir={
         "fastmlp": "fastmlp",
         "fastmlp.kernels": "kernels",
@@ -97,7 +104,11 @@ setup(
     ext_modules=[
         Extension(
             "fastmlp.kernels.cython_backend",
-            ["kernels/cython_backend.pyx", "kernels/native/dispatch.c"],
+            ["kernels/cython_backend.pyx", "kernels/native/dispatch.c", "kernels/native/pool.c"],
+            depends=[
+                str(path.relative_to(ROOT))
+                for path in [*(ROOT / NATIVE).iterdir(), *(ROOT / "kernels").glob("*.py")]
+            ],
             optional=True,
         )
     ],

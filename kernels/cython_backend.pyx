@@ -36,6 +36,15 @@ cdef extern from "kernels.h":
         const void *values
         const void *weights
 
+    ctypedef void (*step_function)(void *w, const void *g, void *state, ptrdiff_t state_stride,
+                                   const void *coefficients, ptrdiff_t n) noexcept nogil
+
+    struct update_rule "update":
+        step_function step
+        ptrdiff_t state_offset
+        ptrdiff_t state_stride
+        const void *coefficients
+
     struct product_kernels:
         void (*gather)(const source *x, const int64_t *order, ptrdiff_t n_rows,
                        ptrdiff_t n_columns, void *panels, ptrdiff_t stride) noexcept nogil
@@ -47,13 +56,15 @@ cdef extern from "kernels.h":
                              const void *b, void *z, ptrdiff_t z_stride, ptrdiff_t rows,
                              ptrdiff_t fan_in, ptrdiff_t first, ptrdiff_t last) noexcept nogil
         void (*weight_gradient)(const void *a, ptrdiff_t a_stride, const void *dz,
-                                ptrdiff_t dz_stride, void *dw, ptrdiff_t dw_stride, ptrdiff_t rows,
-                                ptrdiff_t fan_in, ptrdiff_t first, ptrdiff_t last) noexcept nogil
-        void (*bias_gradient)(const void *dz, ptrdiff_t dz_stride, void *db, ptrdiff_t rows,
-                              ptrdiff_t first, ptrdiff_t last) noexcept nogil
+                                ptrdiff_t dz_stride, void *out, ptrdiff_t out_stride,
+                                const update_rule *update, ptrdiff_t rows, ptrdiff_t first_input,
+                                ptrdiff_t last_input, ptrdiff_t first, ptrdiff_t last) noexcept nogil
+        void (*bias_gradient)(const void *dz, ptrdiff_t dz_stride, void *out,
+                              const update_rule *update, ptrdiff_t rows, ptrdiff_t first,
+                              ptrdiff_t last) noexcept nogil
         void (*transpose)(const void *w, ptrdiff_t w_stride, void *w_transposed,
-                          ptrdiff_t transposed_stride, ptrdiff_t fan_in,
-                          ptrdiff_t fan_out) noexcept nogil
+                          ptrdiff_t transposed_stride, ptrdiff_t fan_in, ptrdiff_t fan_out,
+                          ptrdiff_t first, ptrdiff_t last) noexcept nogil
 
     struct element_kernels:
         void (*activation)(int formula, const void *z, void *a, ptrdiff_t n) noexcept nogil
@@ -66,8 +77,7 @@ cdef extern from "kernels.h":
         double (*loss)(int formula, const void *taken, ptrdiff_t stride, ptrdiff_t rows,
                        ptrdiff_t columns, const targets *targets, const int64_t *order,
                        double factor, void *slopes) noexcept nogil
-        void (*update)(int formula, void *w, const void *g, void *state, ptrdiff_t state_stride,
-                       const double *coefficients, ptrdiff_t n) noexcept nogil
+        const step_function *steps
 
     struct kernels:
         const char *isa
@@ -83,11 +93,22 @@ cdef extern from "kernels.h":
     const char *fastmlp_loss_name(int i)
     const char *fastmlp_optimizer_name(int i)
 
+cdef extern from "pool.h":
+    struct team:
+        int n_threads
+
+    void team_run(int n_threads, void (*function)(void *, team *, int) noexcept nogil,
+                  void *context) noexcept nogil
+    void team_barrier(team *present) noexcept nogil
+    int team_limit() noexcept nogil
+
 
 cdef enum:
     ALIGNMENT = 64
     SOFTMAX = -1  # the one output activation that is not element-wise
-    PREDICTION_ROWS = 128
+    PREDICTION_ROWS = 128  # rows of a block when predicting
+    ROWS_TOGETHER = 4  # threads share rows in such groups, whose losses are summed one by one
+    MAX_COEFFICIENTS = 16
 
 
 cdef list names_of(const char *(*name_at)(int)):
@@ -151,87 +172,422 @@ cdef struct NativeLayer:
     ptrdiff_t out_panels
     int activation
     bint derivative_in_z
+    # How the threads share it: each owns output panels; or, where those are too few, each takes
+    # some rows on the way forward and owns the weights of some inputs.
+    bint outputs_are_split
     # Where its parameters lie in the flat vector, in values.
     ptrdiff_t flat_weights
     ptrdiff_t flat_biases
-    # Parameters as panels: w (fan_in rows), b (one row), and the gradient likewise.
+    # Parameters as panels: w (fan_in rows), b (one row); where they lie in the packed vectors, in
+    # bytes. The transposed weights serve the input gradient.
     ptrdiff_t w_stride
-    ptrdiff_t packed_weights  # where they lie in the packed vectors, in bytes
+    ptrdiff_t packed_weights
     ptrdiff_t packed_biases
     ptrdiff_t transposed_stride
     char *w_transposed
-    # The batch, as panels: (rows, fan_out) each; they may share memory (see `bind_rows`).
+    # The batch, as panels: (rows, fan_out) each. `a` may be `z` (see `bind_rows`).
     ptrdiff_t stride
     char *z
     char *a
     char *dz
 
 
+cdef struct Native:
+    # A plan's buffers. What the functions below need, so that they run without the GIL.
+    const product_kernels *product
+    const element_kernels *element
+    ptrdiff_t value_bytes
+    ptrdiff_t lanes
+    int n_threads
+    NativeLayer *layers
+    int n_layers
+    int loss_formula
+    int optimizer_formula
+    bint loss_is_merged
+    ptrdiff_t batch_size
+    ptrdiff_t n_states
+    ptrdiff_t n_coefficients
+    ptrdiff_t n_outputs
+    ptrdiff_t packed_bytes  # of one packed vector
+    char *parameters        # packed; the states follow, packed_bytes each
+    char *gradient          # packed; only for `gradients`
+    char *input             # the gathered rows, as panels
+    ptrdiff_t input_stride
+    double *group_losses    # of each ROWS_TOGETHER rows
+
+
+cdef struct Call:
+    # What a team of threads works on.
+    Native *native
+    const source *x
+    const targets *wanted
+    const int64_t *order
+    ptrdiff_t n_rows
+    const double *coefficients
+    double *losses
+    ptrdiff_t n_losses
+    char *outputs
+    bint with_loss
+    double loss_sum
+
+
+# ------------------------------------------------------------------------- what threads share
+
+
+cdef ptrdiff_t share(ptrdiff_t n, int thread, int n_threads) noexcept nogil:
+    """Where the part of a thread begins, of n things; it ends where the next one's begins."""
+    return n * thread // n_threads
+
+
+cdef ptrdiff_t share_rows(ptrdiff_t rows, int thread, int n_threads) noexcept nogil:
+    """The same for rows, in whole groups."""
+    cdef ptrdiff_t groups = (rows + ROWS_TOGETHER - 1) // ROWS_TOGETHER
+    return min(rows, ROWS_TOGETHER * share(groups, thread, n_threads))
+
+
+# ------------------------------------------------------------------------ the steps of a batch
+
+
+cdef void gather(Native *native, const source *x, const int64_t *order, ptrdiff_t rows,
+                 team *team, int thread) noexcept nogil:
+    """The thread's part of the rows, to the input panels."""
+    cdef ptrdiff_t first = share_rows(rows, thread, team.n_threads)
+    cdef ptrdiff_t last = share_rows(rows, thread + 1, team.n_threads)
+    native.product.gather(
+        x, order + first, last - first, native.layers[0].fan_in,
+        native.input + first * native.lanes * native.value_bytes, native.input_stride)
+
+
+cdef void forward(Native *native, ptrdiff_t rows, team *team, int thread) noexcept nogil:
+    """Per layer the weighted sum and the activation, up to what the loss takes.
+
+    Ends without a barrier: the thread's own rows (or panels) of the last layer are ready.
+    """
+    cdef int index
+    cdef NativeLayer *layer
+    cdef const char *a_in = native.input
+    cdef ptrdiff_t a_stride = native.input_stride
+    cdef ptrdiff_t first_row, last_row, first, last, offset
+    for index in range(native.n_layers):
+        if index > 0:
+            team_barrier(team)
+        layer = &native.layers[index]
+        first_row, last_row = 0, rows
+        first, last = 0, layer.out_panels
+        if layer.outputs_are_split:
+            first = share(layer.out_panels, thread, team.n_threads)
+            last = share(layer.out_panels, thread + 1, team.n_threads)
+        else:
+            first_row = share_rows(rows, thread, team.n_threads)
+            last_row = share_rows(rows, thread + 1, team.n_threads)
+        offset = first_row * native.lanes * native.value_bytes
+        native.product.weighted_sum(
+            a_in + offset, a_stride, native.parameters + layer.packed_weights, layer.w_stride,
+            native.parameters + layer.packed_biases, layer.z + offset, layer.stride,
+            last_row - first_row, layer.fan_in, first, last)
+        if index < native.n_layers - 1 or not native.loss_is_merged:
+            activate(native, layer, first_row, last_row, first, last)
+        a_in, a_stride = layer.a, layer.stride
+
+
+cdef void activate(Native *native, NativeLayer *layer, ptrdiff_t first_row, ptrdiff_t last_row,
+                   ptrdiff_t first, ptrdiff_t last) noexcept nogil:
+    """a = f(z) for some rows and panels."""
+    cdef ptrdiff_t panel, offset
+    cdef ptrdiff_t row_offset = first_row * native.lanes * native.value_bytes
+    if layer.activation == SOFTMAX:  # needs all panels of a row
+        native.element.softmax(
+            layer.z + row_offset, layer.a + row_offset, layer.stride, last_row - first_row,
+            layer.fan_out)
+        return
+    for panel in range(first, last):
+        offset = panel * layer.stride * native.value_bytes + row_offset
+        native.element.activation(
+            layer.activation, layer.z + offset, layer.a + offset,
+            (last_row - first_row) * native.lanes)
+
+
+cdef double loss(Native *native, const targets *wanted, const int64_t *order, ptrdiff_t rows,
+                 bint with_slopes, team *team, int thread) noexcept nogil:
+    """The sum of the losses; their slopes go to dz of the last layer, scaled for the mean.
+
+    Ends with a barrier: the slopes of all rows are ready.
+    """
+    cdef NativeLayer *layer = &native.layers[native.n_layers - 1]
+    cdef const char *taken = layer.z if native.loss_is_merged else layer.a
+    cdef double total = total_weight(native, wanted, order, rows)
+    cdef double factor = 1.0 / total if total > 0.0 else 0.0
+    cdef ptrdiff_t row = share_rows(rows, thread, team.n_threads)
+    cdef ptrdiff_t last = share_rows(rows, thread + 1, team.n_threads)
+    cdef ptrdiff_t group, offset
+    if layer.outputs_are_split:
+        team_barrier(team)
+    while row < last:
+        offset = row * native.lanes * native.value_bytes
+        native.group_losses[row // ROWS_TOGETHER] = native.element.loss(
+            native.loss_formula, taken + offset, layer.stride, min(ROWS_TOGETHER, last - row),
+            layer.fan_out, wanted, order + row, factor,
+            layer.dz + offset if with_slopes else NULL)
+        row += ROWS_TOGETHER
+    team_barrier(team)
+    total = 0.0
+    for group in range((rows + ROWS_TOGETHER - 1) // ROWS_TOGETHER):
+        total += native.group_losses[group]
+    return total
+
+
+cdef double total_weight(Native *native, const targets *wanted, const int64_t *order,
+                         ptrdiff_t rows) noexcept nogil:
+    """What the rows count for together."""
+    cdef double total = 0.0
+    cdef ptrdiff_t i
+    if wanted.weights is NULL:
+        return rows
+    for i in range(rows):
+        if native.value_bytes == 4:
+            total += (<const float *>wanted.weights)[order[i]]
+        else:
+            total += (<const double *>wanted.weights)[order[i]]
+    return total
+
+
+cdef void activation_slope(Native *native, NativeLayer *layer, ptrdiff_t rows, ptrdiff_t first,
+                           ptrdiff_t last) noexcept nogil:
+    """dz = da * f'(z), in place, for some panels."""
+    cdef ptrdiff_t panel, offset
+    for panel in range(first, last):
+        offset = panel * layer.stride * native.value_bytes
+        native.element.activation_slope(
+            layer.activation, layer.z + offset, layer.a + offset, layer.dz + offset,
+            layer.dz + offset, rows * native.lanes)
+
+
+cdef void backward(Native *native, ptrdiff_t rows, const update_rule *update, team *team,
+                   int thread) noexcept nogil:
+    """From the loss's slopes: per layer da and dz of the layer before, then dw and db.
+
+    With an update the parameters are changed at once; without, the gradient is written.
+    """
+    cdef int index
+    cdef NativeLayer *layer
+    cdef NativeLayer *before
+    cdef char *out = native.gradient if update is NULL else native.parameters
+    cdef ptrdiff_t first, last
+    if not native.loss_is_merged:
+        layer = &native.layers[native.n_layers - 1]
+        activation_slope(native, layer, rows, share(layer.out_panels, thread, team.n_threads),
+                         share(layer.out_panels, thread + 1, team.n_threads))
+        team_barrier(team)
+    for index in range(native.n_layers - 1, -1, -1):
+        layer = &native.layers[index]
+        if index > 0:
+            before = &native.layers[index - 1]
+            first = share(before.out_panels, thread, team.n_threads)
+            last = share(before.out_panels, thread + 1, team.n_threads)
+            # da of the layer before = dz @ w.T: a weighted sum of slopes
+            native.product.transpose(
+                native.parameters + layer.packed_weights, layer.w_stride, layer.w_transposed,
+                layer.transposed_stride, layer.fan_in, layer.fan_out, first, last)
+            native.product.weighted_sum(
+                layer.dz, layer.stride, layer.w_transposed, layer.transposed_stride, NULL,
+                before.dz, before.stride, rows, layer.fan_out, first, last)
+            activation_slope(native, before, rows, first, last)
+            # The others may still read w or need this thread's slopes; not so where each thread
+            # goes on with the inputs and slopes that it has just made itself.
+            if index > 1 or layer.outputs_are_split or not before.outputs_are_split:
+                team_barrier(team)
+        gradient_of_layer(native, index, out, update, rows, team, thread)
+
+
+cdef void gradient_of_layer(Native *native, int index, char *out, const update_rule *update,
+                            ptrdiff_t rows, team *team, int thread) noexcept nogil:
+    """dw = a_in.T @ dz and db = the sum of dz, for what the thread owns."""
+    cdef NativeLayer *layer = &native.layers[index]
+    cdef const char *a_in = native.input if index == 0 else native.layers[index - 1].a
+    cdef ptrdiff_t a_stride = native.input_stride if index == 0 else native.layers[index - 1].stride
+    cdef ptrdiff_t first_input = 0, last_input = layer.fan_in, first = 0, last = layer.out_panels
+    cdef ptrdiff_t in_panels = (layer.fan_in + native.lanes - 1) // native.lanes
+    if layer.outputs_are_split:
+        first = share(layer.out_panels, thread, team.n_threads)
+        last = share(layer.out_panels, thread + 1, team.n_threads)
+    else:
+        first_input = native.lanes * share(in_panels, thread, team.n_threads)
+        last_input = min(layer.fan_in, native.lanes * share(in_panels, thread + 1, team.n_threads))
+    native.product.weight_gradient(
+        a_in, a_stride, layer.dz, layer.stride, out + layer.packed_weights, layer.w_stride, update,
+        rows, first_input, last_input, first, last)
+    if layer.outputs_are_split or thread == 0:
+        native.product.bias_gradient(
+            layer.dz, layer.stride, out + layer.packed_biases, update, rows, first, last)
+
+
+# ----------------------------------------------------------------------- what a team can be asked
+
+
+cdef void train_batches(void *context, team *team, int thread) noexcept nogil:
+    """Train on the rows in order, batch after batch; every thread runs this."""
+    cdef Call *call = <Call *>context
+    cdef Native *native = call.native
+    cdef ptrdiff_t start = 0, batch = 0, rows, i
+    cdef double loss_sum
+    cdef double[MAX_COEFFICIENTS] doubles
+    cdef float[MAX_COEFFICIENTS] floats
+    cdef update_rule update
+    update.step = native.element.steps[native.optimizer_formula]
+    update.state_offset = native.packed_bytes
+    update.state_stride = native.packed_bytes // native.value_bytes
+    update.coefficients = <const void *>floats if native.value_bytes == 4 else <const void *>doubles
+    while start < call.n_rows:
+        rows = min(native.batch_size, call.n_rows - start)
+        for i in range(native.n_coefficients):
+            doubles[i] = call.coefficients[batch * native.n_coefficients + i]
+            floats[i] = <float>doubles[i]
+        gather(native, call.x, call.order + start, rows, team, thread)
+        team_barrier(team)
+        forward(native, rows, team, thread)
+        loss_sum = loss(native, call.wanted, call.order + start, rows, True, team, thread)
+        batch += 1
+        if thread == 0:
+            call.losses[batch - 1] = loss_sum
+            call.n_losses = batch
+        if not isfinite(loss_sum):
+            return
+        backward(native, rows, &update, team, thread)
+        team_barrier(team)
+        start += rows
+
+
+cdef void find_gradients(void *context, team *team, int thread) noexcept nogil:
+    """Forward and back over all rows as one batch, keeping everything."""
+    cdef Call *call = <Call *>context
+    cdef Native *native = call.native
+    cdef NativeLayer *last = &native.layers[native.n_layers - 1]
+    cdef double loss_sum
+    gather(native, call.x, call.order, call.n_rows, team, thread)
+    team_barrier(team)
+    forward(native, call.n_rows, team, thread)
+    loss_sum = loss(native, call.wanted, call.order, call.n_rows, True, team, thread)
+    backward(native, call.n_rows, NULL, team, thread)
+    if thread == 0:
+        call.loss_sum = loss_sum
+        if native.loss_is_merged:
+            activate(native, last, 0, call.n_rows, 0, last.out_panels)
+
+
+cdef void predict_rows(void *context, team *team, int thread) noexcept nogil:
+    """Outputs (and losses) of all rows, block after block."""
+    cdef Call *call = <Call *>context
+    cdef Native *native = call.native
+    cdef NativeLayer *layer = &native.layers[native.n_layers - 1]
+    cdef ptrdiff_t start = 0, rows, i, first, last
+    cdef int64_t[PREDICTION_ROWS] order
+    cdef double loss_sum
+    while start < call.n_rows:
+        rows = min(<ptrdiff_t>PREDICTION_ROWS, call.n_rows - start)
+        for i in range(rows):
+            order[i] = start + i
+        gather(native, call.x, order, rows, team, thread)
+        team_barrier(team)
+        forward(native, rows, team, thread)
+        if call.with_loss:
+            loss_sum = loss(native, call.wanted, order, rows, False, team, thread)
+            if thread == 0:
+                call.loss_sum += loss_sum
+        elif layer.outputs_are_split:
+            team_barrier(team)
+        first = share_rows(rows, thread, team.n_threads)
+        last = share_rows(rows, thread + 1, team.n_threads)
+        if native.loss_is_merged:
+            activate(native, layer, first, last, 0, layer.out_panels)
+        native.product.from_panels(
+            layer.a + first * native.lanes * native.value_bytes, layer.stride, last - first,
+            native.n_outputs,
+            call.outputs + (start + first) * native.n_outputs * native.value_bytes)
+        team_barrier(team)
+        start += rows
+
+
+# --------------------------------------------------------------------- flat vectors and panels
+
+
+cdef void load(Native *native, const char *flat, char *packed) noexcept nogil:
+    """Pack one flat vector (parameters or a state)."""
+    cdef int index
+    cdef NativeLayer *layer
+    for index in range(native.n_layers):
+        layer = &native.layers[index]
+        native.product.to_panels(
+            flat + layer.flat_weights * native.value_bytes, layer.fan_in, layer.fan_out,
+            packed + layer.packed_weights, layer.w_stride)
+        native.product.to_panels(
+            flat + layer.flat_biases * native.value_bytes, 1, layer.fan_out,
+            packed + layer.packed_biases, native.lanes)
+
+
+cdef void store(Native *native, const char *packed, char *flat) noexcept nogil:
+    """Unpack one packed vector."""
+    cdef int index
+    cdef NativeLayer *layer
+    for index in range(native.n_layers):
+        layer = &native.layers[index]
+        native.product.from_panels(
+            packed + layer.packed_weights, layer.w_stride, layer.fan_in, layer.fan_out,
+            flat + layer.flat_weights * native.value_bytes)
+        native.product.from_panels(
+            packed + layer.packed_biases, native.lanes, 1, layer.fan_out,
+            flat + layer.flat_biases * native.value_bytes)
+
+
 cdef class NativeEngine:
-    """A plan's buffers and the steps of a batch."""
+    """A plan's memory, and the calls on it."""
 
-    cdef const kernels *table
-    cdef const product_kernels *product
-    cdef const element_kernels *element
-    cdef ptrdiff_t bytes_per_value, lanes
-    cdef NativeLayer *layers
-    cdef int n_layers
-    cdef Memory layer_memory, parameter_memory, row_memory
-    cdef int loss_formula, optimizer_formula
-    cdef bint loss_is_merged, targets_are_labels
+    cdef Native native
+    cdef Memory layer_memory, parameter_memory, gradient_memory, row_memory
+    cdef bint targets_are_labels, keeps_everything
     cdef double input_scale
-    cdef ptrdiff_t batch_size, n_states, n_coefficients, n_outputs
-    # The packed vectors: parameters, gradient, states; `packed_bytes` each.
-    cdef ptrdiff_t packed_bytes
-    cdef char *parameters
-    cdef char *gradient
-    cdef char *state
-    # The batch.
-    cdef ptrdiff_t rows_capacity
-    cdef bint keeps_everything
-    cdef char *input
-    cdef ptrdiff_t input_stride
-    cdef const char *flat_parameters
-    cdef const char *flat_state
-    cdef ptrdiff_t n_parameters
+    cdef ptrdiff_t n_parameters, rows_capacity
 
-    def __cinit__(self, plan):
-        self.table = kernels_for(plan.precision)
-        self.product = &self.table.product
-        self.element = &self.table.element
-        self.bytes_per_value = self.table.value_bytes
-        self.lanes = self.table.lanes
-        self.n_layers = len(plan.layers)
-        self.layer_memory = Memory(self.n_layers * sizeof(NativeLayer))
-        self.layers = <NativeLayer *>self.layer_memory.start
-        self.loss_formula = formula_number(LOSS_NAMES, plan.loss)
-        self.optimizer_formula = formula_number(OPTIMIZER_NAMES, plan.optimizer)
-        self.loss_is_merged = plan.loss_is_merged
+    def __cinit__(self, plan, n_threads):
+        cdef Native *native = &self.native
+        cdef const kernels *table = kernels_for(plan.precision)
+        native.product = &table.product
+        native.element = &table.element
+        native.value_bytes = table.value_bytes
+        native.lanes = table.lanes
+        native.n_threads = n_threads
+        native.n_layers = len(plan.layers)
+        self.layer_memory = Memory(native.n_layers * sizeof(NativeLayer))
+        native.layers = <NativeLayer *>self.layer_memory.start
+        native.loss_formula = formula_number(LOSS_NAMES, plan.loss)
+        native.optimizer_formula = formula_number(OPTIMIZER_NAMES, plan.optimizer)
+        native.loss_is_merged = plan.loss_is_merged
+        native.batch_size = plan.batch_size
+        native.n_states = plan.n_states
+        native.n_coefficients = plan.n_coefficients
+        native.n_outputs = plan.n_outputs
         self.targets_are_labels = plan.targets_are_labels
         self.input_scale = plan.input_scale
-        self.batch_size = plan.batch_size
-        self.n_states = plan.n_states
-        self.n_coefficients = plan.n_coefficients
-        self.n_outputs = plan.n_outputs
         self.n_parameters = plan.n_parameters
+        assert plan.n_coefficients <= MAX_COEFFICIENTS
         self.lay_out_parameters(plan)
 
-    cdef ptrdiff_t panels(self, ptrdiff_t columns) noexcept nogil:
-        return (columns + self.lanes - 1) // self.lanes
+    cdef ptrdiff_t panels(self, ptrdiff_t columns) noexcept:
+        return (columns + self.native.lanes - 1) // self.native.lanes
 
-    cdef ptrdiff_t stride_for(self, ptrdiff_t rows) noexcept nogil:
+    cdef ptrdiff_t stride_for(self, ptrdiff_t rows) noexcept:
         """How far apart panels of so many rows lie: never a multiple of 4096 bytes, which would
         put the same row of every panel in the same cache set."""
-        cdef ptrdiff_t stride = rows * self.lanes
-        if stride * self.bytes_per_value % 4096 == 0:
-            stride += self.lanes
+        cdef ptrdiff_t stride = rows * self.native.lanes
+        if stride * self.native.value_bytes % 4096 == 0:
+            stride += self.native.lanes
         return stride
 
     cdef lay_out_parameters(self, plan):
+        cdef Native *native = &self.native
         cdef ptrdiff_t offset = 0, transposed_bytes = 0
         cdef NativeLayer *layer
         for index, described in enumerate(plan.layers):
-            layer = &self.layers[index]
+            layer = &native.layers[index]
             layer.fan_in, layer.fan_out = described.fan_in, described.fan_out
             layer.out_panels = self.panels(layer.fan_out)
             if described.activation == "softmax":
@@ -241,28 +597,29 @@ cdef class NativeEngine:
                 layer.activation = formula_number(ACTIVATION_NAMES, described.activation)
                 formula = formulas.ACTIVATIONS[described.activation]
                 layer.derivative_in_z = formula.derivative_input == "z"
+            # The last layer's rows go on to the loss: it is split by outputs only if it is wide.
+            is_last = index == native.n_layers - 1
+            layer.outputs_are_split = layer.out_panels >= native.n_threads * (4 if is_last else 1)
             layer.flat_weights = described.weights.start
             layer.flat_biases = described.biases.start
             layer.w_stride = self.stride_for(layer.fan_in)
             layer.packed_weights = offset
-            offset += layer.out_panels * layer.w_stride * self.bytes_per_value
+            offset += layer.out_panels * layer.w_stride * native.value_bytes
             layer.packed_biases = offset
-            offset += layer.out_panels * self.lanes * self.bytes_per_value
+            offset += layer.out_panels * native.lanes * native.value_bytes
             if index > 0:  # the input gradient of the first layer is not needed
                 layer.transposed_stride = self.stride_for(layer.fan_out)
                 transposed_bytes += (
-                    self.panels(layer.fan_in) * layer.transposed_stride * self.bytes_per_value
+                    self.panels(layer.fan_in) * layer.transposed_stride * native.value_bytes
                 )
-        self.packed_bytes = offset
-        self.parameter_memory = Memory((2 + self.n_states) * offset + transposed_bytes)
-        self.parameters = self.parameter_memory.start
-        self.gradient = self.parameters + offset
-        self.state = self.gradient + offset
-        cdef char *transposed = self.state + self.n_states * offset
-        for index in range(1, self.n_layers):
-            layer = &self.layers[index]
+        native.packed_bytes = offset
+        self.parameter_memory = Memory((1 + native.n_states) * offset + transposed_bytes)
+        native.parameters = self.parameter_memory.start
+        cdef char *transposed = native.parameters + (1 + native.n_states) * offset
+        for index in range(1, native.n_layers):
+            layer = &native.layers[index]
             layer.w_transposed = transposed
-            transposed += self.panels(layer.fan_in) * layer.transposed_stride * self.bytes_per_value
+            transposed += self.panels(layer.fan_in) * layer.transposed_stride * native.value_bytes
 
     cdef bind_rows(self, ptrdiff_t rows, bint keep_everything):
         """Make room for a batch of so many rows.
@@ -272,21 +629,23 @@ cdef class NativeEngine:
         """
         if rows <= self.rows_capacity and keep_everything == self.keeps_everything:
             return
+        cdef Native *native = &self.native
         cdef ptrdiff_t stride = self.stride_for(rows), n_bytes, total
-        cdef ptrdiff_t panel_bytes = stride * self.bytes_per_value
+        cdef ptrdiff_t panel_bytes = stride * native.value_bytes
         cdef NativeLayer *layer
         cdef int index
-        total = self.panels(self.layers[0].fan_in) * panel_bytes
-        for index in range(self.n_layers):
-            total += 3 * self.layers[index].out_panels * panel_bytes
+        total = self.panels(native.layers[0].fan_in) * panel_bytes
+        for index in range(native.n_layers):
+            total += 3 * native.layers[index].out_panels * panel_bytes
+        total += (rows // ROWS_TOGETHER + 1) * sizeof(double)
         self.rows_capacity = 0  # stays so if there is no memory
         self.row_memory = None
         self.row_memory = Memory(total)
         cdef char *at = self.row_memory.start
-        self.input, self.input_stride = at, stride
-        at += self.panels(self.layers[0].fan_in) * panel_bytes
-        for index in range(self.n_layers):
-            layer = &self.layers[index]
+        native.input, native.input_stride = at, stride
+        at += self.panels(native.layers[0].fan_in) * panel_bytes
+        for index in range(native.n_layers):
+            layer = &native.layers[index]
             n_bytes = layer.out_panels * panel_bytes
             layer.stride = stride
             layer.z, layer.a, layer.dz = at, at, at + n_bytes
@@ -294,242 +653,89 @@ cdef class NativeEngine:
             if keep_everything or layer.derivative_in_z or layer.activation == SOFTMAX:
                 layer.a = at
                 at += n_bytes
+        native.group_losses = <double *>at
         self.rows_capacity = rows
         self.keeps_everything = keep_everything
 
-    # ----------------------------------------------------------------- flat vectors and panels
-
-    cdef void load(self, const char *flat, char *packed) noexcept nogil:
-        """Pack one flat vector (parameters or a state)."""
-        cdef int index
-        cdef NativeLayer *layer
-        for index in range(self.n_layers):
-            layer = &self.layers[index]
-            self.product.to_panels(
-                flat + layer.flat_weights * self.bytes_per_value, layer.fan_in, layer.fan_out,
-                packed + layer.packed_weights, layer.w_stride)
-            self.product.to_panels(
-                flat + layer.flat_biases * self.bytes_per_value, 1, layer.fan_out,
-                packed + layer.packed_biases, self.lanes)
-
-    cdef void store(self, const char *packed, char *flat) noexcept nogil:
-        """Unpack one packed vector."""
-        cdef int index
-        cdef NativeLayer *layer
-        for index in range(self.n_layers):
-            layer = &self.layers[index]
-            self.product.from_panels(
-                packed + layer.packed_weights, layer.w_stride, layer.fan_in, layer.fan_out,
-                flat + layer.flat_weights * self.bytes_per_value)
-            self.product.from_panels(
-                packed + layer.packed_biases, self.lanes, 1, layer.fan_out,
-                flat + layer.flat_biases * self.bytes_per_value)
-
-    # ------------------------------------------------------------------ the steps of a batch
-
-    cdef void forward(self, const source *x, const int64_t *order, ptrdiff_t rows) noexcept nogil:
-        """Gather the rows; per layer the weighted sum and the activation, up to what the loss takes."""
-        cdef int index
-        cdef NativeLayer *layer
-        cdef const char *a_in = self.input
-        cdef ptrdiff_t a_stride = self.input_stride
-        self.product.gather(x, order, rows, self.layers[0].fan_in, self.input, self.input_stride)
-        for index in range(self.n_layers):
-            layer = &self.layers[index]
-            self.product.weighted_sum(
-                a_in, a_stride, self.parameters + layer.packed_weights, layer.w_stride,
-                self.parameters + layer.packed_biases, layer.z, layer.stride, rows,
-                layer.fan_in, 0, layer.out_panels)
-            if index < self.n_layers - 1 or not self.loss_is_merged:
-                self.activate(layer, rows)
-            a_in, a_stride = layer.a, layer.stride
-
-    cdef void activate(self, NativeLayer *layer, ptrdiff_t rows) noexcept nogil:
-        """a = f(z)."""
-        cdef ptrdiff_t panel, offset
-        if layer.activation == SOFTMAX:
-            self.element.softmax(layer.z, layer.a, layer.stride, rows, layer.fan_out)
-            return
-        for panel in range(layer.out_panels):
-            offset = panel * layer.stride * self.bytes_per_value
-            self.element.activation(
-                layer.activation, layer.z + offset, layer.a + offset, rows * self.lanes)
-
-    cdef double loss(self, const targets *wanted, const int64_t *order, ptrdiff_t rows,
-                     bint with_slopes) noexcept nogil:
-        """The sum of the losses; the slopes go to dz of the last layer, scaled for the mean."""
-        cdef NativeLayer *layer = &self.layers[self.n_layers - 1]
-        cdef double total = self.total_weight(wanted, order, rows)
-        cdef double factor = 1.0 / total if total > 0.0 else 0.0
-        return self.element.loss(
-            self.loss_formula, layer.z if self.loss_is_merged else layer.a, layer.stride, rows,
-            layer.fan_out, wanted, order, factor, layer.dz if with_slopes else NULL)
-
-    cdef double total_weight(self, const targets *wanted, const int64_t *order,
-                             ptrdiff_t rows) noexcept nogil:
-        cdef double total = 0.0
-        cdef ptrdiff_t i
-        if wanted.weights is NULL:
-            return rows
-        for i in range(rows):
-            if self.bytes_per_value == 4:
-                total += (<const float *>wanted.weights)[order[i]]
-            else:
-                total += (<const double *>wanted.weights)[order[i]]
-        return total
-
-    cdef void backward(self, ptrdiff_t rows) noexcept nogil:
-        """From the loss's slopes: per layer dw and db, then dz of the layer before."""
-        cdef int index
-        cdef NativeLayer *layer
-        cdef NativeLayer *before
-        cdef const char *a_in
-        cdef ptrdiff_t a_stride
-        if not self.loss_is_merged:
-            self.activation_slope(&self.layers[self.n_layers - 1], rows)
-        for index in range(self.n_layers - 1, -1, -1):
-            layer = &self.layers[index]
-            before = &self.layers[index - 1] if index > 0 else NULL
-            a_in = self.input if index == 0 else before.a
-            a_stride = self.input_stride if index == 0 else before.stride
-            self.product.weight_gradient(
-                a_in, a_stride, layer.dz, layer.stride, self.gradient + layer.packed_weights,
-                layer.w_stride, rows, layer.fan_in, 0, layer.out_panels)
-            self.product.bias_gradient(
-                layer.dz, layer.stride, self.gradient + layer.packed_biases, rows, 0,
-                layer.out_panels)
-            if index > 0:
-                # da of the layer before = dz @ w.T, a weighted sum of slopes
-                self.product.transpose(
-                    self.parameters + layer.packed_weights, layer.w_stride, layer.w_transposed,
-                    layer.transposed_stride, layer.fan_in, layer.fan_out)
-                self.product.weighted_sum(
-                    layer.dz, layer.stride, layer.w_transposed, layer.transposed_stride, NULL,
-                    before.dz, before.stride, rows, layer.fan_out, 0, before.out_panels)
-                self.activation_slope(before, rows)
-
-    cdef void activation_slope(self, NativeLayer *layer, ptrdiff_t rows) noexcept nogil:
-        """dz = da * f'(z), in place."""
-        cdef ptrdiff_t panel, offset
-        for panel in range(layer.out_panels):
-            offset = panel * layer.stride * self.bytes_per_value
-            self.element.activation_slope(
-                layer.activation, layer.z + offset, layer.a + offset, layer.dz + offset,
-                layer.dz + offset, rows * self.lanes)
-
-    cdef void update(self, const double *coefficients) noexcept nogil:
-        """One optimizer step of all parameters; padding has gradient 0 and stays 0."""
-        self.element.update(
-            self.optimizer_formula, self.parameters, self.gradient, self.state,
-            self.packed_bytes // self.bytes_per_value, coefficients,
-            self.packed_bytes // self.bytes_per_value)
-
-    # ------------------------------------------------------------------ what the engine offers
-
-    cdef ptrdiff_t train_batches(
-        self, const source *x, const targets *wanted, const int64_t *order, ptrdiff_t n_rows,
-        const double *coefficients, double *losses,
-    ) noexcept nogil:
-        """Train on the rows in order; return how many batches have a loss."""
-        cdef ptrdiff_t start = 0, rows, done = 0
-        while start < n_rows:
-            rows = min(self.batch_size, n_rows - start)
-            self.forward(x, order + start, rows)
-            losses[done] = self.loss(wanted, order + start, rows, True)
-            if not isfinite(losses[done]):
-                return done + 1
-            self.backward(rows)
-            self.update(coefficients + done * self.n_coefficients)
-            start += rows
-            done += 1
-        return done
-
     def train(self, x, wanted, sample_weight, const int64_t[::1] order,
               const double[:, ::1] coefficients, flat_parameters, flat_state):
+        cdef Native *native = &self.native
         cdef source rows = source_of(x, self.input_scale)
         cdef targets goals = self.targets_of(wanted, sample_weight)
         losses = array.array("d", bytes(8 * coefficients.shape[0]))
         cdef double[::1] losses_view = losses
         cdef char *parameters = address(flat_parameters)
-        cdef ptrdiff_t flat_bytes = self.n_parameters * self.bytes_per_value
-        cdef ptrdiff_t n_rows = order.shape[0], done, i
-        cdef char *state = address(flat_state) if self.n_states else NULL
-        if n_rows == 0:
+        cdef char *state = address(flat_state) if native.n_states else NULL
+        cdef ptrdiff_t flat_bytes = self.n_parameters * native.value_bytes, i
+        if order.shape[0] == 0:
             return losses
-        self.bind_rows(min(self.batch_size, n_rows), False)
+        cdef Call call = Call(
+            native=native, x=&rows, wanted=&goals, order=&order[0], n_rows=order.shape[0],
+            coefficients=&coefficients[0, 0], losses=&losses_view[0], n_losses=0, outputs=NULL,
+            with_loss=True, loss_sum=0.0)
+        self.bind_rows(min(native.batch_size, call.n_rows), False)
         with nogil:
-            self.load(parameters, self.parameters)
-            for i in range(self.n_states):
-                self.load(state + i * flat_bytes, self.state + i * self.packed_bytes)
-            done = self.train_batches(&rows, &goals, &order[0], n_rows, &coefficients[0, 0],
-                                      &losses_view[0])
-            self.store(self.parameters, parameters)
-            for i in range(self.n_states):
-                self.store(self.state + i * self.packed_bytes, state + i * flat_bytes)
-        return losses[:done]
+            load(native, parameters, native.parameters)
+            for i in range(native.n_states):
+                load(native, state + i * flat_bytes,
+                     native.parameters + (1 + i) * native.packed_bytes)
+            team_run(native.n_threads, train_batches, &call)
+            store(native, native.parameters, parameters)
+            for i in range(native.n_states):
+                store(native, native.parameters + (1 + i) * native.packed_bytes,
+                      state + i * flat_bytes)
+        return losses[:call.n_losses]
 
     def predict(self, x, wanted, sample_weight, flat_parameters, out):
         """Write the outputs of all rows to `out`; return the sum of the losses if `wanted`."""
+        cdef Native *native = &self.native
         cdef source rows = source_of(x, self.input_scale)
-        cdef bint with_loss = wanted is not None
         cdef targets goals
         cdef const char *parameters = address(flat_parameters)
-        cdef char *outputs = address(out)
-        cdef ptrdiff_t n_rows = len(x), start = 0, count, i
-        cdef NativeLayer *last = &self.layers[self.n_layers - 1]
-        cdef int64_t[PREDICTION_ROWS] order
-        cdef double total = 0.0
-        if with_loss:
+        cdef Call call = Call(
+            native=native, x=&rows, wanted=&goals, order=NULL, n_rows=len(x), coefficients=NULL,
+            losses=NULL, n_losses=0, outputs=address(out), with_loss=wanted is not None,
+            loss_sum=0.0)
+        if call.with_loss:
             goals = self.targets_of(wanted, sample_weight)
-        self.bind_rows(max(self.rows_capacity, min(n_rows, PREDICTION_ROWS)), False)
+        self.bind_rows(max(self.rows_capacity, min(call.n_rows, PREDICTION_ROWS)), False)
         with nogil:
-            self.load(parameters, self.parameters)
-            while start < n_rows:
-                count = min(<ptrdiff_t>PREDICTION_ROWS, n_rows - start)
-                for i in range(count):
-                    order[i] = start + i
-                self.forward(&rows, order, count)
-                if with_loss:
-                    total += self.loss(&goals, order, count, False)
-                if self.loss_is_merged:
-                    self.activate(last, count)
-                self.product.from_panels(
-                    last.a, last.stride, count, self.n_outputs,
-                    outputs + start * self.n_outputs * self.bytes_per_value)
-                start += count
-        return total
+            load(native, parameters, native.parameters)
+            team_run(native.n_threads, predict_rows, &call)
+        return call.loss_sum
 
     def gradients(self, x, wanted, sample_weight, flat_parameters, flat_gradient, kept):
         """Write dL/d(parameters), and per layer (z, a, dz) of `kept`; return the mean loss."""
+        cdef Native *native = &self.native
         cdef source rows = source_of(x, self.input_scale)
         cdef targets goals = self.targets_of(wanted, sample_weight)
         cdef const char *parameters = address(flat_parameters)
         cdef char *gradient = address(flat_gradient)
         order = array.array("q", range(len(x)))
         cdef const int64_t[::1] order_view = order
-        cdef ptrdiff_t n_rows = len(x)
-        cdef double total
+        cdef Call call = Call(
+            native=native, x=&rows, wanted=&goals, order=&order_view[0], n_rows=len(x),
+            coefficients=NULL, losses=NULL, n_losses=0, outputs=NULL, with_loss=True, loss_sum=0.0)
         cdef NativeLayer *layer
-        self.bind_rows(n_rows, True)
+        self.bind_rows(call.n_rows, True)
+        if self.gradient_memory is None:
+            self.gradient_memory = Memory(native.packed_bytes)
+            native.gradient = self.gradient_memory.start
         with nogil:
-            self.load(parameters, self.parameters)
-            self.forward(&rows, &order_view[0], n_rows)
-            total = self.loss(&goals, &order_view[0], n_rows, True)
-            self.backward(n_rows)
-            if self.loss_is_merged:
-                self.activate(&self.layers[self.n_layers - 1], n_rows)
-            self.store(self.gradient, gradient)
+            load(native, parameters, native.parameters)
+            team_run(native.n_threads, find_gradients, &call)
+            store(native, native.gradient, gradient)
         for index, (z, a, dz) in enumerate(kept):
-            layer = &self.layers[index]
+            layer = &native.layers[index]
             for out, panels in ((z, <uintptr_t>layer.z), (a, <uintptr_t>layer.a),
                                 (dz, <uintptr_t>layer.dz)):
-                self.product.from_panels(
-                    <const char *><uintptr_t>panels, layer.stride, n_rows, layer.fan_out,
+                native.product.from_panels(
+                    <const char *><uintptr_t>panels, layer.stride, call.n_rows, layer.fan_out,
                     address(out))
         self.row_memory = None  # as large as all rows: not worth keeping
         self.rows_capacity = 0
-        weight = self.total_weight(&goals, &order_view[0], n_rows)
-        return total / weight if weight > 0.0 else 0.0
+        weight = total_weight(native, &goals, &order_view[0], call.n_rows)
+        return call.loss_sum / weight if weight > 0.0 else 0.0
 
     cdef targets targets_of(self, wanted, sample_weight) except *:
         cdef targets goals
@@ -565,7 +771,7 @@ class CythonEngine(Engine):
 
     def __init__(self, plan, parameters, state):
         super().__init__(plan, parameters, state)
-        self.native = NativeEngine(plan)
+        self.native = NativeEngine(plan, backend.usable_threads(plan.n_threads))
 
     def train(self, x, targets, sample_weight, order, coefficients):
         return self.native.train(
@@ -604,7 +810,7 @@ class CythonBackend(Backend):
         return kernels_for("float32").isa.decode()
 
     def usable_threads(self, n_threads):
-        return 1
+        return min(n_threads, team_limit())
 
     def compile(self, plan, parameters, state):
         return CythonEngine(plan, parameters, state)
@@ -674,11 +880,12 @@ class CythonBackend(Backend):
         return losses, slopes
 
     def update(self, name, w, g, state, coefficients):
-        values = array.array("d", coefficients)
-        cdef const double[::1] view = values
-        kernels_for(w.dtype.name).element.update(
-            formula_number(OPTIMIZER_NAMES, name), address(w), address(g),
-            address(state) if len(state) else NULL, w.size, &view[0], w.size)
+        import numpy
+
+        values = numpy.array(coefficients, w.dtype)
+        kernels_for(w.dtype.name).element.steps[formula_number(OPTIMIZER_NAMES, name)](
+            address(w), address(g), address(state) if len(state) else NULL, w.size,
+            address(values), w.size)
 
 
 backend = CythonBackend()

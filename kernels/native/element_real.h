@@ -202,29 +202,24 @@ static double NAME(loss)(int formula, const void *taken, ptrdiff_t stride, ptrdi
 
 /* ------------------------------------------------------------------------------- optimizers */
 
-#define OPTIMIZER_NUMBER(name, ...) FORMULA(name##_optimizer_number),
-enum { FOREACH_OPTIMIZER(OPTIMIZER_NUMBER) };
-
-#define UPDATE_CASE(name, n_states, n_coefficients)                                               \
-    case FORMULA(name##_optimizer_number): {                                                      \
-        REAL c[n_coefficients];                                                                   \
-        for (int i = 0; i < n_coefficients; i++) c[i] = (REAL)coefficients[i];                    \
+#define STEP(name, n_states, n_coefficients)                                                      \
+    static void NAME(name##_steps)(void *w_, const void *g_, void *state_, ptrdiff_t state_stride, \
+                                   const void *coefficients, ptrdiff_t n) {                       \
+        REAL *restrict w = w_, *restrict state = state_, c[n_coefficients];                       \
+        const REAL *restrict g = g_;                                                              \
+        memcpy(c, coefficients, sizeof c);                                                        \
         INDEPENDENT                                                                               \
         for (ptrdiff_t i = 0; i < n; i++)                                                         \
             FORMULA(name##_step)(&w[i], g[i], state + i, state_stride, c);                        \
-        break;                                                                                    \
     }
+FOREACH_OPTIMIZER(STEP)
 
-static void NAME(update)(int formula, void *w_, const void *g_, void *state_,
-                         ptrdiff_t state_stride, const double *coefficients, ptrdiff_t n) {
-    REAL *w = w_, *state = state_;
-    const REAL *g = g_;
-    switch (formula) { FOREACH_OPTIMIZER(UPDATE_CASE) }
-}
+#define STEP_ENTRY(name, ...) NAME(name##_steps),
+static const step_function NAME(steps)[] = {FOREACH_OPTIMIZER(STEP_ENTRY)};
 
 const struct element_kernels TABLE(element) = {
     NAME(activation), NAME(activation_derivative), NAME(activation_slope), NAME(softmax),
-    NAME(loss),       NAME(update),
+    NAME(loss),       NAME(steps),
 };
 
 #undef ACTIVATION_CASE
@@ -238,5 +233,5 @@ const struct element_kernels TABLE(element) = {
 #undef LOSS_ROWS_1
 #undef LOSS_NUMBER
 #undef LOSS_CASE
-#undef OPTIMIZER_NUMBER
-#undef UPDATE_CASE
+#undef STEP
+#undef STEP_ENTRY

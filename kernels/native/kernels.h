@@ -33,6 +33,18 @@ struct targets {
     const void *weights;   /* (all rows,), or NULL for weight 1 */
 };
 
+/* One optimizer step of n parameters; state i begins at state + i * state_stride (in values). */
+typedef void (*step_function)(void *w, const void *g, void *state, ptrdiff_t state_stride,
+                              const void *coefficients, ptrdiff_t n);
+
+/* What the weight gradient does with a tile: the state lies where the parameters do, `state_offset`
+ * bytes further, and the coefficients are of the table's precision. */
+struct update {
+    step_function step;
+    ptrdiff_t state_offset, state_stride;
+    const void *coefficients;
+};
+
 struct product_kernels {
     /* The rows `order[0..n_rows)` of x as panels. */
     void (*gather)(const struct source *x, const int64_t *order, ptrdiff_t n_rows,
@@ -46,16 +58,21 @@ struct product_kernels {
     void (*weighted_sum)(const void *a, ptrdiff_t a_stride, const void *w, ptrdiff_t w_stride,
                          const void *b, void *z, ptrdiff_t z_stride, ptrdiff_t rows,
                          ptrdiff_t fan_in, ptrdiff_t first, ptrdiff_t last);
-    /* dw = a.T @ dz for the output panels [first, last). */
+    /* dw = a.T @ dz for the inputs [first_input, last_input) and the output panels [first, last).
+     * With an update, `out` is w and is changed by it at once, tile by tile; without (NULL), `out`
+     * takes dw. */
     void (*weight_gradient)(const void *a, ptrdiff_t a_stride, const void *dz, ptrdiff_t dz_stride,
-                            void *dw, ptrdiff_t dw_stride, ptrdiff_t rows, ptrdiff_t fan_in,
+                            void *out, ptrdiff_t out_stride, const struct update *update,
+                            ptrdiff_t rows, ptrdiff_t first_input, ptrdiff_t last_input,
                             ptrdiff_t first, ptrdiff_t last);
-    /* db = the sum of dz over the rows. */
-    void (*bias_gradient)(const void *dz, ptrdiff_t dz_stride, void *db, ptrdiff_t rows,
-                          ptrdiff_t first, ptrdiff_t last);
-    /* Panels of w (fan_in, fan_out) to panels of its transpose (fan_out, fan_in). */
+    /* db = the sum of dz over the rows; `out` as above. */
+    void (*bias_gradient)(const void *dz, ptrdiff_t dz_stride, void *out,
+                          const struct update *update, ptrdiff_t rows, ptrdiff_t first,
+                          ptrdiff_t last);
+    /* Panels of w (fan_in, fan_out) to the panels [first, last) of its transpose (fan_out, fan_in). */
     void (*transpose)(const void *w, ptrdiff_t w_stride, void *w_transposed,
-                      ptrdiff_t transposed_stride, ptrdiff_t fan_in, ptrdiff_t fan_out);
+                      ptrdiff_t transposed_stride, ptrdiff_t fan_in, ptrdiff_t fan_out,
+                      ptrdiff_t first, ptrdiff_t last);
 };
 
 struct element_kernels {
@@ -74,9 +91,8 @@ struct element_kernels {
     double (*loss)(int formula, const void *taken, ptrdiff_t stride, ptrdiff_t rows,
                    ptrdiff_t columns, const struct targets *targets, const int64_t *order,
                    double factor, void *slopes);
-    /* One optimizer step of n parameters; state i begins at state + i * state_stride. */
-    void (*update)(int formula, void *w, const void *g, void *state, ptrdiff_t state_stride,
-                   const double *coefficients, ptrdiff_t n);
+    /* The steps of the optimizers, in the order of their table. */
+    const step_function *steps;
 };
 
 struct kernels {

@@ -135,53 +135,67 @@ static void NAME(weighted_sum)(const void *a_, ptrdiff_t a_stride, const void *w
 }
 
 static void NAME(weight_gradient)(const void *a_, ptrdiff_t a_stride, const void *dz_,
-                                  ptrdiff_t dz_stride, void *dw_, ptrdiff_t dw_stride,
-                                  ptrdiff_t rows, ptrdiff_t fan_in, ptrdiff_t first,
+                                  ptrdiff_t dz_stride, void *out_, ptrdiff_t out_stride,
+                                  const struct update *update, ptrdiff_t rows,
+                                  ptrdiff_t first_input, ptrdiff_t last_input, ptrdiff_t first,
                                   ptrdiff_t last) {
     const REAL *a = a_, *dz = dz_;
-    REAL *dw = dw_;
-    for (ptrdiff_t input = 0; input < fan_in; input += GRADIENT_ROWS) {
-        const ptrdiff_t left = fan_in - input;
-        const ptrdiff_t height = left < GRADIENT_ROWS ? left : GRADIENT_ROWS;
-        /* GRADIENT_ROWS divides LANES or is a multiple: a tile never straddles a panel of a. */
-        ptrdiff_t done = 0;
-        while (done < height) {
-            const ptrdiff_t k = input + done, lane = k % LANES;
-            const ptrdiff_t part = height - done < LANES - lane ? height - done : LANES - lane;
-            const REAL *a_part = a + k / LANES * a_stride + lane;
-            for (ptrdiff_t panel = first; panel < last; panel += 2) {
-                const int panels = last - panel >= 2 ? 2 : 1;
-                NAME(gradient_tiles)[part][panels - 1](a_part, 0, dz + panel * dz_stride, dz_stride,
-                                                       rows, NULL, dw + panel * dw_stride + k * LANES,
-                                                       dw_stride);
+    REAL *out = out_;
+    REAL gradient[2 * GRADIENT_ROWS * LANES];
+    ptrdiff_t height;
+    for (ptrdiff_t input = first_input; input < last_input; input += height) {
+        /* A tile never straddles two panels of a. */
+        const ptrdiff_t lane = input % LANES;
+        height = last_input - input < GRADIENT_ROWS ? last_input - input : GRADIENT_ROWS;
+        height = height < LANES - lane ? height : LANES - lane;
+        const REAL *a_tile = a + input / LANES * a_stride + lane;
+        for (ptrdiff_t panel = first; panel < last; panel += 2) {
+            const int panels = last - panel >= 2 ? 2 : 1;
+            const REAL *dz_tile = dz + panel * dz_stride;
+            REAL *out_tile = out + panel * out_stride + input * LANES;
+            const NAME(tile_function) tile = NAME(gradient_tiles)[height][panels - 1];
+            if (!update) {
+                tile(a_tile, 0, dz_tile, dz_stride, rows, NULL, out_tile, out_stride);
+                continue;
             }
-            done += part;
+            tile(a_tile, 0, dz_tile, dz_stride, rows, NULL, gradient, height * LANES);
+            for (int j = 0; j < panels; j++)
+                update->step(out_tile + j * out_stride, gradient + j * height * LANES,
+                             (char *)(out_tile + j * out_stride) + update->state_offset,
+                             update->state_stride, update->coefficients, height * LANES);
         }
     }
 }
 
-static void NAME(bias_gradient)(const void *dz_, ptrdiff_t dz_stride, void *db_, ptrdiff_t rows,
-                                ptrdiff_t first, ptrdiff_t last) {
+static void NAME(bias_gradient)(const void *dz_, ptrdiff_t dz_stride, void *out_,
+                                const struct update *update, ptrdiff_t rows, ptrdiff_t first,
+                                ptrdiff_t last) {
     const REAL *dz = dz_;
-    REAL *db = db_;
+    REAL *out = out_;
+    REAL gradient[LANES];
     for (ptrdiff_t panel = first; panel < last; panel++) {
         NAME(vector) sum = NAME(zero)();
         for (ptrdiff_t row = 0; row < rows; row++)
             sum = NAME(add)(sum, NAME(load)(dz + panel * dz_stride + row * LANES));
-        NAME(store)(db + panel * LANES, sum);
+        if (!update) {
+            NAME(store)(out + panel * LANES, sum);
+            continue;
+        }
+        NAME(store)(gradient, sum);
+        update->step(out + panel * LANES, gradient, (char *)(out + panel * LANES) + update->state_offset,
+                     update->state_stride, update->coefficients, LANES);
     }
 }
 
 static void NAME(transpose)(const void *w_, ptrdiff_t w_stride, void *out_, ptrdiff_t out_stride,
-                            ptrdiff_t fan_in, ptrdiff_t fan_out) {
+                            ptrdiff_t fan_in, ptrdiff_t fan_out, ptrdiff_t first, ptrdiff_t last) {
     const REAL *w = w_;
     REAL *out = out_;
-    const ptrdiff_t in_panels = (fan_in + LANES - 1) / LANES;
-    for (ptrdiff_t in_panel = 0; in_panel < in_panels; in_panel++) {
-        const ptrdiff_t left = fan_in - in_panel * LANES, width = left < LANES ? left : LANES;
+    for (ptrdiff_t panel = first; panel < last; panel++) {
+        const ptrdiff_t left = fan_in - panel * LANES, width = left < LANES ? left : LANES;
         for (ptrdiff_t column = 0; column < fan_out; column++) {
-            const REAL *from = w + column / LANES * w_stride + in_panel * LANES * LANES + column % LANES;
-            REAL *to = out + in_panel * out_stride + column * LANES;
+            const REAL *from = w + column / LANES * w_stride + panel * LANES * LANES + column % LANES;
+            REAL *to = out + panel * out_stride + column * LANES;
             ptrdiff_t lane = 0;
             for (; lane < width; lane++) to[lane] = from[lane * LANES];
             for (; lane < LANES; lane++) to[lane] = 0;
@@ -215,44 +229,54 @@ static void NAME(from_panels)(const void *panels_, ptrdiff_t stride, ptrdiff_t r
     }
 }
 
-/* Rows of one element type; the constant `step` of contiguous rows lets the compiler vectorize. */
-#define GATHER_ROWS(TYPE, step)                                                                   \
-    for (ptrdiff_t i = 0; i < n_rows; i++) {                                                      \
-        const char *row = x->data + order[i] * x->row_stride;                                     \
-        if (i + 4 < n_rows) {                                                                     \
-            const char *ahead = x->data + order[i + 4] * x->row_stride;                           \
-            for (ptrdiff_t byte = 0; byte < n_columns * (ptrdiff_t)sizeof(TYPE); byte += 64)      \
-                PREFETCH(ahead + byte);                                                           \
-        }                                                                                         \
-        ptrdiff_t column = 0;                                                                     \
-        for (; column + LANES <= n_columns; column += LANES) {                                    \
-            REAL *out = panels + column / LANES * stride + i * LANES;                             \
-            for (int lane = 0; lane < LANES; lane++)                                              \
-                out[lane] = (REAL)*(const TYPE *)(row + (column + lane) * (step)) * scale;        \
-        }                                                                                         \
-        REAL *out = panels + column / LANES * stride + i * LANES;                                 \
-        for (int lane = 0; column + lane < n_columns; lane++)                                     \
-            out[lane] = (REAL)*(const TYPE *)(row + (column + lane) * (step)) * scale;            \
-    }
-#define GATHER(TYPE)                                                                              \
-    if (x->column_stride == sizeof(TYPE)) {                                                       \
-        GATHER_ROWS(TYPE, (ptrdiff_t)sizeof(TYPE))                                                \
+/* One stretch of a row, converted and scaled, to a buffer: a plain loop that is vectorized for rows
+ * whose elements lie side by side. From there whole vectors go to the panels. */
+#define CONVERT(TYPE)                                                                             \
+    if (x->column_stride == (ptrdiff_t)sizeof(TYPE)) {                                            \
+        const TYPE *values = (const TYPE *)from;                                                  \
+        for (ptrdiff_t i = 0; i < n; i++) to[i] = (REAL)values[i] * scale;                        \
     } else {                                                                                      \
-        GATHER_ROWS(TYPE, x->column_stride)                                                       \
+        for (ptrdiff_t i = 0; i < n; i++)                                                         \
+            to[i] = (REAL)*(const TYPE *)(from + i * x->column_stride) * scale;                   \
+    }                                                                                             \
+    break;
+
+static inline void NAME(convert)(const struct source *x, const char *restrict from, ptrdiff_t n,
+                                 REAL *restrict to) {
+    const REAL scale = (REAL)x->scale;
+    switch (x->type) {
+    case ELEMENT_UINT8: CONVERT(uint8_t)
+    case ELEMENT_FLOAT32: CONVERT(float)
+    case ELEMENT_FLOAT64: CONVERT(double)
     }
+}
+#undef CONVERT
+
+enum { NAME(COLUMNS_AT_ONCE) = 1024, NAME(ROWS_AHEAD) = 4 };
 
 static void NAME(gather)(const struct source *x, const int64_t *order, ptrdiff_t n_rows,
                          ptrdiff_t n_columns, void *panels_, ptrdiff_t stride) {
-    REAL *restrict panels = panels_;
-    const REAL scale = (REAL)x->scale;
-    switch (x->type) {
-    case ELEMENT_UINT8: GATHER(uint8_t) break;
-    case ELEMENT_FLOAT32: GATHER(float) break;
-    case ELEMENT_FLOAT64: GATHER(double) break;
+    REAL *panels = panels_;
+    REAL buffer[NAME(COLUMNS_AT_ONCE)];
+    /* Rows come in random order, which no hardware prefetcher foresees. */
+    const ptrdiff_t ahead_bytes = n_columns * (x->column_stride < 0 ? 0 : x->column_stride);
+    for (ptrdiff_t row = 0; row < n_rows; row++) {
+        const char *from = x->data + order[row] * x->row_stride;
+        if (row + NAME(ROWS_AHEAD) < n_rows && ahead_bytes <= 4096) {
+            const char *ahead = x->data + order[row + NAME(ROWS_AHEAD)] * x->row_stride;
+            for (ptrdiff_t byte = 0; byte < ahead_bytes; byte += 64) PREFETCH(ahead + byte);
+        }
+        for (ptrdiff_t column = 0; column < n_columns; column += NAME(COLUMNS_AT_ONCE)) {
+            const ptrdiff_t left = n_columns - column;
+            const ptrdiff_t n = left < NAME(COLUMNS_AT_ONCE) ? left : NAME(COLUMNS_AT_ONCE);
+            NAME(convert)(x, from + column * x->column_stride, n, buffer);
+            /* The last vector may carry values past the last column: nobody reads them. */
+            for (ptrdiff_t i = 0; i < n; i += LANES)
+                NAME(store)(panels + (column + i) / LANES * stride + row * LANES,
+                            NAME(load)(buffer + i));
+        }
     }
 }
-#undef GATHER_ROWS
-#undef GATHER
 
 const struct product_kernels TABLE(product) = {
     NAME(gather),          NAME(to_panels),     NAME(from_panels), NAME(weighted_sum),
