@@ -92,9 +92,11 @@ def _load(name: str) -> Backend | str:
         return reason
     try:
         module = importlib.import_module(f".kernels.{entry.module}", __package__)
+        backend = cast(Backend, module.backend)
+        _ = backend.isa  # a wrong FASTMLP_MAX_ISA comes out here
     except Exception as error:  # whatever a broken install raises is the reason to show
         return f"loading it failed: {type(error).__name__}: {error}"
-    return cast(Backend, module.backend)
+    return backend
 
 
 def get_backend(name: str) -> Backend:

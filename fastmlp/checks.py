@@ -34,6 +34,8 @@ def check_number(
         if isinstance(value, (bool, str, bytes)):
             raise TypeError
         number = float(value)  # type: ignore[arg-type]
+    except OverflowError:  # an int beyond all floats
+        number = math.inf
     except (TypeError, ValueError):
         raise TypeError(
             f"{argument} must be {expected}; got {type(value).__name__}: {value!r}"

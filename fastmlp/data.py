@@ -91,8 +91,7 @@ def check_targets(y: object, plan: Plan, n_rows: int, argument: str = "y") -> ND
             f"{argument} must have the shape ({n_rows}, {plan.n_outputs}){alternative}, one value "
             f"per output of the network; got {array.shape}"
         )
-    values = np.ascontiguousarray(array, dtype=plan.precision)
-    check_finite(values, argument)
+    values = _converted(array, plan.precision, argument)
     if plan.loss == "binary_cross_entropy":
         outside = (values < 0.0) | (values > 1.0)
         if outside.any():
@@ -113,7 +112,7 @@ def _labels(array: NDArray[Any], n_classes: int, argument: str) -> NDArray[np.in
                 f"{argument} with {n_classes} columns must be one-hot (a single 1 per row); "
                 "got other values"
             )
-        return array.argmax(axis=1).astype(np.int32)
+        return np.asarray(array.argmax(axis=1), np.int32)
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
     if array.ndim != 1:
@@ -132,9 +131,7 @@ def _labels(array: NDArray[Any], n_classes: int, argument: str) -> NDArray[np.in
     return np.ascontiguousarray(array, dtype=np.int32)
 
 
-def check_sample_weight(
-    sample_weight: object, n_rows: int, precision: str
-) -> NDArray[Any] | None:
+def check_sample_weight(sample_weight: object, n_rows: int, precision: str) -> NDArray[Any] | None:
     """Return weights (rows,) of the given precision, or None.
 
     Raises
@@ -149,13 +146,20 @@ def check_sample_weight(
         raise ValueError(
             f"sample_weight must have the shape ({n_rows},), one weight per row; got {array.shape}"
         )
-    weights = np.ascontiguousarray(array, dtype=precision)
-    check_finite(weights, "sample_weight")
+    weights = _converted(array, precision, "sample_weight")
     if (weights < 0.0).any():
         raise ValueError(f"sample_weight must be >= 0; got {weights[weights < 0.0][0]:g}")
     if not weights.any():
         raise ValueError("sample_weight must have a positive sum; got only zeros")
     return weights
+
+
+def _converted(array: NDArray[Any], precision: str, argument: str) -> NDArray[Any]:
+    """Return a contiguous array of the given precision; refuse what is not finite in it."""
+    with np.errstate(over="ignore"):  # what overflows is infinite then, and refused
+        values = np.ascontiguousarray(array, dtype=precision)
+    check_finite(values, argument)
+    return values
 
 
 def _as_array(values: object, argument: str) -> NDArray[Any]:

@@ -46,7 +46,9 @@ def unknown_name(argument: str, name: object, valid: Iterable[str]) -> ValueErro
     names = sorted(valid)
     listing = ", ".join(repr(each) for each in names)
     if not isinstance(name, str):
-        return TypeError(f"{argument} must be one of {listing}; got {type(name).__name__}: {name!r}")
+        return TypeError(
+            f"{argument} must be one of {listing}; got {type(name).__name__}: {name!r}"
+        )
     suggestion = nearest(name, names)
     hint = f" Did you mean {suggestion!r}?" if suggestion else ""
     return ValueError(f"{argument} must be one of {listing}; got {name!r}.{hint}")

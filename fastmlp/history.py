@@ -21,7 +21,8 @@ class History:
     batch_losses : list of float
         Mean loss of each batch of the last epoch.
     stop_reason : str
-        Why training ended: "epochs done", "stopped by a callback: ...", "interrupted", "diverged".
+        Why training ended: "epochs done", "stopped: " and the callback's reason,
+        "interrupted", "diverged" or "failed: " and the error's class.
     """
 
     loss: list[float] = field(default_factory=list)

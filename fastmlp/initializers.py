@@ -16,7 +16,8 @@ Initializer = Callable[[np.random.Generator, int, int], NDArray[np.float64]]
 
 def _normal(variance: Callable[[int, int], float]) -> Initializer:
     def draw(random: np.random.Generator, fan_in: int, fan_out: int) -> NDArray[np.float64]:
-        return random.standard_normal((fan_in, fan_out)) * variance(fan_in, fan_out) ** 0.5
+        deviation = variance(fan_in, fan_out) ** 0.5
+        return random.normal(0.0, deviation, (fan_in, fan_out))
 
     return draw
 

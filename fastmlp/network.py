@@ -54,7 +54,8 @@ class Network:
     Raises
     ------
     ValueError, TypeError
-        If an argument is not what is described here.
+        If an argument is not what is described here, or a softmax output has fewer than two
+        classes.
 
     Examples
     --------
@@ -79,6 +80,12 @@ class Network:
         self.activations = _check_activations(activation, len(self.sizes) - 2)
         if not isinstance(output, str) or output not in OUTPUTS:
             raise unknown_name("output", output, OUTPUTS)
+        if output == "softmax" and self.sizes[-1] == 1:
+            raise ValueError(
+                "output='softmax' needs at least 2 outputs, one per class (over a single output it "
+                f"is always 1); got sizes={list(self.sizes)}. For yes or no use output='sigmoid', "
+                "for values output='identity'"
+            )
         self.output = output
         if not isinstance(init, str) or init not in ("auto", *INITIALIZERS):
             raise unknown_name("init", init, ("auto", *INITIALIZERS))
@@ -202,6 +209,6 @@ def _check_activations(activation: str | Sequence[str], n_hidden: int) -> tuple[
 
 
 def _check_dtype(dtype: str) -> str:
-    if dtype not in DTYPES:
+    if not isinstance(dtype, str) or dtype not in DTYPES:
         raise unknown_name("dtype", dtype, DTYPES)
     return dtype

@@ -26,7 +26,9 @@ class Optimizer:
         rate = check_number("learning_rate", self.learning_rate, 0.0, 1e9)
         object.__setattr__(self, "learning_rate", rate)
         for name, (minimum, maximum) in self.bounds.items():
-            object.__setattr__(self, name, check_number(name, getattr(self, name), minimum, maximum))
+            object.__setattr__(
+                self, name, check_number(name, getattr(self, name), minimum, maximum)
+            )
 
     @property
     def formula_name(self) -> str:

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from . import optimizers
+from .backend import get_backend
 from .errors import FormatError
 from .history import History
 from .network import Network
+from .plan import resolve_threads
 from .trainer import Trainer
 
 FORMAT = "fastmlp-trainer"
@@ -59,18 +59,20 @@ def save(trainer: Trainer, path: str | os.PathLike[str]) -> None:
         "history": trainer.history.as_dict(),
     }
     target = Path(path)
-    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with open(partial, "wb") as file:
             np.savez(
                 file,
                 header=np.frombuffer(json.dumps(header).encode(), dtype=np.uint8),
                 parameters=network.parameters,
                 optimizer_state=trainer.optimizer_state,
             )
-        os.replace(temporary, target)
+            file.flush()
+            os.fsync(file.fileno())  # the data must be on the disk before the name points to it
+        os.replace(partial, target)
     except BaseException:
-        os.unlink(temporary)
+        partial.unlink(missing_ok=True)
         raise
 
 
@@ -85,7 +87,12 @@ def load(
         If the file is damaged, of another kind or of a newer version.
     OSError
         If it cannot be read.
+    ValueError, TypeError, BackendUnavailableError
+        If `backend` or `n_threads` is not valid, as for `Trainer`.
     """
+    if backend != "auto":
+        get_backend(backend)
+    resolve_threads(n_threads)
     header, arrays = _read(Path(path))
     try:
         network = Network(**header["network"])
@@ -116,14 +123,19 @@ def load(
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error, KeyError, NotImplementedError) as error:
-        raise FormatError(
-            f"{path}: expected a file written by fastmlp.save; it is damaged or of another kind "
-            f"({error})"
-        ) from error
+    expected = f"{path}: expected a file written by fastmlp.save; it is damaged or of another kind"
+    with open(path, "rb") as file:
+        try:
+            # Reading a member stops where its shape says; the checksum needs all of it.
+            with zipfile.ZipFile(file) as archive:
+                damaged = archive.testzip()
+            if damaged is not None:
+                raise ValueError(f"the checksum of {damaged} is wrong")
+            file.seek(0)
+            with np.load(file, allow_pickle=False) as members:
+                arrays = {name: members[name] for name in members.files}
+        except Exception as error:  # the readers of a damaged file raise almost anything
+            raise FormatError(f"{expected} ({error})") from error
     try:
         header = json.loads(arrays["header"].tobytes().decode())
         kind, version = header["format"], header["version"]

@@ -1,4 +1,4 @@
-"""Make a `Plan`: a Network plus loss, optimizer, batch size, precision and threads, checked once."""
+"""Make a `Plan`: network, loss, optimizer, batch size, precision and threads, checked once."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ from .kernels.formulas import LOSSES
 from .network import DTYPES, Network
 from .optimizers import Optimizer
 
-DEFAULT_LOSSES = {
-    loss.output: name for name, loss in reversed(LOSSES.items())
-}  # the first loss of an output is its default
+# The first loss of an output is its default.
+DEFAULT_LOSSES: dict[str, str] = {loss.output: name for name, loss in reversed(LOSSES.items())}
 
 
 def make_plan(
@@ -34,7 +33,7 @@ def make_plan(
     """
     if not isinstance(network, Network):
         raise TypeError(f"network must be a Network; got {type(network).__name__}")
-    if precision not in DTYPES:
+    if not isinstance(precision, str) or precision not in DTYPES:
         raise unknown_name("precision", precision, DTYPES)
     loss_name = check_loss(loss, network.output)
     merged = LOSSES[loss_name].output == network.output

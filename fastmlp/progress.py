@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
+import os
 import sys
 import time
 from typing import TYPE_CHECKING, TextIO
@@ -11,7 +14,8 @@ from .callbacks import Callback
 if TYPE_CHECKING:
     from .trainer import Trainer
 
-BAR_WIDTH = 28
+BAR_WIDTH, SHORTEST_BAR = 28, 6
+USUAL_COLUMNS = 80
 
 
 def format_seconds(seconds: float) -> str:
@@ -41,22 +45,35 @@ class ProgressBar:
         self.start = time.perf_counter()
         self.interval = 0.1 if self.is_terminal else 10.0
         # A terminal shows the bar at once; a file gets a first line only if it takes long.
-        self.last_drawn = self.start - (self.interval if self.is_terminal else 0.0)
+        self.last_drawn = -math.inf if self.is_terminal else self.start
         self.last_length = 0
+        self.width = BAR_WIDTH
 
-    def update(self, fraction: float, text: str = "") -> None:
-        """Show that `fraction` (0 to 1) is done; cheap enough to call often."""
+    def update(self, fraction: float, text: str = "", *, at_once: bool = False) -> None:
+        """Show that `fraction` (0 to 1) is done; cheap enough to call often.
+
+        Before a long step without a call, `at_once` shows the text in a terminal without delay.
+        """
         now = time.perf_counter()
-        if now - self.last_drawn < self.interval:
+        if now - self.last_drawn < self.interval and not (at_once and self.is_terminal):
             return
         self.last_drawn = now
         elapsed = now - self.start
         left = f", {format_seconds(elapsed / fraction - elapsed)} left" if fraction > 0.02 else ""
         encoding = (getattr(self.stream, "encoding", None) or "ascii").lower()
         full, empty = ("█", "·") if encoding.startswith("utf") else ("#", ".")
-        filled = round(min(max(fraction, 0.0), 1.0) * BAR_WIDTH)
-        bar = full * filled + empty * (BAR_WIDTH - filled)
-        self._write(f"{self.title} {bar} {fraction:4.0%}{left}  {text}".rstrip())
+        told = f" {fraction:4.0%}{left}  {text}".rstrip()
+        if self.is_terminal:
+            # A narrow terminal costs the bar before the text; a bar that grew again would flicker.
+            room = self._columns() - 1 - len(self.title) - 1 - len(told)
+            self.width = max(min(room, self.width), SHORTEST_BAR)
+        filled = round(min(max(fraction, 0.0), 1.0) * self.width)
+        self._write(f"{self.title} {full * filled}{empty * (self.width - filled)}{told}")
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the bar was made."""
+        return time.perf_counter() - self.start
 
     def finish(self, text: str = "") -> None:
         """Replace the bar by a last line (or by nothing) and leave it."""
@@ -69,8 +86,16 @@ class ProgressBar:
         self.stream.flush()
         self.last_length = 0
 
+    def _columns(self) -> int:
+        """Return how wide the terminal is."""
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # a stream without a file
+            return os.get_terminal_size(self.stream.fileno()).columns or USUAL_COLUMNS
+        return USUAL_COLUMNS
+
     def _write(self, line: str) -> None:
         if self.is_terminal:
+            # A line wider than the terminal would wrap, and a wrapped line is not overwritten.
+            line = line[: self._columns() - 1]
             self.stream.write("\r" + line.ljust(self.last_length))
             self.last_length = len(line)
         else:
@@ -79,10 +104,11 @@ class ProgressBar:
 
 
 class TrainingProgress(Callback):
-    """The bar that ``fit(progress=True)`` shows."""
+    """The bar that ``fit(progress=True)`` shows; `score_of` names the data of the score shown."""
 
-    def __init__(self, stream: TextIO | None = None) -> None:
+    def __init__(self, stream: TextIO | None = None, score_of: str = "validation") -> None:
         self.stream = stream
+        self.score_of = score_of
 
     def on_fit_start(self, trainer: Trainer, n_epochs: int) -> None:
         """Draw the empty bar."""
@@ -95,7 +121,7 @@ class TrainingProgress(Callback):
         """Move the bar."""
         epoch = trainer.history.n_epochs - self.first_epoch
         fraction = (epoch + n_batches_done / n_batches) / self.n_epochs
-        self.bar.update(fraction, f"epoch {epoch + 1}/{self.n_epochs}  {_state(trainer)}")
+        self.bar.update(fraction, f"epoch {epoch + 1}/{self.n_epochs}  {self._state(trainer)}")
 
     def on_fit_end(self, trainer: Trainer) -> None:
         """Leave one line that says what came out."""
@@ -104,13 +130,13 @@ class TrainingProgress(Callback):
         spent = format_seconds(time.perf_counter() - self.bar.start)
         plural = "epoch" if epochs == 1 else "epochs"
         self.bar.finish(
-            f"{history.stop_reason}: {epochs} {plural} in {spent}  {_state(trainer)}".rstrip()
+            f"{history.stop_reason}: {epochs} {plural} in {spent}  {self._state(trainer)}".rstrip()
         )
 
-
-def _state(trainer: Trainer) -> str:
-    history = trainer.history
-    parts = [f"loss {history.loss[-1]:.4f}"] if history.loss else []
-    if history.validation_score:
-        parts.append(f"validation {trainer.score_name} {history.validation_score[-1]:.4f}")
-    return "  ".join(parts)
+    def _state(self, trainer: Trainer) -> str:
+        history = trainer.history
+        parts = [f"loss {history.loss[-1]:.4g}"] if history.loss else []
+        if history.validation_score:
+            score = history.validation_score[-1]
+            parts.append(f"{self.score_of} {trainer.score_name} {score:.4f}")
+        return "  ".join(parts)

@@ -161,7 +161,7 @@ class Trainer:
         epochs: int = 1,
         validation_data: Sequence[object] | None = None,
         sample_weight: object = None,
-        callbacks: Iterable[Callback] = (),
+        callbacks: Iterable[Callback] | Callback = (),
         progress: bool = False,
     ) -> History:
         """Train for some epochs; called again, go on from where it stopped.
@@ -178,7 +178,7 @@ class Trainer:
             Evaluated after each epoch.
         sample_weight : array of shape (rows,), optional
             How much each row counts; a batch's loss is the weighted mean of its rows.
-        callbacks : iterable of Callback
+        callbacks : iterable of Callback, or one Callback
         progress : bool, default False
             Show a progress bar with the time left.
 
@@ -210,9 +210,11 @@ class Trainer:
         history = self.history
         history.stop_reason = ""
         self._stop_requested = ""
+        started: list[Callback] = []
         try:
             for listener in listeners:
                 listener.on_fit_start(self, n_epochs)
+                started.append(listener)
             for _ in range(n_epochs):
                 if not self._run_epoch(engine, x, targets, weights, listeners):
                     break
@@ -236,7 +238,7 @@ class Trainer:
             history.stop_reason = f"failed: {type(error).__name__}"
             raise
         finally:
-            for listener in listeners:
+            for listener in started:
                 listener.on_fit_end(self)
         return history
 
@@ -380,7 +382,9 @@ class Trainer:
             if self._stop_requested and not finished:
                 return False
         counts = _batch_weights(order, weights, len(x), batch_size)
-        history.batch_losses = list(np.divide(sums, counts, out=np.zeros(n_batches), where=counts > 0))
+        history.batch_losses = list(
+            np.divide(sums, counts, out=np.zeros(n_batches), where=counts > 0)
+        )
         history.loss.append(float(np.sum(sums) / np.sum(counts)))
         history.seconds.append(spent)
         return True
@@ -418,7 +422,7 @@ class Trainer:
     def _decide(self, outputs: NDArray[Any]) -> NDArray[Any]:
         """Turn outputs (rows, n_outputs) into classes or values."""
         if self.plan.targets_are_labels:
-            return outputs.argmax(axis=1)
+            return np.asarray(outputs.argmax(axis=1))
         decided = (outputs >= 0.5).astype(np.int64) if self.predicts_classes else outputs
         return decided[:, 0] if self.plan.n_outputs == 1 else decided
 
@@ -451,9 +455,7 @@ def _batch_weights(
     return np.add.reduceat(weights[order].astype(np.float64), starts)
 
 
-def _r2(
-    predicted: NDArray[Any], expected: NDArray[Any], weights: NDArray[Any] | None
-) -> float:
+def _r2(predicted: NDArray[Any], expected: NDArray[Any], weights: NDArray[Any] | None) -> float:
     """Return R^2 over all outputs: 1 - residual / total sum of squares."""
     predicted = predicted.reshape(len(predicted), -1).astype(np.float64)
     expected = expected.reshape(len(expected), -1).astype(np.float64)
@@ -466,8 +468,10 @@ def _r2(
     return 1.0 - residual / total
 
 
-def _check_callbacks(callbacks: Iterable[Callback]) -> list[Callback]:
-    listeners = [callbacks] if isinstance(callbacks, Callback) else list(callbacks)
+def _check_callbacks(callbacks: Iterable[Callback] | Callback) -> list[Callback]:
+    if not isinstance(callbacks, Iterable):
+        callbacks = [callbacks]
+    listeners = list(callbacks)
     for listener in listeners:
         if not isinstance(listener, Callback):
             raise TypeError(

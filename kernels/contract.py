@@ -172,9 +172,7 @@ class Engine(ABC):
         """Write the network's outputs for all rows of `x` to `out` (rows, n_outputs)."""
 
     @abstractmethod
-    def evaluate(
-        self, x: Array, targets: Array, sample_weight: Array | None, out: Array
-    ) -> float:
+    def evaluate(self, x: Array, targets: Array, sample_weight: Array | None, out: Array) -> float:
         """Write the outputs to `out` as `predict` does; return the (weighted) sum of the losses."""
 
 

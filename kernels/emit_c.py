@@ -47,7 +47,7 @@ def constant(value: float, precision: str) -> str:
     """Return a C literal for `value` rounded to `precision`."""
     if precision == "float32":
         try:
-            value = struct.unpack("f", struct.pack("f", value))[0]
+            value = struct.unpack("<f", struct.pack("<f", value))[0]
         except OverflowError:
             raise SubsetError(f"the constant {value} is too large for float32") from None
         return f"{value.hex()}f"

@@ -139,47 +139,47 @@ log1p_unit = log1p_unit_float64
 
 
 def erfcx_float32(x):
-    """Return exp(x * x) * erfc(x) for x >= 0: a polynomial in t = 3 / (3 + x)."""
+    """Return exp(x * x) * erfc(x) for x in [0, 10]: a polynomial in t = 3 / (3 + x)."""
     t = 3.0 / (3.0 + x)
-    q = 0.055735817722248982443
-    q = q * t - 0.2922473240513754942
-    q = q * t + 0.53596250747688720751
-    q = q * t - 0.44150147084478544922
-    q = q * t + 0.40379933166021063176
-    q = q * t - 0.0020942282192368871843
-    q = q * t + 0.19221493226125207301
-    q = q * t + 0.1714055987450491286
-    q = q * t + 0.18868930286663707863
-    q = q * t + 0.18803553052616928513
+    q = 0.057040965319058069057
+    q = q * t - 0.2993730934180353221
+    q = q * t + 0.55283587779996258626
+    q = q * t - 0.4642043544232252394
+    q = q * t + 0.42289174183083958135
+    q = q * t - 0.012482396618720656349
+    q = q * t + 0.19586557893094374606
+    q = q * t + 0.17060775726440736905
+    q = q * t + 0.18878759171646692359
+    q = q * t + 0.18803033321390776973
     return t * q
 
 
 def erfcx_float64(x):
-    """Return exp(x * x) * erfc(x) for x >= 0: a polynomial in t = 4 / (4 + x)."""
+    """Return exp(x * x) * erfc(x) for x in [0, 28]: a polynomial in t = 4 / (4 + x)."""
     t = 4.0 / (4.0 + x)
-    q = 0.0010561530465231776052
-    q = q * t - 0.011400849894101126216
-    q = q * t + 0.05468001245285296475
-    q = q * t - 0.15191668126484557589
-    q = q * t + 0.26656516465456025884
-    q = q * t - 0.29851012925809157612
-    q = q * t + 0.18905184179697741251
-    q = q * t + 0.0042537065088821719726
-    q = q * t - 0.16659794322156107654
-    q = q * t + 0.21394243890049429853
-    q = q * t - 0.17237047448727119111
-    q = q * t + 0.11101367691336925572
-    q = q * t - 0.031155980199692447723
-    q = q * t + 0.046525193980346121968
-    q = q * t + 0.039710162854298707567
-    q = q * t + 0.063666303255797301739
-    q = q * t + 0.08085071328072051962
-    q = q * t + 0.099066889977179353596
-    q = q * t + 0.11501088770131677956
-    q = q * t + 0.12782447084577875659
-    q = q * t + 0.13663964988105778826
-    q = q * t + 0.14104739639628651698
-    q = q * t + 0.1410473958788516109
+    q = 0.00095258324722923934034
+    q = q * t - 0.010144494728206104265
+    q = q * t + 0.047517461230066449113
+    q = q * t - 0.1264047645860876816
+    q = q * t + 0.20290346310682573374
+    q = q * t - 0.18021844210496830186
+    q = q * t + 0.019228795586891649585
+    q = q * t + 0.19716427264917396075
+    q = q * t - 0.34275140816960061925
+    q = q * t + 0.34458765730184437611
+    q = q * t - 0.25156707675013550938
+    q = q * t + 0.15037525123631483192
+    q = q * t - 0.047199894967487346165
+    q = q * t + 0.05187543000394048001
+    q = q * t + 0.038258067600389276585
+    q = q * t + 0.063984371711048608548
+    q = q * t + 0.080795179110230470136
+    q = q * t + 0.099074482330307728433
+    q = q * t + 0.11501009563682345186
+    q = q * t + 0.12782453149850678674
+    q = q * t + 0.13663964667962222647
+    q = q * t + 0.1410473964999654189
+    q = q * t + 0.14104739587730487576
     return t * q
 
 
@@ -195,6 +195,21 @@ def normal_cdf(x):
     """Return the cumulative distribution of the standard normal: erfc(-x / sqrt(2)) / 2."""
     tail = 0.5 * exp(-0.5 * x * x) * erfcx(absolute(x) * 0.7071067811865476)
     return tail if x < 0.0 else 1.0 - tail
+
+
+def bounded(x):
+    """Return `x` within [-700, 700], where every activation has reached its limit.
+
+    A huge ``z`` times a factor that should be 0 must give 0; but `exp` saturates at about 1e-38 in
+    float32, so that 1e38 times it would not, and infinity times 0 is NaN.
+    """
+    x = -700.0 if x < -700.0 else x
+    return 700.0 if x > 700.0 else x
+
+
+def bounded_below(x):
+    """Return `x`, but at least -700."""
+    return -700.0 if x < -700.0 else x
 
 
 # ---------------------------------------------------------------------------------------------
@@ -225,8 +240,8 @@ def sigmoid_derivative(a):
 def tanh(z):
     """Return the hyperbolic tangent, through expm1(-2 |z|) so that small `z` keep their digits."""
     e = expm1(-2.0 * absolute(z))
-    t = e / (2.0 + e)
-    return t if z < 0.0 else -t
+    t = (0.0 - e) / (2.0 + e)  # 0 - e, not -e: tanh(0) is then 0 and not -0
+    return -t if z < 0.0 else t
 
 
 def tanh_derivative(a):
@@ -276,23 +291,23 @@ def selu_derivative(a):
 
 def gelu(z):
     """Return z times the normal distribution's cdf at z, exactly (Hendrycks and Gimpel, 2016)."""
-    return z * normal_cdf(z)
+    return bounded_below(z) * normal_cdf(z)
 
 
 def gelu_derivative(z):
     """Return cdf(z) + z pdf(z)."""
-    return normal_cdf(z) + z * (0.3989422804014327 * exp(-0.5 * z * z))
+    return normal_cdf(z) + bounded(z) * (0.3989422804014327 * exp(-0.5 * z * z))
 
 
 def silu(z):
     """Return z sigmoid(z), also called swish."""
-    return z * sigmoid(z)
+    return bounded_below(z) * sigmoid(z)
 
 
 def silu_derivative(z):
     """Return s (1 + z (1 - s)) with s = sigmoid(z)."""
     s = sigmoid(z)
-    return s * (1.0 + z * (1.0 - s))
+    return s * (1.0 + bounded(z) * (1.0 - s))
 
 
 def softplus(z):
@@ -317,13 +332,13 @@ def tanh_of_softplus(z):
 
 def mish(z):
     """Return z tanh(softplus(z)) (Misra, 2019)."""
-    return z * tanh_of_softplus(z)
+    return bounded_below(z) * tanh_of_softplus(z)
 
 
 def mish_derivative(z):
     """Return t + z (1 - t^2) sigmoid(z) with t = tanh(softplus(z))."""
     t = tanh_of_softplus(z)
-    return t + z * ((1.0 - t * t) * sigmoid(z))
+    return t + bounded(z) * ((1.0 - t * t) * sigmoid(z))
 
 
 @dataclass(frozen=True)

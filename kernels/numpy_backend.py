@@ -23,7 +23,7 @@ from .subset import all_formulas, formula_trees
 class _ConditionalToWhere(ast.NodeTransformer):
     """Replace ``x if test else y`` by ``where(test, x, y)``."""
 
-    def visit_IfExp(self, node: ast.IfExp) -> ast.Call:  # noqa: N802 (the name is ast's)
+    def visit_IfExp(self, node: ast.IfExp) -> ast.Call:
         self.generic_visit(node)
         where = ast.Name("where", ast.Load())
         return ast.copy_location(ast.Call(where, [node.test, node.body, node.orelse], []), node)
@@ -41,7 +41,7 @@ def compile_formulas(precision: str) -> dict[str, Callable[..., Any]]:
 
     def where(test: Array, x: Any, y: Any) -> Array:
         # Two Python numbers would make a float64 array: give the first the plan's type.
-        return np.where(test, real(x) if isinstance(x, float) else x, y)
+        return np.where(test, real(x) if isinstance(x, (int, float)) else x, y)
 
     namespace: dict[str, Any] = {"sqrt": np.sqrt, "power_of_two": power_of_two, "where": where}
     trees = formula_trees(formulas, all_formulas(formulas), precision)
@@ -114,7 +114,7 @@ class NumpyEngine(StepEngine):
         return self.input if layer.index == 0 else self.a[layer.index - 1]
 
     def gather(self, layer: Layer) -> None:
-        self.input = self.x_rows.astype(self.dtype)
+        self.input = self.x_rows.astype(self.dtype, order="C")  # the same bits for any strides
         if self.plan.input_scale != 1.0:
             self.input *= self.plan.input_scale
 
@@ -225,7 +225,9 @@ class NumpyBackend(Backend):
         self, name: str, w: Array, g: Array, state: Array, coefficients: Sequence[float]
     ) -> None:
         update = compile_formulas(w.dtype.name)[formulas.OPTIMIZERS[name].update.__name__]
-        for destination, result in zip([w, *state], update(w, g, *state, *coefficients), strict=True):
+        for destination, result in zip(
+            [w, *state], update(w, g, *state, *coefficients), strict=True
+        ):
             destination[...] = result
 
 

@@ -17,6 +17,8 @@ from .step_engine import StepEngine
 Vector = list[float]
 Matrix = list[Vector]
 
+exp: formulas.Formula = formulas.exp
+
 
 def matmul(a: Matrix, b: Matrix) -> Matrix:
     """Return the product of a (rows, inner) and b (inner, columns), by the definition."""
@@ -32,7 +34,7 @@ def transpose(a: Matrix) -> Matrix:
 def softmax_and_log(z: Vector) -> tuple[Vector, Vector]:
     """Return softmax(z) and its logarithm, shifted by the largest logit so nothing overflows."""
     largest = max(z) if not any(map(math.isnan, z)) else math.nan
-    exponentials = [formulas.exp(value - largest) for value in z]
+    exponentials = [exp(value - largest) for value in z]
     total = sum(exponentials)
     log_total = math.log(total) if total > 0.0 else math.nan
     return [e / total for e in exponentials], [value - largest - log_total for value in z]
@@ -201,7 +203,8 @@ class PythonBackend(Backend):
 
 def _rows(matrix: Any) -> Matrix:
     """Return an array or a list of rows as a list of rows."""
-    return matrix.tolist() if hasattr(matrix, "tolist") else matrix
+    rows: Matrix = matrix.tolist() if hasattr(matrix, "tolist") else matrix
+    return rows
 
 
 backend = PythonBackend()

@@ -65,9 +65,7 @@ class StepEngine(Engine):
             self.run(self.plan.forward + self.plan.output)
             self.write_output(out, start, stop)
 
-    def evaluate(
-        self, x: Array, targets: Array, sample_weight: Array | None, out: Array
-    ) -> float:
+    def evaluate(self, x: Array, targets: Array, sample_weight: Array | None, out: Array) -> float:
         self.load_parameters()
         total = 0.0
         for start, stop in self.row_blocks(len(x)):
@@ -112,11 +110,11 @@ class StepEngine(Engine):
 
     @abstractmethod
     def weighted_sum(self, layer: Layer) -> None:
-        """z = a_in @ w + b."""
+        """Compute z = a_in @ w + b."""
 
     @abstractmethod
     def activation(self, layer: Layer) -> None:
-        """a = f(z)."""
+        """Compute a = f(z)."""
 
     @abstractmethod
     def loss(self, layer: Layer) -> None:
@@ -124,19 +122,19 @@ class StepEngine(Engine):
 
     @abstractmethod
     def activation_slope(self, layer: Layer) -> None:
-        """dz = da * f'(z)."""
+        """Compute dz = da * f'(z)."""
 
     @abstractmethod
     def weight_gradient(self, layer: Layer) -> None:
-        """dw = a_in.T @ dz."""
+        """Compute dw = a_in.T @ dz."""
 
     @abstractmethod
     def bias_gradient(self, layer: Layer) -> None:
-        """db = the sum of dz over the rows."""
+        """Compute db, the sum of dz over the rows."""
 
     @abstractmethod
     def input_gradient(self, layer: Layer) -> None:
-        """da of the layer before = dz @ w.T."""
+        """Compute da of the layer before: dz @ w.T."""
 
     @abstractmethod
     def update(self, layer: Layer) -> None:

@@ -32,6 +32,8 @@ def parse_formula(function: Callable[..., Any]) -> ast.FunctionDef:
     SubsetError
         If the function uses anything but the subset described in `formulas`.
     """
+    if not inspect.isfunction(function):
+        raise SubsetError(f"a formula must be a plain function (def); got: {function!r}")
     source = textwrap.dedent(inspect.getsource(function))
     tree = ast.parse(source).body[0]
     if not isinstance(tree, ast.FunctionDef):

@@ -3,31 +3,14 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+from ..kernels.cache_folder import cache_folder
 
 __all__ = ["DATA_VARIABLE", "cache_folder", "folders_to_search"]
 
 DATA_VARIABLE = "FASTMLP_DATA"
-
-
-def cache_folder() -> Path:
-    r"""Return the folder for downloads, where this platform keeps such files. Nothing is created.
-
-    Linux and others: ``$XDG_CACHE_HOME/fastmlp``, or ``~/.cache/fastmlp``; macOS:
-    ``~/Library/Caches/fastmlp``; Windows: ``%LOCALAPPDATA%\fastmlp\Cache``.
-    """
-    if sys.platform == "win32":
-        local = os.environ.get("LOCALAPPDATA")
-        base = Path(local) if local else Path.home() / "AppData" / "Local"
-        return base / "fastmlp" / "Cache"
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "fastmlp"
-    cache_home = os.environ.get("XDG_CACHE_HOME", "")
-    # The XDG base directory specification: a relative path here is invalid and must be ignored.
-    base = Path(cache_home) if os.path.isabs(cache_home) else Path.home() / ".cache"
-    return base / "fastmlp"
 
 
 def folders_to_search(

@@ -42,7 +42,8 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterat
     """No data, no mirror, and an empty home: a test sees only the files that it made."""
     home = tmp_path / "home"
     home.mkdir()
-    for variable in ("FASTMLP_DATA", "FASTMLP_MNIST_MIRROR", "XDG_CACHE_HOME", "LOCALAPPDATA"):
+    of_fastmlp = ("FASTMLP_DATA", "FASTMLP_MNIST_MIRROR", "FASTMLP_CACHE_DIR")
+    for variable in (*of_fastmlp, "XDG_CACHE_HOME", "LOCALAPPDATA"):
         monkeypatch.delenv(variable, raising=False)
     for variable in ("HOME", "USERPROFILE"):  # where Path.home() looks; the second is Windows
         monkeypatch.setenv(variable, str(home))

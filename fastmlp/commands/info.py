@@ -1,0 +1,45 @@
+"""``fastmlp info``: the backends, which one "auto" takes and why, the versions and the machine."""
+
+from __future__ import annotations
+
+import argparse
+
+EXAMPLES = """\
+examples:
+  fastmlp info
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what the command takes: nothing."""
+    parser.epilog = EXAMPLES
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command."""
+    from fastmlp import __version__
+    from fastmlp.backend import backends, choose_backend
+    from fastmlp.benchmarks.machine import describe_machine, describe_software
+    from fastmlp.benchmarks.tables import format_bytes
+
+    print(f"fastmlp {__version__}\n\nBackends, fastest first")
+    for info in backends():
+        if info.available:
+            threads = f"{info.n_threads} thread{'s' if info.n_threads != 1 else ''}"
+            facts = f"available  {info.isa}, {threads}, {', '.join(info.precisions)}"
+        else:
+            facts = f"missing    {info.reason}"
+        print(f"  {info.name:8}{facts}")
+    print(f"  auto    takes {choose_backend('auto', 'float32')[1]}")
+
+    print("\nVersions")
+    for name, version in describe_software().items():
+        print(f"  {name.replace('_', ' '):18}{version or 'not installed'}")
+
+    machine = describe_machine()
+    print("\nMachine")
+    print(f"  {'CPU':18}{machine['cpu']} ({machine['architecture']})")
+    print(f"  {'logical CPUs':18}{machine['logical_cpus']}, {machine['usable_cpus']} usable")
+    print(f"  {'memory':18}{format_bytes(machine['memory_bytes'])}")
+    print(f"  {'operating system':18}{machine['os']}")
+    return 0

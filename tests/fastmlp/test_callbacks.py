@@ -1,0 +1,117 @@
+"""Callbacks: when they are called, and how they stop training."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from fastmlp import Callback, Trainer
+
+
+class Recorder(Callback):
+    def __init__(self, log: list[str], name: str = "") -> None:
+        self.log, self.name = log, name
+
+    def on_fit_start(self, trainer: Trainer, n_epochs: int) -> None:
+        self.log.append(f"{self.name}start {n_epochs}")
+
+    def on_chunk_end(self, trainer: Trainer, n_batches_done: int, n_batches: int) -> None:
+        assert 0 < n_batches_done <= n_batches
+        if n_batches_done == n_batches:
+            self.log.append(f"{self.name}batches {n_batches}")
+
+    def on_epoch_end(self, trainer: Trainer) -> None:
+        history = trainer.history
+        assert len(history.validation_loss) in (0, history.n_epochs)
+        self.log.append(f"{self.name}epoch {history.n_epochs}")
+
+    def on_fit_end(self, trainer: Trainer) -> None:
+        assert trainer.history.stop_reason
+        self.log.append(f"{self.name}end")
+
+
+def test_the_order_of_calls(backend_name: str, make_trainer: Any, make_problem: Any) -> None:
+    log: list[str] = []
+    x, y = make_problem(n_rows=20)
+    trainer = make_trainer(backend_name)
+    trainer.fit(
+        x, y, 2, validation_data=(x, y), callbacks=[Recorder(log, "a "), Recorder(log, "b ")]
+    )
+    once = ["a batches 3", "b batches 3"]
+    assert log == [
+        "a start 2", "b start 2", *once, "a epoch 1", "b epoch 1",
+        *once, "a epoch 2", "b epoch 2", "a end", "b end",
+    ]  # fmt: skip
+
+
+def test_a_single_callback_needs_no_list(make_trainer: Any, make_problem: Any) -> None:
+    log: list[str] = []
+    make_trainer().fit(*make_problem(), callbacks=Recorder(log))
+    assert log == ["start 1", "batches 3", "epoch 1", "end"]
+
+
+class StopAt(Callback):
+    def __init__(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def on_epoch_end(self, trainer: Trainer) -> None:
+        if trainer.history.n_epochs == self.epoch:
+            trainer.stop("that is enough")
+
+
+def test_stop_after_an_epoch(backend_name: str, make_trainer: Any, make_problem: Any) -> None:
+    trainer = make_trainer(backend_name)
+    history = trainer.fit(*make_problem(), epochs=9, callbacks=[StopAt(3)])
+    assert history.n_epochs == 3
+    assert history.stop_reason == "stopped: that is enough"
+    assert trainer.fit(*make_problem()).stop_reason == "epochs done"  # forgotten by the next call
+
+
+class StopInTheMiddle(Callback):
+    def on_chunk_end(self, trainer: Trainer, n_batches_done: int, n_batches: int) -> None:
+        trainer.stop("at once")
+
+
+def test_stop_within_an_epoch(backend_name: str, make_trainer: Any, make_problem: Any) -> None:
+    trainer = make_trainer(backend_name)
+    history = trainer.fit(*make_problem(n_rows=2000), epochs=2, callbacks=[StopInTheMiddle()])
+    # The first chunk is one batch: the epoch is not complete, and not in the history.
+    assert trainer.n_steps == 1 and history.n_epochs == 0
+    assert history.stop_reason == "stopped: at once"
+
+
+class Failing(Callback):
+    def on_epoch_end(self, trainer: Trainer) -> None:
+        raise LookupError("the user's own error")
+
+
+def test_an_error_in_a_callback_is_the_callers(make_trainer: Any, make_problem: Any) -> None:
+    log: list[str] = []
+    trainer = make_trainer()
+    with pytest.raises(LookupError, match="the user's own error"):
+        trainer.fit(*make_problem(), callbacks=[Recorder(log), Failing()])
+    assert log[-1] == "end" and trainer.history.stop_reason == "failed: LookupError"
+
+
+class InterruptedAtTheStart(Callback):
+    def on_fit_start(self, trainer: Trainer, n_epochs: int) -> None:
+        raise KeyboardInterrupt
+
+
+def test_only_what_was_started_is_ended(make_trainer: Any, make_problem: Any) -> None:
+    log: list[str] = []
+    callbacks = [Recorder(log, "a "), InterruptedAtTheStart(), Recorder(log, "b ")]
+    history = make_trainer().fit(*make_problem(), callbacks=callbacks, progress=True)
+    assert log == ["a start 1", "a end"] and history.stop_reason == "interrupted"
+
+
+@pytest.mark.parametrize("callbacks", [[print], "text", 3, None])
+def test_what_is_no_callback(callbacks: Any, make_trainer: Any, make_problem: Any) -> None:
+    with pytest.raises(TypeError, match=r"callbacks must be objects of fastmlp\.Callback; got"):
+        make_trainer().fit(*make_problem(), callbacks=callbacks)
+
+
+def test_stop_after_the_last_epoch_is_a_stop(make_trainer: Any, make_problem: Any) -> None:
+    history = make_trainer().fit(*make_problem(), epochs=2, callbacks=[StopAt(2)])
+    assert history.n_epochs == 2 and history.stop_reason.startswith("stopped")

@@ -1,0 +1,149 @@
+"""`Network`: counts, views, initial weights, descriptions, bad input."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fastmlp import ACTIVATIONS, Network
+
+
+@pytest.mark.parametrize(
+    ("sizes", "count"), [([784, 128, 10], 101_770), ([3, 3, 2], 20), ([5, 2], 12)]
+)
+def test_counts(sizes: list[int], count: int) -> None:
+    network = Network(sizes)
+    assert network.n_parameters == count == network.parameters.size
+
+
+def test_the_small_example_has_16_parameters() -> None:
+    assert Network([3, 3, 1], activation="sigmoid", output="sigmoid").n_parameters == 16
+
+
+@given(st.lists(st.integers(1, 12), min_size=2, max_size=5).filter(lambda s: s[-1] > 1))
+def test_views_tile_the_flat_vector_and_write_through(sizes: list[int]) -> None:
+    network = Network(sizes, dtype="float64")
+    network.parameters[...] = np.arange(network.n_parameters)
+    parts = []
+    for w, b, shape in zip(network.weights, network.biases, network.shapes, strict=True):
+        assert w.shape == shape and b.shape == shape[1:]
+        parts += [w.ravel(), b]
+    assert np.array_equal(np.concatenate(parts), network.parameters)
+    network.weights[-1][0, 0] = -1.0
+    network.biases[0][-1] = -2.0
+    assert {-1.0, -2.0} <= set(network.parameters.tolist())
+    for view in (*network.weights, *network.biases):
+        assert np.shares_memory(view, network.parameters)
+
+
+def test_seeds() -> None:
+    first, second = Network([9, 8, 7], seed=1), Network([9, 8, 7], seed=1)
+    assert first.parameters.tobytes() == second.parameters.tobytes()
+    assert first.parameters.tobytes() != Network([9, 8, 7], seed=2).parameters.tobytes()
+    assert Network([9, 8, 7]).parameters.tobytes() != Network([9, 8, 7]).parameters.tobytes()
+
+
+def test_precisions_start_from_the_same_weights() -> None:
+    single, double = Network([9, 7], seed=1), Network([9, 7], seed=1, dtype="float64")
+    assert np.array_equal(single.parameters, double.parameters.astype(np.float32))
+
+
+@pytest.mark.parametrize(
+    ("activation", "variance"), [("relu", 2 / 400), ("tanh", 2 / 700), ("selu", 1 / 400)]
+)
+def test_auto_initialisation_suits_the_activation(activation: str, variance: float) -> None:
+    network = Network([400, 300, 2], activation=activation, seed=0)
+    weights = network.weights[0]
+    assert weights.var() == pytest.approx(variance, rel=0.03)
+    assert abs(weights.mean()) < 4 * math.sqrt(variance / weights.size)
+    assert not network.biases[0].any()
+
+
+def test_convert_changes_the_type_and_keeps_the_values() -> None:
+    network = Network([4, 3], seed=0)
+    before = network.parameters
+    network.convert("float32")
+    assert network.parameters is before
+    network.convert("float64")
+    assert network.dtype == "float64" and np.array_equal(network.parameters, before)
+
+
+def test_summary_and_repr() -> None:
+    network = Network([784, 128, 10])
+    lines = network.summary().splitlines()
+    assert lines[0].split() == ["layer", "fan_in", "fan_out", "activation", "parameters"]
+    assert lines[2].split() == ["1", "hidden", "784", "128", "relu", "100,480"]
+    assert lines[3].split() == ["2", "output", "128", "10", "softmax", "1,290"]
+    assert lines[-1].split() == ["total", "101,770"]
+    assert repr(network) == (
+        "<Network 784-128-10, hidden relu, output softmax, 101,770 parameters, float32>"
+    )
+    assert "hidden none" in repr(Network([2, 2]))
+
+
+def test_one_activation_per_hidden_layer() -> None:
+    network = Network([2, 3, 4, 2], activation=["relu", "tanh"])
+    assert network.layer_activations == ("relu", "tanh", "softmax")
+
+
+BAD: list[tuple[dict[str, Any], type[Exception], str]] = [
+    ({"sizes": [3]}, ValueError, r"sizes must hold at least two layer widths.*got \[3\]"),
+    ({"sizes": []}, ValueError, r"sizes must hold at least two"),
+    ({"sizes": 3}, TypeError, "sizes must be a sequence.*got int"),
+    ({"sizes": "34"}, TypeError, "sizes must be a sequence.*got str"),
+    ({"sizes": [3, 0]}, ValueError, r"sizes\[1\] must be an integer >= 1; got 0"),
+    ({"sizes": [3, -2]}, ValueError, r"sizes\[1\] .*got -2"),
+    ({"sizes": [3, 2.0]}, TypeError, r"sizes\[1\] .*got float"),
+    ({"sizes": [3, True]}, TypeError, r"sizes\[1\] .*got bool"),
+    ({"sizes": [3, None]}, TypeError, r"sizes\[1\] .*got NoneType"),
+    ({"sizes": [3, 1]}, ValueError, "output='softmax' needs at least 2 outputs.*sigmoid"),
+    ({"activation": "rleu"}, ValueError, "activation must be one of.*Did you mean 'relu'"),
+    ({"activation": "softmax"}, ValueError, "activation must be one of"),
+    ({"activation": ["relu", "relu"]}, ValueError, r"one per hidden layer \(1\); got 2"),
+    ({"activation": ["sigmod"]}, ValueError, r"activation\[0\].*Did you mean 'sigmoid'"),
+    ({"activation": 3}, TypeError, "activation must be a name.*got int"),
+    ({"output": "sofmax"}, ValueError, "output must be one of.*Did you mean 'softmax'"),
+    ({"output": None}, TypeError, "output must be one of.*got NoneType"),
+    ({"init": "hee"}, ValueError, "init must be one of.*Did you mean 'he'"),
+    ({"seed": -1}, ValueError, "seed must be an integer >= 0; got -1"),
+    ({"seed": 1.5}, TypeError, "seed must be an integer"),
+    ({"dtype": "float16"}, ValueError, "dtype must be one of"),
+    ({"dtype": np.float32}, TypeError, "dtype must be one of 'float32', 'float64'"),
+    ({"input_scale": math.nan}, ValueError, "input_scale must be a finite number"),
+    ({"input_scale": "1"}, TypeError, "input_scale must be a finite number"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "error", "text"), BAD)
+def test_bad_input(arguments: dict[str, Any], error: type[Exception], text: str) -> None:
+    with pytest.raises(error, match=text):
+        Network(**{"sizes": [3, 4, 2], **arguments})
+
+
+anything = st.one_of(
+    st.none(), st.booleans(), st.integers(-3, 10**30), st.floats(), st.text(max_size=5),
+    st.binary(max_size=3), st.lists(st.one_of(st.integers(-2, 5), st.text(max_size=3)), max_size=3),
+)  # fmt: skip
+
+
+@given(
+    st.sampled_from(["sizes", "activation", "output", "init", "seed", "dtype", "input_scale"]),
+    anything,
+)
+def test_nothing_but_value_and_type_errors_that_name_the_argument(name: str, value: Any) -> None:
+    try:
+        network = Network(**{"sizes": [3, 4, 2], name: value})
+    except (ValueError, TypeError) as error:
+        assert name in str(error)
+    else:
+        assert np.isfinite(network.parameters).all()
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_every_activation_is_an_output(name: str) -> None:
+    assert Network([3, 1], output=name).output == name

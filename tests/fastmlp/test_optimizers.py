@@ -1,0 +1,82 @@
+"""The optimizers' settings, names and coefficients."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fastmlp import SGD, Adam, AdamW, Network, RMSprop, Trainer
+from fastmlp.kernels import formulas
+from fastmlp.optimizers import NAMED_OPTIMIZERS, check_optimizer
+
+
+def test_every_formula_has_a_name() -> None:
+    assert {each.formula_name for each in NAMED_OPTIMIZERS.values()} == set(formulas.OPTIMIZERS)
+    for name, optimizer in NAMED_OPTIMIZERS.items():
+        assert optimizer.formula_name == name == check_optimizer(name.upper()).formula_name
+
+
+def test_sgd_chooses_its_formula() -> None:
+    assert SGD().formula_name == "sgd"
+    assert SGD(momentum=0.9).formula_name == "momentum"
+    assert SGD(momentum=0.9, nesterov=True).formula_name == "nesterov"
+
+
+@pytest.mark.parametrize("step", [1, 2, 1000])
+def test_adams_bias_correction(step: int) -> None:
+    optimizer = Adam(learning_rate=0.01, beta_1=0.8, beta_2=0.99, epsilon=1e-7)
+    (row,) = optimizer.coefficients(step, 1)
+    assert row[0] == pytest.approx(0.01 / (1 - 0.8**step), rel=1e-15)
+    assert row[1] == pytest.approx(1 / np.sqrt(1 - 0.99**step), rel=1e-15)
+    assert row[2:].tolist() == [0.8, 1 - 0.8, 0.99, 1 - 0.99, 1e-7]
+
+
+@pytest.mark.parametrize("name", NAMED_OPTIMIZERS)
+def test_a_table_of_steps_is_the_steps_one_by_one(name: str) -> None:
+    optimizer = NAMED_OPTIMIZERS[name]
+    table = optimizer.coefficients(5, 4)
+    one_by_one = [optimizer.coefficients(step, 1)[0] for step in range(5, 9)]
+    assert table.shape == (4, optimizer.formula.n_coefficients) and table.dtype == np.float64
+    assert np.array_equal(table, one_by_one)
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "text"),
+    [
+        (lambda: SGD(-0.1), ValueError, r"learning_rate must be a finite number in \[0.*got -0.1"),
+        (lambda: SGD(float("nan")), ValueError, "learning_rate"),
+        (lambda: SGD("0.1"), TypeError, "learning_rate must be.*got str"),
+        (lambda: SGD(10**400), ValueError, "learning_rate must be a finite number"),
+        (lambda: SGD(momentum=1.0), ValueError, "momentum must be"),
+        (lambda: SGD(nesterov=True), ValueError, "nesterov=True needs momentum > 0"),
+        (lambda: SGD(momentum=0.5, nesterov="yes"), TypeError, "nesterov must be True or False"),
+        (lambda: Adam(beta_1=1.0), ValueError, "beta_1 must be"),
+        (lambda: Adam(beta_2=-0.1), ValueError, "beta_2 must be"),
+        (lambda: Adam(epsilon=0.0), ValueError, "epsilon must be"),
+        (lambda: AdamW(weight_decay=-1.0), ValueError, "weight_decay must be"),
+        (lambda: RMSprop(rho=2.0), ValueError, "rho must be"),
+        (lambda: check_optimizer("adm"), ValueError, "optimizer must be.*Did you mean 'adam'"),
+        (lambda: check_optimizer(3), TypeError, "optimizer must be one of.*got int"),
+    ],
+)
+def test_bad_settings(make: Any, error: type[Exception], text: str) -> None:
+    with pytest.raises(error, match=text):
+        make()
+
+
+def test_settings_make_the_same_optimizer_again() -> None:
+    for optimizer in (SGD(0.2, momentum=0.5, nesterov=True), AdamW(0.1, weight_decay=0.3)):
+        assert type(optimizer)(**optimizer.settings()) == optimizer
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        SGD().learning_rate = 1.0  # type: ignore[misc]
+
+
+def test_weight_decay_shrinks_without_a_gradient() -> None:
+    optimizer = AdamW(learning_rate=0.1, weight_decay=0.5)
+    trainer = Trainer(Network([2, 2], seed=0), optimizer=optimizer, batch_size=4, seed=0)
+    before = trainer.network.weights[0].copy()
+    trainer.fit(np.zeros((4, 2)), [0, 1, 0, 1])  # zero inputs: no gradient of the weights
+    np.testing.assert_allclose(trainer.network.weights[0], before * 0.95, rtol=1e-6)

@@ -1,0 +1,100 @@
+"""`make_plan`: losses that go with outputs, threads, checks."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import pytest
+
+from fastmlp import SGD, Network
+from fastmlp.kernels.formulas import LOSSES
+from fastmlp.plan import available_cpus, check_loss, make_plan, resolve_threads
+
+
+def plan_of(**arguments: Any) -> Any:
+    network = arguments.pop("network", None) or Network([4, 5, 3])
+    return make_plan(network, **{"optimizer": SGD(), **arguments})
+
+
+@pytest.mark.parametrize(
+    ("output", "loss"),
+    [
+        ("softmax", "categorical_cross_entropy"),
+        ("sigmoid", "binary_cross_entropy"),
+        ("identity", "squared_error"),
+        ("tanh", "squared_error"),
+    ],
+)
+def test_auto_takes_the_loss_of_the_output(output: str, loss: str) -> None:
+    assert check_loss("auto", output) == loss
+
+
+def test_losses_that_do_not_go_with_the_output() -> None:
+    for loss, output in [
+        ("binary_cross_entropy", "softmax"),
+        ("squared_error", "softmax"),
+        ("categorical_cross_entropy", "sigmoid"),
+        ("binary_cross_entropy", "identity"),
+    ]:
+        with pytest.raises(ValueError, match=f"loss='{loss}' needs output=.*'{output}', which"):
+            check_loss(loss, output)
+    assert check_loss("squared_error", "sigmoid") == "squared_error"
+
+
+def test_the_advice_names_losses_that_work() -> None:
+    for output in ("softmax", "sigmoid", "identity", "tanh"):
+        for loss in LOSSES:
+            try:
+                check_loss(loss, output)
+            except ValueError as error:
+                for advised in str(error).split("goes with: ")[1].split(", "):
+                    assert check_loss(advised, output) == advised
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "text"),
+    [
+        ({"network": "x"}, TypeError, "network must be a Network; got str"),
+        ({"loss": "squared_eror"}, ValueError, "loss must be one of.*Did you mean 'squared_error'"),
+        ({"loss": 3}, TypeError, "loss must be one of.*got int"),
+        ({"precision": "float16"}, ValueError, "precision must be one of"),
+        ({"precision": None}, TypeError, "precision must be one of"),
+        ({"batch_size": 0}, ValueError, "batch_size must be an integer >= 1; got 0"),
+        ({"batch_size": 2.5}, TypeError, "batch_size must be an integer"),
+        ({"n_threads": 0}, ValueError, "n_threads must be an integer >= 1; got 0"),
+        ({"n_threads": "2"}, TypeError, "n_threads must be an integer"),
+    ],
+)
+def test_bad_input(arguments: dict[str, Any], error: type[Exception], text: str) -> None:
+    with pytest.raises(error, match=text):
+        plan_of(**arguments)
+
+
+def test_layers_lie_one_after_the_other() -> None:
+    plan = plan_of()
+    slices = [part for layer in plan.layers for part in (layer.weights, layer.biases)]
+    assert slices[0].start == 0 and slices[-1].stop == plan.n_parameters == 43
+    assert all(a.stop == b.start for a, b in zip(slices, slices[1:], strict=False))
+    assert (plan.n_inputs, plan.n_outputs) == (4, 3)
+
+
+def test_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert resolve_threads(None) == available_cpus() >= 1
+    assert resolve_threads(7) == 7
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert resolve_threads(None) == 1
+    assert resolve_threads(3) == 3  # what is asked for comes before the environment
+    monkeypatch.setenv("OMP_NUM_THREADS", "1,4")  # nested levels: the first counts
+    assert resolve_threads(None) == 1
+    for nonsense in ("", "many", "0", "-3"):
+        monkeypatch.setenv("OMP_NUM_THREADS", nonsense)
+        assert resolve_threads(None) == available_cpus()
+    assert plan_of(n_threads=2).n_threads == 2
+
+
+def test_the_affinity_is_obeyed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 5, 6}, raising=False)
+    assert available_cpus() == 3
+    monkeypatch.setenv("OMP_NUM_THREADS", "64")
+    assert resolve_threads(None) == 3

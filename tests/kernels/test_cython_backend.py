@@ -1,0 +1,153 @@
+"""The compiled extension: products against longdouble, gathering, threads, and its choice of ISA."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from fastmlp import Network, Trainer, backends
+
+INFO = {info.name: info for info in backends()}["cython"]
+pytestmark = pytest.mark.skipif(not INFO.available, reason=INFO.reason)
+
+ISAS = ("baseline", "avx2", "avx512")
+
+
+def cython_backend():
+    from fastmlp.backend import get_backend
+
+    return get_backend("cython")
+
+
+def run_with_isa(isa: str, code: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "FASTMLP_MAX_ISA": isa}
+    return subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120
+    )
+
+
+MATMUL_CHECK = """
+import json, numpy as np
+from fastmlp.backend import get_backend
+backend = get_backend("cython")
+random = np.random.default_rng(0)
+worst = {}
+for dtype in ("float32", "float64"):
+    bound = 0.0
+    for rows, inner, columns in [
+        (1, 1, 1), (1, 784, 10), (3, 17, 5), (13, 16, 16), (14, 33, 31), (27, 100, 33), (128, 784, 128),
+        (5, 1000, 3), (64, 2, 129), (200, 7, 16), (12, 15, 17), (26, 64, 48),
+    ]:
+        a = random.standard_normal((rows, inner)).astype(dtype)
+        b = random.standard_normal((inner, columns)).astype(dtype)
+        exact = a.astype(np.longdouble) @ b.astype(np.longdouble)
+        scale = np.abs(a).astype(np.longdouble) @ np.abs(b).astype(np.longdouble)
+        error = np.abs(backend.matmul(a, b) - exact) / scale
+        bound = max(bound, float(error.max() / np.finfo(dtype).eps / inner))
+    worst[dtype] = bound
+print(json.dumps({"isa": backend.isa, "error": worst}))
+"""
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_matmul_against_longdouble_on_every_isa(isa: str) -> None:
+    result = run_with_isa(isa, MATMUL_CHECK)
+    assert result.returncode == 0, result.stderr
+    found = json.loads(result.stdout)
+    assert found["isa"] in ISAS[: ISAS.index(isa) + 1]
+    # |error| <= inner * eps * (|a| @ |b|), componentwise (Higham, 2002, section 3.5).
+    assert found["error"]["float32"] <= 1.0
+    assert found["error"]["float64"] <= 1.0
+
+
+def test_matmul_with_nothing_to_sum_is_zero() -> None:
+    product = cython_backend().matmul(np.ones((3, 0), np.float32), np.ones((0, 4), np.float32))
+    assert product.shape == (3, 4)
+    assert not product.any()
+
+
+def test_matmul_propagates_nan_and_infinity() -> None:
+    a = np.ones((4, 20), np.float32)
+    b = np.ones((20, 5), np.float32)
+    a[1, 3] = np.nan
+    a[2, 7] = np.inf
+    product = cython_backend().matmul(a, b)
+    assert np.isnan(product[1]).all()
+    assert np.isposinf(product[2]).all()
+    assert (product[[0, 3]] == 20.0).all()
+
+
+def test_unknown_isa_is_the_reason_that_the_registry_shows() -> None:
+    code = "import fastmlp; print([i.reason for i in fastmlp.backends() if i.name == 'cython'][0])"
+    result = run_with_isa("avx9", code)
+    assert result.returncode == 0, result.stderr
+    assert "FASTMLP_MAX_ISA must be one of baseline, avx2, avx512; got 'avx9'" in result.stdout
+
+
+def trained(n_threads: int, sizes: list[int], batch_size: int, **settings: str) -> np.ndarray:
+    random = np.random.default_rng(1)
+    x = random.random((203, sizes[0]), dtype=np.float32)
+    network = Network(sizes, activation="gelu", seed=2)
+    trainer = Trainer(
+        network, backend="cython", n_threads=n_threads, batch_size=batch_size, seed=3, **settings
+    )
+    trainer.fit(x, random.integers(0, sizes[-1], len(x)), epochs=2)
+    return np.concatenate([network.parameters, trainer.predict_proba(x).ravel(), trainer.history.loss])
+
+
+@pytest.mark.parametrize("sizes", [[5, 3], [20, 40, 10], [70, 100, 33, 3], [3, 200, 150]])
+@pytest.mark.parametrize("batch_size", [1, 10, 64])
+def test_bits_do_not_depend_on_the_number_of_threads(sizes: list[int], batch_size: int) -> None:
+    alone = trained(1, sizes, batch_size, optimizer="adam")
+    for n_threads in (2, 3, 7):
+        np.testing.assert_array_equal(trained(n_threads, sizes, batch_size, optimizer="adam"), alone)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this system")
+def test_training_works_in_a_child_of_fork() -> None:
+    # In a process of its own: forking the test runner, which has threads, is not safe.
+    code = """
+import os, numpy as np
+from fastmlp import Network, Trainer
+def fit():
+    x = np.arange(4000.0).reshape(-1, 4) % 7 / 7
+    network = Network([4, 64, 3], seed=0)
+    Trainer(network, backend="cython", n_threads=2, seed=0).fit(x, np.arange(1000) % 3, epochs=2)
+    return network.parameters
+before = fit()
+child = os.fork()
+if child == 0:
+    os._exit(0 if np.array_equal(fit(), before) else 3)
+_, status = os.waitpid(child, 0)
+assert os.waitstatus_to_exitcode(status) == 0, status
+assert np.array_equal(fit(), before)
+"""
+    result = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, timeout=60
+    )
+    assert result.returncode == 0, result.stderr
+
+
+def test_two_trainers_in_two_python_threads_do_not_disturb_each_other() -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    expected = trained(2, [20, 40, 10], 10)
+    with ThreadPoolExecutor(4) as executor:
+        found = list(executor.map(lambda _: trained(2, [20, 40, 10], 10), range(8)))
+    for each in found:
+        np.testing.assert_array_equal(each, expected)
+
+
+def test_idle_threads_use_no_cpu_time() -> None:
+    import time
+
+    trained(2, [20, 40, 10], 10)
+    before = time.process_time()
+    time.sleep(0.5)
+    # A spinning worker would use all of the half second.
+    assert time.process_time() - before < 0.25

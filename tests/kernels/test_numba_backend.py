@@ -1,0 +1,384 @@
+"""The compiled loops against the NumPy and the Python backend, and what is around them."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("numba", reason="Numba is not installed: pip install 'fastmlp[numba]'")
+
+from fastmlp import Network, Trainer
+from fastmlp.kernels import numba_cpu, numba_source
+from fastmlp.kernels.formulas import ACTIVATIONS, LOSSES, OPTIMIZERS
+from fastmlp.kernels.numba_backend import NumbaEngine, Workspace
+from fastmlp.kernels.numba_backend import backend as numba_backend
+from fastmlp.kernels.numpy_backend import backend as numpy_backend
+from fastmlp.kernels.numpy_backend import compile_formulas
+
+PRECISIONS = ("float32", "float64")
+
+
+def numbers(precision: str, largest: float = 100.0) -> np.ndarray:
+    """Return numbers of all sizes and both signs, limits and NaN, as a matrix (rows, 37)."""
+    random = np.random.default_rng(7)
+    sizes = np.exp(random.uniform(np.log(1e-6), np.log(largest), 37 * 20))
+    values = sizes * random.choice([-1.0, 1.0], sizes.size)
+    values[:8] = [0.0, -0.0, np.inf, -np.inf, np.nan, 1e30, -1e30, 88.5]
+    return values.astype(precision).reshape(20, 37)
+
+
+def same_bits(found: np.ndarray, expected: np.ndarray) -> bool:
+    """Compare bit by bit; a NaN equals a NaN, whatever its bits."""
+    assert found.dtype == expected.dtype
+    both_nan = np.isnan(found) & np.isnan(expected)
+    signs = np.signbit(found) == np.signbit(expected)
+    return bool((both_nan | ((found == expected) & signs)).all())
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_activation_and_derivative_have_numpys_bits(name: str, precision: str) -> None:
+    z = numbers(precision)
+    with np.errstate(all="ignore"):
+        a = numpy_backend.activation(name, z)
+        slope = numpy_backend.activation_derivative(name, z, a)
+    assert same_bits(numba_backend.activation(name, z), a)
+    assert same_bits(numba_backend.activation_derivative(name, z, a), slope)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_update_has_numpys_bits(name: str, precision: str) -> None:
+    optimizer = OPTIMIZERS[name]
+    random = np.random.default_rng(1)
+    w, g = random.normal(size=(2, 1003)).astype(precision)
+    state = np.abs(random.normal(size=(len(optimizer.states), 1003))).astype(precision)
+    coefficients = random.uniform(0.01, 1.0, optimizer.n_coefficients).tolist()
+    expected_w, expected_state = w.copy(), state.copy()
+    numpy_backend.update(name, expected_w, g, expected_state, coefficients)
+    before = w.copy()
+    numba_backend.update(name, w, g, state, coefficients)
+    assert same_bits(w, expected_w)
+    assert same_bits(state, expected_state)
+    assert not np.array_equal(w, before)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("name", LOSSES)
+def test_loss_and_slope(name: str, precision: str) -> None:
+    random = np.random.default_rng(2)
+    z = (5.0 * random.normal(size=(9, 11))).astype(precision)
+    targets = random.uniform(size=(9, 11)).astype(precision)
+    losses, slopes = numba_backend.loss(name, z, targets)
+    expected_losses, expected_slopes = numpy_backend.loss(name, z, targets)
+    unit = np.finfo(precision).eps
+    np.testing.assert_allclose(losses, expected_losses, rtol=50 * unit)
+    np.testing.assert_allclose(slopes, expected_slopes, rtol=50 * unit, atol=50 * unit)
+    if LOSSES[name].of == "logits":
+        slope = compile_formulas(precision)[LOSSES[name].slope.__name__]
+        assert same_bits(slopes, slope(z, targets))
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("shape", [(1, 1, 1), (9, 300, 33), (13, 5, 64), (8, 16, 70)])
+def test_matmul_of_odd_shapes(shape: tuple[int, int, int], precision: str) -> None:
+    rows, inner, columns = shape
+    random = np.random.default_rng(3)
+    a = random.normal(size=(rows, inner)).astype(precision)
+    b = random.normal(size=(inner, columns)).astype(precision)
+    product = numba_backend.matmul(a, b)
+    assert product.dtype == a.dtype
+    bound = np.abs(a).astype(np.float64) @ np.abs(b) * np.finfo(precision).eps * inner
+    assert (np.abs(product - a.astype(np.float64) @ b) <= bound).all()
+
+
+# ---- Engines.
+
+CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "softmax": (
+        {"layer_sizes": [7, 19, 6, 3], "activation": ["gelu", "tanh"], "input_scale": 0.7},
+        {"optimizer": "adam", "precision": "float64"},
+    ),
+    "sigmoid, float32": (
+        {"layer_sizes": [7, 16, 5], "activation": "relu", "output": "sigmoid"},
+        {"optimizer": "nesterov", "precision": "float32"},
+    ),
+    "not merged": (
+        {"layer_sizes": [7, 5, 2], "activation": "softplus", "output": "sigmoid"},
+        {"loss": "squared_error", "optimizer": "adamw", "precision": "float64"},
+    ),
+}
+
+
+def make_trainer(case: str, backend: str, **changes: Any) -> Trainer:
+    of_network, of_trainer = CASES[case]
+    sizes, *rest = [of_network["layer_sizes"]]
+    others = {key: value for key, value in of_network.items() if key != "layer_sizes"}
+    network = Network(sizes, *rest, seed=0, **others)
+    return Trainer(network, backend=backend, batch_size=8, seed=0, **{**of_trainer, **changes})
+
+
+def make_data(case: str, n_rows: int = 43) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return x of float64, targets and row weights, a few of them 0; 43 rows: a partial batch."""
+    random = np.random.default_rng(4)
+    sizes = CASES[case][0]["layer_sizes"]
+    x = random.normal(size=(n_rows, sizes[0]))
+    y = random.uniform(size=(n_rows, sizes[-1]))
+    weights = random.uniform(0.0, 2.0, n_rows) * (random.uniform(size=n_rows) > 0.2)
+    return x, y.argmax(axis=1) if case == "softmax" else y, weights
+
+
+def tolerance(case: str) -> float:
+    return 2e-5 if CASES[case][1]["precision"] == "float32" else 1e-11
+
+
+@pytest.mark.parametrize("reference", ["python", "numpy"])
+@pytest.mark.parametrize("case", CASES)
+def test_engine_equals_the_reference(case: str, reference: str) -> None:
+    x, y, weights = make_data(case)
+    close = {"rtol": tolerance(case), "atol": tolerance(case)}
+    found, expected = make_trainer(case, "numba"), make_trainer(case, reference)
+    for sample_weight in (None, weights):
+        gradients = found.gradients(x, y, sample_weight)
+        expected_gradients = expected.gradients(x, y, sample_weight)
+        assert gradients.loss == pytest.approx(expected_gradients.loss, rel=tolerance(case))
+        for name in ("z", "a", "dz", "dw", "db"):
+            pairs = zip(getattr(gradients, name), getattr(expected_gradients, name), strict=True)
+            for ours, theirs in pairs:
+                np.testing.assert_allclose(ours, theirs, **close)
+        for trainer in (found, expected):
+            trainer.fit(x, y, epochs=2, sample_weight=sample_weight)
+        np.testing.assert_allclose(found.history.loss, expected.history.loss, **close)
+        np.testing.assert_allclose(found.network.parameters, expected.network.parameters, **close)
+        np.testing.assert_allclose(found.optimizer_state, expected.optimizer_state, **close)
+        np.testing.assert_allclose(found.predict_proba(x), expected.predict_proba(x), **close)
+        ours, theirs = found.evaluate(x, y, sample_weight), expected.evaluate(x, y, sample_weight)
+        assert ours.loss == pytest.approx(theirs.loss, rel=tolerance(case))
+        assert ours.score == pytest.approx(theirs.score, rel=tolerance(case))
+
+
+def test_inputs_of_any_type_and_strides_give_the_same_bits(tmp_path: Path) -> None:
+    random = np.random.default_rng(5)
+    _, y, _ = make_data("softmax")
+    bytes_ = random.integers(0, 256, (43, 7)).astype(np.uint8)
+    expected = make_trainer("softmax", "numba").gradients(bytes_.astype(np.float64), y)
+
+    wide = np.zeros((86, 21), np.uint8)
+    wide[::2, ::3] = bytes_
+    backwards = np.ascontiguousarray(bytes_[::-1, ::-1])
+    bytes_.tofile(tmp_path / "x.bin")
+    mapped = np.memmap(tmp_path / "x.bin", np.uint8, mode="r", shape=bytes_.shape)
+    variants = {
+        "strided": wide[::2, ::3],
+        "negative strides": backwards[::-1, ::-1],
+        "Fortran order": np.asfortranarray(bytes_),
+        "memory map": mapped,
+        "float32": bytes_.astype(np.float32),
+    }
+    for name, x in variants.items():
+        found = make_trainer("softmax", "numba").gradients(x, y)
+        assert found.loss == expected.loss, name
+        assert all(map(np.array_equal, found.dw, expected.dw)), name
+
+
+def test_many_rows_are_predicted_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fastmlp.kernels.numba_backend.MULTIPLICATIONS_PER_CALL", 1)
+    x, y, _ = make_data("softmax", n_rows=700)
+    trainer = make_trainer("softmax", "numba")
+    outputs = trainer.predict_proba(x)
+    np.testing.assert_array_equal(outputs[600:], trainer.predict_proba(x[600:]))
+    parts = [trainer.evaluate(x[:300], y[:300]).loss, trainer.evaluate(x[300:], y[300:]).loss]
+    whole = (300 * parts[0] + 400 * parts[1]) / 700
+    assert trainer.evaluate(x, y).loss == pytest.approx(whole, rel=1e-12)
+
+
+def test_stops_before_the_update_at_a_loss_that_is_not_finite() -> None:
+    x, y, _ = make_data("softmax", n_rows=24)
+    x[9] = np.nan
+    trainer = make_trainer("softmax", "numba")
+    parameters, state = trainer.network.parameters.copy(), trainer.optimizer_state.copy()
+    engine = numba_backend.compile(trainer.plan, parameters, state)
+    coefficients = trainer.optimizer.coefficients(1, 3)
+    labels, order = y.astype(np.int32), np.arange(24)
+    sums = engine.train(x, labels, None, order, coefficients)
+    assert len(sums) == 2
+    assert np.isfinite(sums[0])
+    assert np.isnan(sums[1])
+
+    once, once_state = trainer.network.parameters.copy(), trainer.optimizer_state.copy()
+    engine = numba_backend.compile(trainer.plan, once, once_state)
+    engine.train(x, labels, None, order[:8], coefficients[:1])
+    np.testing.assert_array_equal(parameters, once)
+    np.testing.assert_array_equal(state, once_state)
+    assert not np.array_equal(once, trainer.network.parameters)
+
+
+def test_pad_columns_are_never_read() -> None:
+    x, y, _ = make_data("softmax")
+    trainer = make_trainer("softmax", "numba")
+    expected = trainer.gradients(x, y)
+    engine = trainer._bound_engine()
+    assert isinstance(engine, NumbaEngine)
+    make_workspace = engine.make_workspace
+
+    def make_full_of_nan(n_rows: int) -> Workspace:
+        workspace = make_workspace(n_rows)
+        for memory in (*workspace.z, *workspace.a, *workspace.dz):
+            memory[...] = np.nan
+        for memory in (workspace.inputs, workspace.scratch):
+            memory[...] = np.nan
+        return workspace
+
+    engine.make_workspace = make_full_of_nan  # type: ignore[method-assign]
+    found = trainer.gradients(x, y)
+    assert found.loss == expected.loss
+    assert all(map(np.array_equal, found.dw + found.db, expected.dw + expected.db))
+
+
+@pytest.fixture
+def compile_activation(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Any]:
+    """Return a function that compiles anew: of cached code Numba shows nothing."""
+    monkeypatch.setenv("FASTMLP_CACHE_DIR", str(tmp_path))
+
+    def compile_anew(name: str) -> Any:
+        cpu = numba_cpu.select_cpu()
+        return numba_source.load_activation.__wrapped__(name, "float32", cpu)
+
+    return compile_anew
+
+
+@pytest.mark.parametrize("name", ["mish", "tanh"])
+def test_no_float64_in_a_float32_formula(name: str, compile_activation: Callable[..., Any]) -> None:
+    module = compile_activation(name)
+    for function in (module.activate, module.differentiate):
+        text = function.inspect_llvm()
+        assert " float " in text
+        assert "double" not in text
+
+
+def test_formulas_run_in_vectors(compile_activation: Callable[..., Any]) -> None:
+    module = compile_activation("gelu")
+    assert re.search(r"fmul <\d+ x float>", module.activate.inspect_llvm())
+
+
+def test_memory_that_is_not_contiguous_is_refused() -> None:
+    trainer = make_trainer("softmax", "numba")
+    parameters = np.zeros(2 * trainer.plan.n_parameters)[::2]
+    with pytest.raises(ValueError, match="contiguous"):
+        numba_backend.compile(trainer.plan, parameters, trainer.optimizer_state)
+
+
+# ---- The cache.
+
+
+def test_module_is_kept_in_the_cache_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("FASTMLP_CACHE_DIR", str(tmp_path / "mine"))
+    path = numba_source.write_module("x = 1\n", "key")
+    assert path.parent == tmp_path / "mine" / "numba" / "key"
+    written = path.stat().st_mtime_ns
+    assert numba_source.write_module("x = 1\n", "key").stat().st_mtime_ns == written
+    path.write_text("damaged", encoding="utf-8")
+    assert numba_source.write_module("x = 1\n", "key").read_text(encoding="utf-8") == "x = 1\n"
+    assert [each.name for each in path.parent.iterdir()] == [path.name]  # no temporary files
+
+
+def test_module_goes_to_a_temporary_folder_if_the_cache_is_not_writable(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    blocked = tmp_path / "file"  # a file where the folder should be: not even root can write there
+    blocked.write_text("", encoding="utf-8")
+    monkeypatch.setenv("FASTMLP_CACHE_DIR", str(blocked))
+    path = numba_source.write_module("x = 2\n", "key")
+    assert path.read_text(encoding="utf-8") == "x = 2\n"
+    assert blocked not in path.parents
+
+
+def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    inherited = {key: value for key, value in os.environ.items() if key != "NUMBA_CACHE_DIR"}
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        env={**inherited, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+ACTIVATE = """
+import re
+import numpy as np
+from fastmlp.kernels import numba_backend, numba_source
+z = np.linspace(-9, 9, 64, dtype=np.float32).reshape(2, 32)
+print(numba_backend.backend.activation("tanh", z).tobytes().hex())
+print(numba_backend.backend.isa)
+module = numba_source.load_activation("tanh", "float32", numba_backend.usable_cpu())
+print(module.activate.cache_hits)
+if not module.activate.cache_hits:  # Numba shows the code of what it has just compiled only
+    print(max(map(int, re.findall(r"<(\\d+) x float>", module.activate.inspect_llvm()))))
+"""
+
+
+def test_compiled_code_is_found_again(tmp_path: Path) -> None:
+    results = [run_python(ACTIVATE, FASTMLP_CACHE_DIR=str(tmp_path)) for _ in range(2)]
+    assert [each.stderr for each in results] == ["", ""]
+    first, second = [each.stdout.splitlines() for each in results]
+    assert first[0] == second[0]
+    assert (first[2], second[2]) == ("0", "1")
+
+
+@pytest.mark.skipif(
+    numba_cpu.host_cpu().vector_bits < 512, reason="this CPU has no AVX-512 to leave out"
+)
+@pytest.mark.parametrize(
+    ("cap", "isa", "widest"), [("baseline", "x86-64, SSE2", 4), ("avx2", "x86-64-v3, AVX2", 8)]
+)
+def test_max_isa_caps_the_code(tmp_path: Path, cap: str, isa: str, widest: int) -> None:
+    result = run_python(ACTIVATE, FASTMLP_CACHE_DIR=str(tmp_path), FASTMLP_MAX_ISA=cap)
+    assert result.stderr == ""
+    bits, found_isa, _, found_widest = result.stdout.splitlines()
+    assert found_isa == isa
+    assert int(found_widest) == widest
+    z = np.linspace(-9, 9, 64, dtype=np.float32).reshape(2, 32)
+    assert bits == numpy_backend.activation("tanh", z).tobytes().hex()
+
+
+def test_max_isa_comes_too_late_after_other_compiled_code(tmp_path: Path) -> None:
+    code = """
+import numba, os
+numba.njit(lambda x: x + 1)(1)
+os.environ["FASTMLP_MAX_ISA"] = "baseline"
+from fastmlp.kernels import numba_cpu
+numba_cpu.select_cpu()
+"""
+    result = run_python(code, FASTMLP_CACHE_DIR=str(tmp_path))
+    if numba_cpu.host_cpu().isa == "SSE2":
+        assert result.returncode == 0
+    else:
+        assert "FASTMLP_MAX_ISA=baseline cannot be obeyed" in result.stderr
+
+
+def test_unknown_max_isa_names_the_valid_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FASTMLP_MAX_ISA", "sse9")
+    with pytest.raises(ValueError, match=r"baseline, avx2, avx512; got 'sse9'"):
+        numba_cpu.select_cpu()
+
+
+def test_importing_the_backend_compiles_nothing() -> None:
+    code = """
+from numba.core import event
+with event.install_recorder("numba:compile") as recorder:
+    import fastmlp.kernels.numba_backend
+print(len(recorder.buffer))
+"""
+    result = run_python(code)
+    assert (result.stdout.strip(), result.stderr) == ("0", "")
