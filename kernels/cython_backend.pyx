@@ -10,6 +10,7 @@ from __future__ import annotations
 import array
 import os
 
+from cpython.buffer cimport PyBUF_STRIDED_RO, PyBuffer_Release, PyObject_GetBuffer
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from libc.math cimport isfinite
 from libc.stdint cimport int32_t, int64_t, uint8_t, uintptr_t
@@ -19,6 +20,9 @@ from . import formulas
 
 
 cdef extern from "kernels.h":
+    enum:
+        LOSS_BLOCK
+
     enum element_type:
         ELEMENT_UINT8
         ELEMENT_FLOAT32
@@ -107,7 +111,7 @@ cdef enum:
     ALIGNMENT = 64
     SOFTMAX = -1  # the one output activation that is not element-wise
     PREDICTION_ROWS = 128  # rows of a block when predicting
-    ROWS_TOGETHER = 4  # threads share rows in such groups, whose losses are summed one by one
+    OWN_INPUTS = 4  # so many threads gather their own input
     MAX_COEFFICIENTS = 16
 
 
@@ -127,18 +131,26 @@ LOSS_NAMES = names_of(fastmlp_loss_name)
 OPTIMIZER_NAMES = names_of(fastmlp_optimizer_name)
 
 
-cdef const kernels *kernels_for(str precision) except NULL:
-    """Return the table for a precision, capped by FASTMLP_MAX_ISA."""
+cdef const kernels *float32_kernels = NULL
+cdef const kernels *float64_kernels = NULL
+
+
+cdef choose_kernels():
+    """Choose for this CPU, once: asking it takes long in a virtual machine."""
+    global float32_kernels, float64_kernels
     cap = os.environ.get("FASTMLP_MAX_ISA", "").strip().lower()
     cdef bytes name = cap.encode()
-    cdef const kernels *table = fastmlp_kernels(<const char *>name if cap else NULL,
-                                                precision == "float64")
-    if table is NULL:
+    float32_kernels = fastmlp_kernels(<const char *>name if cap else NULL, False)
+    float64_kernels = fastmlp_kernels(<const char *>name if cap else NULL, True)
+    if float32_kernels is NULL:
         raise ValueError(
             f"the environment variable FASTMLP_MAX_ISA must be one of {', '.join(ISA_NAMES)}; "
             f"got {cap!r}"
         )
-    return table
+
+
+cdef const kernels *kernels_for(str precision):
+    return float32_kernels if precision == "float32" else float64_kernels
 
 
 cdef int formula_number(list names, str name) except -2:
@@ -211,9 +223,15 @@ cdef struct Native:
     ptrdiff_t packed_bytes  # of one packed vector
     char *parameters        # packed; the states follow, packed_bytes each
     char *gradient          # packed; only for `gradients`
-    char *input             # the gathered rows, as panels
+    # The gathered rows, as panels. A few threads gather for themselves, each all rows: reading what
+    # another core has just written takes longer.
+    bint input_is_shared
+    char *input
     ptrdiff_t input_stride
-    double *group_losses    # of each ROWS_TOGETHER rows
+    ptrdiff_t input_bytes
+    # Whether a batch must wait until the one before is done everywhere (see `train_batches`).
+    bint batches_touch
+    double *block_losses    # of each LOSS_BLOCK rows: summed in order, whoever computed them
 
 
 cdef struct Call:
@@ -240,9 +258,9 @@ cdef ptrdiff_t share(ptrdiff_t n, int thread, int n_threads) noexcept nogil:
 
 
 cdef ptrdiff_t share_rows(ptrdiff_t rows, int thread, int n_threads) noexcept nogil:
-    """The same for rows, in whole groups."""
-    cdef ptrdiff_t groups = (rows + ROWS_TOGETHER - 1) // ROWS_TOGETHER
-    return min(rows, ROWS_TOGETHER * share(groups, thread, n_threads))
+    """The same for rows, in whole blocks of the loss."""
+    cdef ptrdiff_t blocks = (rows + LOSS_BLOCK - 1) // LOSS_BLOCK
+    return min(rows, LOSS_BLOCK * share(blocks, thread, n_threads))
 
 
 # ------------------------------------------------------------------------ the steps of a batch
@@ -250,12 +268,21 @@ cdef ptrdiff_t share_rows(ptrdiff_t rows, int thread, int n_threads) noexcept no
 
 cdef void gather(Native *native, const source *x, const int64_t *order, ptrdiff_t rows,
                  team *team, int thread) noexcept nogil:
-    """The thread's part of the rows, to the input panels."""
-    cdef ptrdiff_t first = share_rows(rows, thread, team.n_threads)
-    cdef ptrdiff_t last = share_rows(rows, thread + 1, team.n_threads)
+    """The rows, to the thread's own input panels; or its part of them, to the shared ones."""
+    cdef ptrdiff_t first = 0, last = rows
+    if native.input_is_shared:
+        first = share_rows(rows, thread, team.n_threads)
+        last = share_rows(rows, thread + 1, team.n_threads)
     native.product.gather(
         x, order + first, last - first, native.layers[0].fan_in,
-        native.input + first * native.lanes * native.value_bytes, native.input_stride)
+        input_of(native, thread) + first * native.lanes * native.value_bytes, native.input_stride)
+    if native.input_is_shared:
+        team_barrier(team)
+
+
+cdef char *input_of(Native *native, int thread) noexcept nogil:
+    """The input panels that a thread reads."""
+    return native.input + (0 if native.input_is_shared else thread * native.input_bytes)
 
 
 cdef void forward(Native *native, ptrdiff_t rows, team *team, int thread) noexcept nogil:
@@ -265,7 +292,7 @@ cdef void forward(Native *native, ptrdiff_t rows, team *team, int thread) noexce
     """
     cdef int index
     cdef NativeLayer *layer
-    cdef const char *a_in = native.input
+    cdef const char *a_in = input_of(native, thread)
     cdef ptrdiff_t a_stride = native.input_stride
     cdef ptrdiff_t first_row, last_row, first, last, offset
     for index in range(native.n_layers):
@@ -319,20 +346,20 @@ cdef double loss(Native *native, const targets *wanted, const int64_t *order, pt
     cdef double factor = 1.0 / total if total > 0.0 else 0.0
     cdef ptrdiff_t row = share_rows(rows, thread, team.n_threads)
     cdef ptrdiff_t last = share_rows(rows, thread + 1, team.n_threads)
-    cdef ptrdiff_t group, offset
+    cdef ptrdiff_t block, offset
     if layer.outputs_are_split:
         team_barrier(team)
     while row < last:
         offset = row * native.lanes * native.value_bytes
-        native.group_losses[row // ROWS_TOGETHER] = native.element.loss(
-            native.loss_formula, taken + offset, layer.stride, min(ROWS_TOGETHER, last - row),
+        native.block_losses[row // LOSS_BLOCK] = native.element.loss(
+            native.loss_formula, taken + offset, layer.stride, min(LOSS_BLOCK, last - row),
             layer.fan_out, wanted, order + row, factor,
             layer.dz + offset if with_slopes else NULL)
-        row += ROWS_TOGETHER
+        row += LOSS_BLOCK
     team_barrier(team)
     total = 0.0
-    for group in range((rows + ROWS_TOGETHER - 1) // ROWS_TOGETHER):
-        total += native.group_losses[group]
+    for block in range((rows + LOSS_BLOCK - 1) // LOSS_BLOCK):
+        total += native.block_losses[block]
     return total
 
 
@@ -403,7 +430,7 @@ cdef void gradient_of_layer(Native *native, int index, char *out, const update_r
                             ptrdiff_t rows, team *team, int thread) noexcept nogil:
     """dw = a_in.T @ dz and db = the sum of dz, for what the thread owns."""
     cdef NativeLayer *layer = &native.layers[index]
-    cdef const char *a_in = native.input if index == 0 else native.layers[index - 1].a
+    cdef const char *a_in = input_of(native, thread) if index == 0 else native.layers[index - 1].a
     cdef ptrdiff_t a_stride = native.input_stride if index == 0 else native.layers[index - 1].stride
     cdef ptrdiff_t first_input = 0, last_input = layer.fan_in, first = 0, last = layer.out_panels
     cdef ptrdiff_t in_panels = (layer.fan_in + native.lanes - 1) // native.lanes
@@ -425,7 +452,12 @@ cdef void gradient_of_layer(Native *native, int index, char *out, const update_r
 
 
 cdef void train_batches(void *context, team *team, int thread) noexcept nogil:
-    """Train on the rows in order, batch after batch; every thread runs this."""
+    """Train on the rows in order, batch after batch; every thread runs this.
+
+    With one hidden layer split by outputs and an output layer split by inputs, a thread may begin
+    the next batch while others are still at this one: until the first barrier it writes only what
+    it alone reads, and at that barrier they all have left this batch.
+    """
     cdef Call *call = <Call *>context
     cdef Native *native = call.native
     cdef ptrdiff_t start = 0, batch = 0, rows, i
@@ -443,7 +475,6 @@ cdef void train_batches(void *context, team *team, int thread) noexcept nogil:
             doubles[i] = call.coefficients[batch * native.n_coefficients + i]
             floats[i] = <float>doubles[i]
         gather(native, call.x, call.order + start, rows, team, thread)
-        team_barrier(team)
         forward(native, rows, team, thread)
         loss_sum = loss(native, call.wanted, call.order + start, rows, True, team, thread)
         batch += 1
@@ -453,7 +484,8 @@ cdef void train_batches(void *context, team *team, int thread) noexcept nogil:
         if not isfinite(loss_sum):
             return
         backward(native, rows, &update, team, thread)
-        team_barrier(team)
+        if native.batches_touch:
+            team_barrier(team)
         start += rows
 
 
@@ -464,7 +496,6 @@ cdef void find_gradients(void *context, team *team, int thread) noexcept nogil:
     cdef NativeLayer *last = &native.layers[native.n_layers - 1]
     cdef double loss_sum
     gather(native, call.x, call.order, call.n_rows, team, thread)
-    team_barrier(team)
     forward(native, call.n_rows, team, thread)
     loss_sum = loss(native, call.wanted, call.order, call.n_rows, True, team, thread)
     backward(native, call.n_rows, NULL, team, thread)
@@ -487,7 +518,6 @@ cdef void predict_rows(void *context, team *team, int thread) noexcept nogil:
         for i in range(rows):
             order[i] = start + i
         gather(native, call.x, order, rows, team, thread)
-        team_barrier(team)
         forward(native, rows, team, thread)
         if call.with_loss:
             loss_sum = loss(native, call.wanted, order, rows, False, team, thread)
@@ -612,6 +642,11 @@ cdef class NativeEngine:
                 transposed_bytes += (
                     self.panels(layer.fan_in) * layer.transposed_stride * native.value_bytes
                 )
+        native.input_is_shared = native.n_threads > OWN_INPUTS
+        native.batches_touch = not (
+            native.n_layers == 2 and not native.input_is_shared
+            and native.layers[0].outputs_are_split and not native.layers[1].outputs_are_split
+        )
         native.packed_bytes = offset
         self.parameter_memory = Memory((1 + native.n_states) * offset + transposed_bytes)
         native.parameters = self.parameter_memory.start
@@ -634,16 +669,18 @@ cdef class NativeEngine:
         cdef ptrdiff_t panel_bytes = stride * native.value_bytes
         cdef NativeLayer *layer
         cdef int index
-        total = self.panels(native.layers[0].fan_in) * panel_bytes
+        cdef int n_inputs = 1 if native.input_is_shared else native.n_threads
+        native.input_bytes = self.panels(native.layers[0].fan_in) * panel_bytes
+        total = n_inputs * native.input_bytes
         for index in range(native.n_layers):
             total += 3 * native.layers[index].out_panels * panel_bytes
-        total += (rows // ROWS_TOGETHER + 1) * sizeof(double)
+        total += (rows // LOSS_BLOCK + 1) * sizeof(double)
         self.rows_capacity = 0  # stays so if there is no memory
         self.row_memory = None
         self.row_memory = Memory(total)
         cdef char *at = self.row_memory.start
         native.input, native.input_stride = at, stride
-        at += self.panels(native.layers[0].fan_in) * panel_bytes
+        at += n_inputs * native.input_bytes
         for index in range(native.n_layers):
             layer = &native.layers[index]
             n_bytes = layer.out_panels * panel_bytes
@@ -653,7 +690,7 @@ cdef class NativeEngine:
             if keep_everything or layer.derivative_in_z or layer.activation == SOFTMAX:
                 layer.a = at
                 at += n_bytes
-        native.group_losses = <double *>at
+        native.block_losses = <double *>at
         self.rows_capacity = rows
         self.keeps_everything = keep_everything
 
@@ -753,7 +790,11 @@ cdef class NativeEngine:
 
 cdef char *address(array) except NULL:
     """Where an array's data begins. The caller keeps the array alive and knows its layout."""
-    return <char *><uintptr_t>array.ctypes.data
+    cdef Py_buffer view
+    PyObject_GetBuffer(array, &view, PyBUF_STRIDED_RO)
+    cdef char *start = <char *>view.buf
+    PyBuffer_Release(&view)
+    return start
 
 
 cdef source source_of(x, double scale) except *:
@@ -888,5 +929,5 @@ class CythonBackend(Backend):
             address(values), w.size)
 
 
+choose_kernels()  # an unknown FASTMLP_MAX_ISA is the reason that the registry shows
 backend = CythonBackend()
-kernels_for("float32")  # an unknown FASTMLP_MAX_ISA is the reason that the registry shows

@@ -10,8 +10,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from llvmlite import ir
-from numba.core import cgutils, types
+from numba.core import cgutils as numba_cgutils
+from numba.core import types as numba_types
 from numba.extending import intrinsic
+
+cgutils: Any = numba_cgutils  # Numba has type hints in places only
+types: Any = numba_types
 
 VECTOR_NAMES = {"float32": "f32", "float64": "f64"}
 

@@ -1,12 +1,13 @@
 """The `python` backend: the reference, in the standard library only. Slow, and easy to read.
 
-Matrices are lists of rows. All arithmetic is float64; a float32 plan's parameters are rounded when
-a call returns. Every other backend is tested against this one.
+Matrices are lists of rows. All arithmetic is float64; a float32 plan's parameters are rounded after
+each step. Every other backend is tested against this one.
 """
 
 from __future__ import annotations
 
 import math
+from array import array
 from collections.abc import Sequence
 from typing import Any
 
@@ -154,6 +155,11 @@ class PythonEngine(StepEngine):
             self.flat[i], *states = step(self.flat[i], g, *states, *self.coefficients)
             for vector, value in zip(self.flat_state, states, strict=True):
                 vector[i] = value
+        if self.plan.precision == "float32":
+            # Here, and not when a call returns: how many batches a call has must not matter.
+            part = slice(layer.weights.start, layer.biases.stop)
+            for vector in (self.flat, *self.flat_state):
+                vector[part] = array("f", vector[part]).tolist()
 
     def collect_gradients(self) -> Gradients:
         loss = sum(self.row_factors) and self.loss_sum / sum(self.row_weights)

@@ -52,152 +52,167 @@ static void NAME(activation_slope)(int formula, const void *z_, const void *a_, 
 
 /* ----------------------------------------------------------------------------------- losses */
 
-/* Lane by lane, so that it is vectorized; then over the lanes. Columns past the last are left out. */
-static inline REAL NAME(largest)(const REAL *z, ptrdiff_t stride, ptrdiff_t columns) {
-    REAL largest = z[0];
-    for (ptrdiff_t column = 0; column < columns; column++) {
-        const REAL value = z[column / LANES * stride + column % LANES];
-        largest = value > largest ? value : largest;
+/* Losses go by blocks of rows, one vector lane per row: what is summed or maximised over the columns
+ * is then summed lane by lane, in column order. */
+/* What the rows of a block are trained towards and count for. */
+struct NAME(block) {
+    int64_t row[LOSS_BLOCK];
+    int32_t label[LOSS_BLOCK];
+    REAL weight[LOSS_BLOCK], scale[LOSS_BLOCK];
+};
+
+static inline void NAME(load_block)(struct NAME(block) *block, const struct targets *targets,
+                                    const int64_t *order, ptrdiff_t first, int n, double factor) {
+    for (int i = 0; i < LOSS_BLOCK; i++) {
+        /* Lanes past the last row repeat the first one, with weight 0. */
+        const ptrdiff_t at = first + (i < n ? i : 0);
+        const int64_t row = order ? order[at] : at;
+        block->row[i] = row;
+        block->label[i] = targets->labels ? targets->labels[row] : 0;
+        block->weight[i] = i >= n ? 0 : targets->weights ? ((const REAL *)targets->weights)[row] : 1;
+        block->scale[i] = block->weight[i] * (REAL)factor;
     }
-    return largest;
 }
 
-/* shifted = z - max(z), e = exp(shifted), per column of one row; returns the sum of e. */
-static inline REAL NAME(exponentials)(const REAL *z, ptrdiff_t stride, ptrdiff_t columns, REAL *e) {
-    const REAL largest = NAME(largest)(z, stride, columns);
-    REAL sum = 0;
-    for (ptrdiff_t column = 0; column < columns; column += LANES) {
-        const ptrdiff_t left = columns - column, width = left < LANES ? left : LANES;
-        const REAL *from = z + column / LANES * stride;
-        REAL *to = e + column / LANES * stride;
-        REAL exponential[FASTMLP_VECTOR_BYTES / sizeof(REAL)];
-        for (int lane = 0; lane < LANES; lane++)
-            exponential[lane] = FORMULA(exp)(from[lane] - largest);
-        for (ptrdiff_t lane = 0; lane < width; lane++) sum += exponential[lane];
-        for (int lane = 0; lane < LANES; lane++)
-            to[lane] = lane < width ? exponential[lane] : 0;
+static inline void NAME(load_targets)(const struct NAME(block) *block, const struct targets *targets,
+                                      ptrdiff_t columns, ptrdiff_t column, REAL *y) {
+    if (targets->labels) {
+        for (int i = 0; i < LOSS_BLOCK; i++) y[i] = block->label[i] == column;
+    } else {
+        const REAL *values = targets->values;
+        for (int i = 0; i < LOSS_BLOCK; i++) y[i] = values[block->row[i] * columns + column];
     }
-    return sum;
+}
+
+/* One column of the block's rows out of panels; lanes past the last row repeat the first one. */
+static inline void NAME(load_column)(const REAL *panels, ptrdiff_t stride, ptrdiff_t column, int n,
+                                     REAL *values) {
+    const REAL *from = panels + column / LANES * stride + column % LANES;
+    if (n == LOSS_BLOCK) {
+        for (int i = 0; i < LOSS_BLOCK; i++) values[i] = from[i * LANES];
+    } else {
+        for (int i = 0; i < LOSS_BLOCK; i++) values[i] = from[(i < n ? i : 0) * LANES];
+    }
+}
+
+static inline void NAME(store_column)(REAL *panels, ptrdiff_t stride, ptrdiff_t column, int n,
+                                      const REAL *values) {
+    REAL *to = panels + column / LANES * stride + column % LANES;
+    for (int i = 0; i < n; i++) to[i * LANES] = values[i];
+}
+
+/* Per row the largest z and the sum of exp(z - largest). */
+static inline void NAME(shift_and_sum)(const REAL *z, ptrdiff_t stride, ptrdiff_t columns, int n,
+                                       REAL *largest, REAL *sum) {
+    REAL value[LOSS_BLOCK];
+    NAME(load_column)(z, stride, 0, n, largest);
+    for (ptrdiff_t column = 1; column < columns; column++) {
+        NAME(load_column)(z, stride, column, n, value);
+        for (int i = 0; i < LOSS_BLOCK; i++)
+            largest[i] = value[i] > largest[i] ? value[i] : largest[i];
+    }
+    for (int i = 0; i < LOSS_BLOCK; i++) sum[i] = 0;
+    for (ptrdiff_t column = 0; column < columns; column++) {
+        NAME(load_column)(z, stride, column, n, value);
+        for (int i = 0; i < LOSS_BLOCK; i++) sum[i] += FORMULA(exp)(value[i] - largest[i]);
+    }
 }
 
 static void NAME(softmax)(const void *z_, void *p_, ptrdiff_t stride, ptrdiff_t rows,
                           ptrdiff_t columns) {
     const REAL *z = z_;
-    REAL *p = p_;
-    for (ptrdiff_t row = 0; row < rows; row++, z += LANES, p += LANES) {
-        const REAL sum = NAME(exponentials)(z, stride, columns, p);
-        for (ptrdiff_t panel = 0; panel * LANES < columns; panel++)
-            for (int lane = 0; lane < LANES; lane++) p[panel * stride + lane] /= sum;
+    REAL *p = p_, largest[LOSS_BLOCK], sum[LOSS_BLOCK], value[LOSS_BLOCK];
+    for (ptrdiff_t first = 0; first < rows; first += LOSS_BLOCK) {
+        const int n = rows - first < LOSS_BLOCK ? (int)(rows - first) : LOSS_BLOCK;
+        const REAL *from = z + first * LANES;
+        NAME(shift_and_sum)(from, stride, columns, n, largest, sum);
+        for (ptrdiff_t column = 0; column < columns; column++) {
+            NAME(load_column)(from, stride, column, n, value);
+            for (int i = 0; i < LOSS_BLOCK; i++)
+                value[i] = FORMULA(exp)(value[i] - largest[i]) / sum[i];
+            NAME(store_column)(p + first * LANES, stride, column, n, value);
+        }
     }
 }
 
-static inline REAL NAME(target)(const struct targets *targets, int64_t row, ptrdiff_t columns,
-                                ptrdiff_t column) {
-    if (targets->labels) return targets->labels[row] == column;
-    return ((const REAL *)targets->values)[row * columns + column];
-}
+#define LOSS_PARAMETERS                                                                           \
+    const REAL *taken, ptrdiff_t stride, ptrdiff_t columns, const struct targets *targets,        \
+        const struct NAME(block) *block, int n, REAL *losses, REAL *slopes
 
 /* A loss of logits: each element by itself. */
 #define ELEMENT_LOSS(name, value_of, slope_of)                                                    \
-    static double NAME(name##_rows)(const REAL *z, ptrdiff_t stride, ptrdiff_t rows,              \
-                                    ptrdiff_t columns, const struct targets *targets,             \
-                                    const int64_t *order, double factor, REAL *slopes) {          \
-        double total = 0;                                                                         \
-        for (ptrdiff_t i = 0; i < rows; i++) {                                                    \
-            const int64_t row = order ? order[i] : i;                                             \
-            const REAL weight = targets->weights ? ((const REAL *)targets->weights)[row] : 1;     \
-            const REAL scale = weight * (REAL)factor;                                             \
-            REAL sum = 0;                                                                         \
-            for (ptrdiff_t column = 0; column < columns; column += LANES) {                       \
-                const ptrdiff_t left = columns - column, width = left < LANES ? left : LANES;     \
-                const ptrdiff_t at = column / LANES * stride + i * LANES;                         \
-                REAL y[FASTMLP_VECTOR_BYTES / sizeof(REAL)] = {0};                                \
-                REAL value[FASTMLP_VECTOR_BYTES / sizeof(REAL)];                                  \
-                REAL slope[FASTMLP_VECTOR_BYTES / sizeof(REAL)];                                  \
-                for (ptrdiff_t lane = 0; lane < width; lane++)                                    \
-                    y[lane] = NAME(target)(targets, row, columns, column + lane);                 \
-                for (int lane = 0; lane < LANES; lane++) {                                        \
-                    value[lane] = FORMULA(value_of)(z[at + lane], y[lane]);                       \
-                    slope[lane] = FORMULA(slope_of)(z[at + lane], y[lane]) * scale;               \
-                }                                                                                 \
-                for (ptrdiff_t lane = 0; lane < width; lane++) sum += value[lane];                \
-                if (!slopes) continue;                                                            \
-                for (int lane = 0; lane < LANES; lane++)                                          \
-                    slopes[at + lane] = lane < width ? slope[lane] : 0;                           \
+    static void NAME(name##_block)(LOSS_PARAMETERS) {                                             \
+        REAL z[LOSS_BLOCK], y[LOSS_BLOCK];                                                        \
+        for (ptrdiff_t column = 0; column < columns; column++) {                                  \
+            NAME(load_column)(taken, stride, column, n, z);                                       \
+            NAME(load_targets)(block, targets, columns, column, y);                               \
+            for (int i = 0; i < LOSS_BLOCK; i++) {                                                \
+                losses[i] += FORMULA(value_of)(z[i], y[i]);                                       \
+                z[i] = FORMULA(slope_of)(z[i], y[i]) * block->scale[i];                           \
             }                                                                                     \
-            total += (double)weight * sum;                                                        \
+            if (slopes) NAME(store_column)(slopes, stride, column, n, z);                         \
         }                                                                                         \
-        return total;                                                                             \
     }
 
 /* A loss of log p, p the softmax of a row; dz = slope - p * (sum of the slopes). */
 #define SOFTMAX_LOSS(name, value_of, slope_of)                                                    \
-    static double NAME(name##_rows)(const REAL *z, ptrdiff_t stride, ptrdiff_t rows,              \
-                                    ptrdiff_t columns, const struct targets *targets,             \
-                                    const int64_t *order, double factor, REAL *slopes) {          \
-        double total = 0;                                                                         \
-        for (ptrdiff_t i = 0; i < rows; i++, z += LANES) {                                        \
-            const int64_t row = order ? order[i] : i;                                             \
-            const REAL weight = targets->weights ? ((const REAL *)targets->weights)[row] : 1;     \
-            const REAL scale = weight * (REAL)factor;                                             \
-            const REAL largest = NAME(largest)(z, stride, columns);                               \
-            REAL sum_e = 0, value = 0, sum_slope = 0;                                             \
-            for (ptrdiff_t column = 0; column < columns; column += LANES) {                       \
-                const ptrdiff_t left = columns - column, width = left < LANES ? left : LANES;     \
-                REAL e[FASTMLP_VECTOR_BYTES / sizeof(REAL)];                                      \
-                const REAL *from = z + column / LANES * stride;                                   \
-                for (int lane = 0; lane < LANES; lane++)                                          \
-                    e[lane] = FORMULA(exp)(from[lane] - largest);                                 \
-                for (ptrdiff_t lane = 0; lane < width; lane++) sum_e += e[lane];                  \
-            }                                                                                     \
-            const REAL log_sum = FORMULA(libm_log)(sum_e);                                        \
-            for (ptrdiff_t column = 0; column < columns; column++) {                              \
-                const REAL y = NAME(target)(targets, row, columns, column);                       \
-                const REAL log_p =                                                                \
-                    (z[column / LANES * stride + column % LANES] - largest) - log_sum;            \
-                value += FORMULA(value_of)(log_p, y);                                             \
-                sum_slope += FORMULA(slope_of)(log_p, y);                                         \
-            }                                                                                     \
-            total += (double)weight * value;                                                      \
-            if (!slopes) continue;                                                                \
-            for (ptrdiff_t column = 0; column < columns; column += LANES) {                       \
-                const ptrdiff_t left = columns - column, width = left < LANES ? left : LANES;     \
-                const REAL *from = z + column / LANES * stride;                                   \
-                REAL *to = slopes + column / LANES * stride + i * LANES;                          \
-                REAL y[FASTMLP_VECTOR_BYTES / sizeof(REAL)] = {0};                                \
-                REAL slope[FASTMLP_VECTOR_BYTES / sizeof(REAL)];                                  \
-                for (ptrdiff_t lane = 0; lane < width; lane++)                                    \
-                    y[lane] = NAME(target)(targets, row, columns, column + lane);                 \
-                for (int lane = 0; lane < LANES; lane++) {                                        \
-                    const REAL shifted = from[lane] - largest;                                    \
-                    const REAL p = FORMULA(exp)(shifted) / sum_e;                                 \
-                    slope[lane] =                                                                 \
-                        (FORMULA(slope_of)(shifted - log_sum, y[lane]) - p * sum_slope) * scale;  \
-                }                                                                                 \
-                for (int lane = 0; lane < LANES; lane++) to[lane] = lane < width ? slope[lane] : 0; \
+    static void NAME(name##_block)(LOSS_PARAMETERS) {                                             \
+        REAL z[LOSS_BLOCK], y[LOSS_BLOCK], largest[LOSS_BLOCK], sum[LOSS_BLOCK];                  \
+        REAL log_sum[LOSS_BLOCK], slope_sum[LOSS_BLOCK] = {0};                                    \
+        NAME(shift_and_sum)(taken, stride, columns, n, largest, sum);                             \
+        for (int i = 0; i < LOSS_BLOCK; i++) log_sum[i] = FORMULA(libm_log)(sum[i]);              \
+        for (ptrdiff_t column = 0; column < columns; column++) {                                  \
+            NAME(load_column)(taken, stride, column, n, z);                                       \
+            NAME(load_targets)(block, targets, columns, column, y);                               \
+            for (int i = 0; i < LOSS_BLOCK; i++) {                                                \
+                const REAL log_p = (z[i] - largest[i]) - log_sum[i];                              \
+                losses[i] += FORMULA(value_of)(log_p, y[i]);                                      \
+                slope_sum[i] += FORMULA(slope_of)(log_p, y[i]);                                   \
             }                                                                                     \
         }                                                                                         \
-        return total;                                                                             \
+        for (ptrdiff_t column = 0; slopes && column < columns; column++) {                        \
+            NAME(load_column)(taken, stride, column, n, z);                                       \
+            NAME(load_targets)(block, targets, columns, column, y);                               \
+            for (int i = 0; i < LOSS_BLOCK; i++) {                                                \
+                const REAL shifted = z[i] - largest[i];                                           \
+                const REAL p = FORMULA(exp)(shifted) / sum[i];                                    \
+                const REAL slope = FORMULA(slope_of)(shifted - log_sum[i], y[i]);                 \
+                z[i] = (slope - p * slope_sum[i]) * block->scale[i];                              \
+            }                                                                                     \
+            NAME(store_column)(slopes, stride, column, n, z);                                     \
+        }                                                                                         \
     }
 
-#define LOSS_ROWS(name, is_softmax, value_of, slope_of)                                           \
-    JOIN(LOSS_ROWS, is_softmax)(name, value_of, slope_of)
-#define LOSS_ROWS_0 ELEMENT_LOSS
-#define LOSS_ROWS_1 SOFTMAX_LOSS
-FOREACH_LOSS(LOSS_ROWS)
+#define LOSS_OF(name, is_softmax, value_of, slope_of)                                             \
+    JOIN(LOSS_OF, is_softmax)(name, value_of, slope_of)
+#define LOSS_OF_0 ELEMENT_LOSS
+#define LOSS_OF_1 SOFTMAX_LOSS
+FOREACH_LOSS(LOSS_OF)
 
-#define LOSS_NUMBER(name, ...) FORMULA(name##_loss_number),
-enum { FOREACH_LOSS(LOSS_NUMBER) };
+#define LOSS_ENTRY(name, ...) NAME(name##_block),
+static void (*const NAME(loss_blocks)[])(LOSS_PARAMETERS) = {FOREACH_LOSS(LOSS_ENTRY)};
 
-#define LOSS_CASE(name, ...)                                                                      \
-    case FORMULA(name##_loss_number):                                                             \
-        return NAME(name##_rows)(taken, stride, rows, columns, targets, order, factor, slopes);
-
-static double NAME(loss)(int formula, const void *taken, ptrdiff_t stride, ptrdiff_t rows,
+static double NAME(loss)(int formula, const void *taken_, ptrdiff_t stride, ptrdiff_t rows,
                          ptrdiff_t columns, const struct targets *targets, const int64_t *order,
-                         double factor, void *slopes) {
-    switch (formula) { FOREACH_LOSS(LOSS_CASE) }
-    return 0;
+                         double factor, void *slopes_) {
+    const REAL *taken = taken_;
+    REAL *slopes = slopes_;
+    const REAL nothing[LOSS_BLOCK] = {0};
+    const ptrdiff_t padded = (columns + LANES - 1) / LANES * LANES;
+    double total = 0;
+    for (ptrdiff_t first = 0; first < rows; first += LOSS_BLOCK) {
+        const int n = rows - first < LOSS_BLOCK ? (int)(rows - first) : LOSS_BLOCK;
+        REAL *to = slopes ? slopes + first * LANES : NULL;
+        REAL losses[LOSS_BLOCK] = {0};
+        struct NAME(block) block;
+        NAME(load_block)(&block, targets, order, first, n, factor);
+        NAME(loss_blocks)[formula](taken + first * LANES, stride, columns, targets, &block, n,
+                                   losses, to);
+        for (ptrdiff_t column = columns; to && column < padded; column++)
+            NAME(store_column)(to, stride, column, n, nothing);
+        for (int i = 0; i < n; i++) total += (double)block.weight[i] * losses[i];
+    }
+    return total;
 }
 
 /* ------------------------------------------------------------------------------- optimizers */
@@ -228,10 +243,10 @@ const struct element_kernels TABLE(element) = {
 #undef NUMBER
 #undef ELEMENT_LOSS
 #undef SOFTMAX_LOSS
-#undef LOSS_ROWS
-#undef LOSS_ROWS_0
-#undef LOSS_ROWS_1
-#undef LOSS_NUMBER
-#undef LOSS_CASE
+#undef LOSS_PARAMETERS
+#undef LOSS_OF
+#undef LOSS_OF_0
+#undef LOSS_OF_1
+#undef LOSS_ENTRY
 #undef STEP
 #undef STEP_ENTRY

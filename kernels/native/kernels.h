@@ -16,6 +16,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Losses are computed for so many rows together; threads share rows in such blocks. */
+enum { LOSS_BLOCK = 16 };
+
 enum element_type { ELEMENT_UINT8, ELEMENT_FLOAT32, ELEMENT_FLOAT64 };
 
 /* Rows of the caller's array, of any strides (in bytes), multiplied by `scale`. */
