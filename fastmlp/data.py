@@ -131,7 +131,9 @@ def _labels(array: NDArray[Any], n_classes: int, argument: str) -> NDArray[np.in
     return np.ascontiguousarray(array, dtype=np.int32)
 
 
-def check_sample_weight(sample_weight: object, n_rows: int, precision: str) -> NDArray[Any] | None:
+def check_sample_weight(
+    sample_weight: object, n_rows: int, precision: str, argument: str = "sample_weight"
+) -> NDArray[Any] | None:
     """Return weights (rows,) of the given precision, or None.
 
     Raises
@@ -141,16 +143,16 @@ def check_sample_weight(sample_weight: object, n_rows: int, precision: str) -> N
     """
     if sample_weight is None:
         return None
-    array = _as_array(sample_weight, "sample_weight")
+    array = _as_array(sample_weight, argument)
     if array.shape != (n_rows,):
         raise ValueError(
-            f"sample_weight must have the shape ({n_rows},), one weight per row; got {array.shape}"
+            f"{argument} must have the shape ({n_rows},), one weight per row; got {array.shape}"
         )
-    weights = _converted(array, precision, "sample_weight")
+    weights = _converted(array, precision, argument)
     if (weights < 0.0).any():
-        raise ValueError(f"sample_weight must be >= 0; got {weights[weights < 0.0][0]:g}")
+        raise ValueError(f"{argument} must be >= 0; got {weights[weights < 0.0][0]:g}")
     if not weights.any():
-        raise ValueError("sample_weight must have a positive sum; got only zeros")
+        raise ValueError(f"{argument} must have a positive sum; got only zeros")
     return weights
 
 

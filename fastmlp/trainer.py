@@ -340,7 +340,10 @@ class Trainer:
         x = check_features(validation_data[0], self.plan.n_inputs, "validation X")
         y = check_targets(validation_data[1], self.plan, len(x), "validation y")
         raw_weights = validation_data[2] if len(validation_data) == 3 else None
-        return x, y, check_sample_weight(raw_weights, len(x), self.plan.precision)
+        weights = check_sample_weight(
+            raw_weights, len(x), self.plan.precision, "validation sample_weight"
+        )
+        return x, y, weights
 
     def _run_epoch(
         self,
@@ -382,9 +385,8 @@ class Trainer:
             if self._stop_requested and not finished:
                 return False
         counts = _batch_weights(order, weights, len(x), batch_size)
-        history.batch_losses = list(
-            np.divide(sums, counts, out=np.zeros(n_batches), where=counts > 0)
-        )
+        means = np.divide(sums, counts, out=np.zeros(n_batches), where=counts > 0)
+        history.batch_losses = means.tolist()
         history.loss.append(float(np.sum(sums) / np.sum(counts)))
         history.seconds.append(spent)
         return True

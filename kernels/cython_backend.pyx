@@ -35,7 +35,7 @@ cdef extern from "kernels.h":
         element_type type
         double scale
 
-    struct targets:
+    struct wanted_targets "targets":
         const int32_t *labels
         const void *values
         const void *weights
@@ -45,13 +45,15 @@ cdef extern from "kernels.h":
 
     struct update_rule "update":
         step_function step
+        int is_gradient_descent
         ptrdiff_t state_offset
         ptrdiff_t state_stride
         const void *coefficients
 
     struct product_kernels:
         void (*gather)(const source *x, const int64_t *order, ptrdiff_t n_rows,
-                       ptrdiff_t n_columns, void *panels, ptrdiff_t stride) noexcept nogil
+                       ptrdiff_t n_known, ptrdiff_t n_columns, void *panels,
+                       ptrdiff_t stride) noexcept nogil
         void (*to_panels)(const void *matrix, ptrdiff_t rows, ptrdiff_t columns, void *panels,
                           ptrdiff_t stride) noexcept nogil
         void (*from_panels)(const void *panels, ptrdiff_t stride, ptrdiff_t rows,
@@ -79,7 +81,7 @@ cdef extern from "kernels.h":
         void (*softmax)(const void *z, void *p, ptrdiff_t stride, ptrdiff_t rows,
                         ptrdiff_t columns) noexcept nogil
         double (*loss)(int formula, const void *taken, ptrdiff_t stride, ptrdiff_t rows,
-                       ptrdiff_t columns, const targets *targets, const int64_t *order,
+                       ptrdiff_t columns, const wanted_targets *targets, const int64_t *order,
                        double factor, void *slopes) noexcept nogil
         const step_function *steps
 
@@ -215,6 +217,7 @@ cdef struct Native:
     int n_layers
     int loss_formula
     int optimizer_formula
+    bint is_gradient_descent
     bint loss_is_merged
     ptrdiff_t batch_size
     ptrdiff_t n_states
@@ -238,7 +241,7 @@ cdef struct Call:
     # What a team of threads works on.
     Native *native
     const source *x
-    const targets *wanted
+    const wanted_targets *wanted
     const int64_t *order
     ptrdiff_t n_rows
     const double *coefficients
@@ -267,14 +270,17 @@ cdef ptrdiff_t share_rows(ptrdiff_t rows, int thread, int n_threads) noexcept no
 
 
 cdef void gather(Native *native, const source *x, const int64_t *order, ptrdiff_t rows,
-                 team *team, int thread) noexcept nogil:
-    """The rows, to the thread's own input panels; or its part of them, to the shared ones."""
+                 ptrdiff_t n_known, team *team, int thread) noexcept nogil:
+    """The rows, to the thread's own input panels; or its part of them, to the shared ones.
+
+    `order` goes on to `n_known`: rows of the next batch are fetched ahead.
+    """
     cdef ptrdiff_t first = 0, last = rows
     if native.input_is_shared:
         first = share_rows(rows, thread, team.n_threads)
         last = share_rows(rows, thread + 1, team.n_threads)
     native.product.gather(
-        x, order + first, last - first, native.layers[0].fan_in,
+        x, order + first, last - first, n_known - first, native.layers[0].fan_in,
         input_of(native, thread) + first * native.lanes * native.value_bytes, native.input_stride)
     if native.input_is_shared:
         team_barrier(team)
@@ -334,7 +340,7 @@ cdef void activate(Native *native, NativeLayer *layer, ptrdiff_t first_row, ptrd
             (last_row - first_row) * native.lanes)
 
 
-cdef double loss(Native *native, const targets *wanted, const int64_t *order, ptrdiff_t rows,
+cdef double loss(Native *native, const wanted_targets *wanted, const int64_t *order, ptrdiff_t rows,
                  bint with_slopes, team *team, int thread) noexcept nogil:
     """The sum of the losses; their slopes go to dz of the last layer, scaled for the mean.
 
@@ -363,7 +369,7 @@ cdef double loss(Native *native, const targets *wanted, const int64_t *order, pt
     return total
 
 
-cdef double total_weight(Native *native, const targets *wanted, const int64_t *order,
+cdef double total_weight(Native *native, const wanted_targets *wanted, const int64_t *order,
                          ptrdiff_t rows) noexcept nogil:
     """What the rows count for together."""
     cdef double total = 0.0
@@ -466,6 +472,7 @@ cdef void train_batches(void *context, team *team, int thread) noexcept nogil:
     cdef float[MAX_COEFFICIENTS] floats
     cdef update_rule update
     update.step = native.element.steps[native.optimizer_formula]
+    update.is_gradient_descent = native.is_gradient_descent
     update.state_offset = native.packed_bytes
     update.state_stride = native.packed_bytes // native.value_bytes
     update.coefficients = <const void *>floats if native.value_bytes == 4 else <const void *>doubles
@@ -474,7 +481,7 @@ cdef void train_batches(void *context, team *team, int thread) noexcept nogil:
         for i in range(native.n_coefficients):
             doubles[i] = call.coefficients[batch * native.n_coefficients + i]
             floats[i] = <float>doubles[i]
-        gather(native, call.x, call.order + start, rows, team, thread)
+        gather(native, call.x, call.order + start, rows, call.n_rows - start, team, thread)
         forward(native, rows, team, thread)
         loss_sum = loss(native, call.wanted, call.order + start, rows, True, team, thread)
         batch += 1
@@ -495,7 +502,7 @@ cdef void find_gradients(void *context, team *team, int thread) noexcept nogil:
     cdef Native *native = call.native
     cdef NativeLayer *last = &native.layers[native.n_layers - 1]
     cdef double loss_sum
-    gather(native, call.x, call.order, call.n_rows, team, thread)
+    gather(native, call.x, call.order, call.n_rows, call.n_rows, team, thread)
     forward(native, call.n_rows, team, thread)
     loss_sum = loss(native, call.wanted, call.order, call.n_rows, True, team, thread)
     backward(native, call.n_rows, NULL, team, thread)
@@ -517,7 +524,7 @@ cdef void predict_rows(void *context, team *team, int thread) noexcept nogil:
         rows = min(<ptrdiff_t>PREDICTION_ROWS, call.n_rows - start)
         for i in range(rows):
             order[i] = start + i
-        gather(native, call.x, order, rows, team, thread)
+        gather(native, call.x, order, rows, rows, team, thread)
         forward(native, rows, team, thread)
         if call.with_loss:
             loss_sum = loss(native, call.wanted, order, rows, False, team, thread)
@@ -590,6 +597,7 @@ cdef class NativeEngine:
         native.layers = <NativeLayer *>self.layer_memory.start
         native.loss_formula = formula_number(LOSS_NAMES, plan.loss)
         native.optimizer_formula = formula_number(OPTIMIZER_NAMES, plan.optimizer)
+        native.is_gradient_descent = plan.optimizer == "sgd"
         native.loss_is_merged = plan.loss_is_merged
         native.batch_size = plan.batch_size
         native.n_states = plan.n_states
@@ -698,7 +706,7 @@ cdef class NativeEngine:
               const double[:, ::1] coefficients, flat_parameters, flat_state):
         cdef Native *native = &self.native
         cdef source rows = source_of(x, self.input_scale)
-        cdef targets goals = self.targets_of(wanted, sample_weight)
+        cdef wanted_targets goals = self.targets_of(wanted, sample_weight)
         losses = array.array("d", bytes(8 * coefficients.shape[0]))
         cdef double[::1] losses_view = losses
         cdef char *parameters = address(flat_parameters)
@@ -727,7 +735,7 @@ cdef class NativeEngine:
         """Write the outputs of all rows to `out`; return the sum of the losses if `wanted`."""
         cdef Native *native = &self.native
         cdef source rows = source_of(x, self.input_scale)
-        cdef targets goals
+        cdef wanted_targets goals
         cdef const char *parameters = address(flat_parameters)
         cdef Call call = Call(
             native=native, x=&rows, wanted=&goals, order=NULL, n_rows=len(x), coefficients=NULL,
@@ -745,7 +753,7 @@ cdef class NativeEngine:
         """Write dL/d(parameters), and per layer (z, a, dz) of `kept`; return the mean loss."""
         cdef Native *native = &self.native
         cdef source rows = source_of(x, self.input_scale)
-        cdef targets goals = self.targets_of(wanted, sample_weight)
+        cdef wanted_targets goals = self.targets_of(wanted, sample_weight)
         cdef const char *parameters = address(flat_parameters)
         cdef char *gradient = address(flat_gradient)
         order = array.array("q", range(len(x)))
@@ -774,8 +782,8 @@ cdef class NativeEngine:
         weight = total_weight(native, &goals, &order_view[0], call.n_rows)
         return call.loss_sum / weight if weight > 0.0 else 0.0
 
-    cdef targets targets_of(self, wanted, sample_weight) except *:
-        cdef targets goals
+    cdef wanted_targets targets_of(self, wanted, sample_weight) except *:
+        cdef wanted_targets goals
         goals.labels = NULL
         goals.values = NULL
         goals.weights = NULL
@@ -897,23 +905,23 @@ class CythonBackend(Backend):
             formula_number(ACTIVATION_NAMES, name), address(z), address(a), address(slope), z.size)
         return slope
 
-    def loss(self, name, z, targets_):
+    def loss(self, name, z, targets):
         import numpy
 
         cdef const kernels *table = kernels_for(z.dtype.name)
         cdef ptrdiff_t rows = z.shape[0], columns = z.shape[1], row
         cdef ptrdiff_t panel_values = (columns + table.lanes - 1) // table.lanes * table.lanes
         cdef int formula = formula_number(LOSS_NAMES, name)
-        cdef targets goals
+        cdef wanted_targets goals
         z = numpy.ascontiguousarray(z)
-        targets_ = numpy.ascontiguousarray(targets_, z.dtype)
+        targets = numpy.ascontiguousarray(targets, z.dtype)
         losses, slopes = numpy.empty(rows, z.dtype), numpy.empty_like(z)
         cdef Memory taken = Memory(panel_values * table.value_bytes)
         cdef Memory slope = Memory(panel_values * table.value_bytes)
         goals.labels = NULL
         goals.weights = NULL
         for row in range(rows):
-            goals.values = address(targets_[row])
+            goals.values = address(targets[row])
             table.product.to_panels(address(z[row]), 1, columns, taken.start, table.lanes)
             losses[row] = table.element.loss(
                 formula, taken.start, table.lanes, 1, columns, &goals, NULL, 1.0, slope.start)

@@ -57,13 +57,23 @@ def make_trainer() -> MakeTrainer:
     """Return a function that makes a small seeded Trainer; its arguments override the defaults."""
 
     def make(backend: str = "numpy", sizes: Any = (4, 6, 3), **arguments: Any) -> fastmlp.Trainer:
-        of_network = {"activation": "tanh", "output": "softmax", "seed": 3, "input_scale": 1.0}
+        of_network: dict[str, Any] = {
+            "activation": "tanh",
+            "output": "softmax",
+            "seed": 3,
+            "input_scale": 1.0,
+        }
         for name in ("activation", "output", "seed", "input_scale", "init"):
             if name in arguments:
                 of_network[name] = arguments.pop(name)
         precision = arguments.get("precision", "float64")
         network = fastmlp.Network(sizes, dtype=precision, **of_network)
-        of_trainer = {"precision": precision, "batch_size": 8, "seed": 5, **arguments}
+        of_trainer: dict[str, Any] = {
+            "precision": precision,
+            "batch_size": 8,
+            "seed": 5,
+            **arguments,
+        }
         return fastmlp.Trainer(network, backend=backend, **of_trainer)
 
     return make

@@ -41,17 +41,19 @@ typedef void (*step_function)(void *w, const void *g, void *state, ptrdiff_t sta
                               const void *coefficients, ptrdiff_t n);
 
 /* What the weight gradient does with a tile: the state lies where the parameters do, `state_offset`
- * bytes further, and the coefficients are of the table's precision. */
+ * bytes further, and the coefficients are of the table's precision. Plain gradient descent (`sgd`,
+ * whose only coefficient is the learning rate) needs no step: the tile adds it in its registers. */
 struct update {
     step_function step;
+    int is_gradient_descent;
     ptrdiff_t state_offset, state_stride;
     const void *coefficients;
 };
 
 struct product_kernels {
-    /* The rows `order[0..n_rows)` of x as panels. */
+    /* The rows `order[0..n_rows)` of x as panels; `order` goes on to n_known, for prefetching. */
     void (*gather)(const struct source *x, const int64_t *order, ptrdiff_t n_rows,
-                   ptrdiff_t n_columns, void *panels, ptrdiff_t stride);
+                   ptrdiff_t n_known, ptrdiff_t n_columns, void *panels, ptrdiff_t stride);
     /* Row-major (rows, columns) to panels, padded with zero columns, and back. */
     void (*to_panels)(const void *matrix, ptrdiff_t rows, ptrdiff_t columns, void *panels,
                       ptrdiff_t stride);

@@ -16,13 +16,15 @@
 #define TILE_ROWS (FASTMLP_VECTOR_BYTES == 64 ? 13 : 6)
 #define GRADIENT_ROWS (FASTMLP_VECTOR_BYTES == 64 ? 8 : 4)
 
-/* out[i][j] (rows x panels vectors) = start + the sum over the depth of a * b.
- * `start` is NULL for zero, else one vector per panel. `a` is walked in segments of `segment` steps. */
+/* out[i][j] (rows x panels vectors) = start + the sum over the depth of a * b; or, with a learning
+ * rate, out - learning_rate * the sum: the formula `sgd` on vectors. `start` is NULL for zero, else one
+ * vector per panel. `a` is walked in segments of `segment` steps. */
 static ALWAYS_INLINE void NAME(tile)(const int rows, const int panels, const REAL *a,
                                      const ptrdiff_t a_row, const ptrdiff_t a_step,
                                      const ptrdiff_t segment, const ptrdiff_t a_segment,
                                      const REAL *b, const ptrdiff_t b_panel, ptrdiff_t depth,
-                                     const REAL *start, REAL *out, const ptrdiff_t out_panel) {
+                                     const REAL *start, const REAL *learning_rate, REAL *out,
+                                     const ptrdiff_t out_panel) {
     NAME(vector) sum[13][2];
     UNROLL
     for (int i = 0; i < rows; i++) {
@@ -51,31 +53,35 @@ static ALWAYS_INLINE void NAME(tile)(const int rows, const int panels, const REA
     UNROLL
     for (int i = 0; i < rows; i++) {
         UNROLL
-        for (int j = 0; j < panels; j++) NAME(store)(out + j * out_panel + i * LANES, sum[i][j]);
+        for (int j = 0; j < panels; j++) {
+            REAL *place = out + j * out_panel + i * LANES;
+            if (learning_rate)
+                sum[i][j] = NAME(multiply_add)(NAME(load)(place), -*learning_rate, sum[i][j]);
+            NAME(store)(place, sum[i][j]);
+        }
     }
 }
 
+/* `extra` is `start` for a weighted sum and `learning_rate` for a weight gradient; may be NULL. */
 typedef void (*NAME(tile_function))(const REAL *a, ptrdiff_t a_segment, const REAL *b,
-                                    ptrdiff_t b_panel, ptrdiff_t depth, const REAL *start,
+                                    ptrdiff_t b_panel, ptrdiff_t depth, const REAL *extra,
                                     REAL *out, ptrdiff_t out_panel);
 
+#define TILE_PARAMETERS                                                                           \
+    const REAL *a, ptrdiff_t a_segment, const REAL *b, ptrdiff_t b_panel, ptrdiff_t depth,        \
+        const REAL *extra, REAL *out, ptrdiff_t out_panel
 /* Tiles of the weighted sum: rows of a panel lie LANES apart, inputs side by side. */
 #define SUM_TILE(rows, panels)                                                                    \
-    static void NAME(sum_tile_##rows##_##panels)(const REAL *a, ptrdiff_t a_segment,              \
-                                                 const REAL *b, ptrdiff_t b_panel,                \
-                                                 ptrdiff_t depth, const REAL *start, REAL *out,   \
-                                                 ptrdiff_t out_panel) {                           \
-        NAME(tile)(rows, panels, a, LANES, 1, LANES, a_segment, b, b_panel, depth, start, out,    \
-                   out_panel);                                                                    \
+    static void NAME(sum_tile_##rows##_##panels)(TILE_PARAMETERS) {                               \
+        NAME(tile)(rows, panels, a, LANES, 1, LANES, a_segment, b, b_panel, depth, extra, NULL,   \
+                   out, out_panel);                                                               \
     }
 /* Tiles of the weight gradient: inputs lie side by side, batch rows LANES apart. */
 #define GRADIENT_TILE(rows, panels)                                                               \
-    static void NAME(gradient_tile_##rows##_##panels)(                                            \
-        const REAL *a, ptrdiff_t a_segment, const REAL *b, ptrdiff_t b_panel, ptrdiff_t depth,    \
-        const REAL *start, REAL *out, ptrdiff_t out_panel) {                                      \
+    static void NAME(gradient_tile_##rows##_##panels)(TILE_PARAMETERS) {                          \
         (void)a_segment;                                                                          \
-        NAME(tile)(rows, panels, a, 1, LANES, PTRDIFF_MAX, 0, b, b_panel, depth, start, out,      \
-                   out_panel);                                                                    \
+        NAME(tile)(rows, panels, a, 1, LANES, PTRDIFF_MAX, 0, b, b_panel, depth, NULL, extra,     \
+                   out, out_panel);                                                               \
     }
 #define BOTH_PANELS(TILE, rows) TILE(rows, 1) TILE(rows, 2)
 
@@ -110,6 +116,7 @@ static const NAME(tile_function) NAME(gradient_tiles)[][2] = {
     TILE_ENTRY(gradient, 8),
 #endif
 };
+#undef TILE_PARAMETERS
 #undef SUM_TILE
 #undef GRADIENT_TILE
 #undef BOTH_PANELS
@@ -154,8 +161,9 @@ static void NAME(weight_gradient)(const void *a_, ptrdiff_t a_stride, const void
             const REAL *dz_tile = dz + panel * dz_stride;
             REAL *out_tile = out + panel * out_stride + input * LANES;
             const NAME(tile_function) tile = NAME(gradient_tiles)[height][panels - 1];
-            if (!update) {
-                tile(a_tile, 0, dz_tile, dz_stride, rows, NULL, out_tile, out_stride);
+            if (!update || update->is_gradient_descent) {
+                const REAL *learning_rate = update ? update->coefficients : NULL;
+                tile(a_tile, 0, dz_tile, dz_stride, rows, learning_rate, out_tile, out_stride);
                 continue;
             }
             tile(a_tile, 0, dz_tile, dz_stride, rows, NULL, gradient, height * LANES);
@@ -255,14 +263,15 @@ static inline void NAME(convert)(const struct source *x, const char *restrict fr
 enum { NAME(COLUMNS_AT_ONCE) = 1024, NAME(ROWS_AHEAD) = 4 };
 
 static void NAME(gather)(const struct source *x, const int64_t *order, ptrdiff_t n_rows,
-                         ptrdiff_t n_columns, void *panels_, ptrdiff_t stride) {
+                         ptrdiff_t n_known, ptrdiff_t n_columns, void *panels_,
+                         ptrdiff_t stride) {
     REAL *panels = panels_;
     REAL buffer[NAME(COLUMNS_AT_ONCE)];
     /* Rows come in random order, which no hardware prefetcher foresees. */
     const ptrdiff_t ahead_bytes = n_columns * (x->column_stride < 0 ? 0 : x->column_stride);
     for (ptrdiff_t row = 0; row < n_rows; row++) {
         const char *from = x->data + order[row] * x->row_stride;
-        if (row + NAME(ROWS_AHEAD) < n_rows && ahead_bytes <= 4096) {
+        if (row + NAME(ROWS_AHEAD) < n_known && ahead_bytes <= 4096) {
             const char *ahead = x->data + order[row + NAME(ROWS_AHEAD)] * x->row_stride;
             for (ptrdiff_t byte = 0; byte < ahead_bytes; byte += 64) PREFETCH(ahead + byte);
         }

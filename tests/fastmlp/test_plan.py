@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from typing import Any
 
@@ -75,7 +76,7 @@ def test_layers_lie_one_after_the_other() -> None:
     plan = plan_of()
     slices = [part for layer in plan.layers for part in (layer.weights, layer.biases)]
     assert slices[0].start == 0 and slices[-1].stop == plan.n_parameters == 43
-    assert all(a.stop == b.start for a, b in zip(slices, slices[1:], strict=False))
+    assert all(a.stop == b.start for a, b in itertools.pairwise(slices))
     assert (plan.n_inputs, plan.n_outputs) == (4, 3)
 
 

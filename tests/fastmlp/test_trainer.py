@@ -1,0 +1,470 @@
+"""`Trainer`: learning, continuing, interrupting, diverging; data is neither copied nor changed."""
+
+from __future__ import annotations
+
+import _thread
+import threading
+import tracemalloc
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fastmlp import SGD, Callback, DivergenceError, Network, Trainer
+from fastmlp.trainer import Evaluation
+
+# ---------------------------------------------------------------------------------------------
+# Learning
+
+
+def test_xor(backend_name: str) -> None:
+    network = Network([2, 8, 1], activation="tanh", output="sigmoid", seed=1)
+    trainer = Trainer(network, optimizer="adam", batch_size=4, backend=backend_name, seed=0)
+    x, y = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], np.float32), np.array([0, 1, 1, 0])
+    trainer.optimizer = type(trainer.optimizer)(learning_rate=0.05)
+    trainer.fit(x, y, epochs=200)
+    assert trainer.predict(x).tolist() == [0, 1, 1, 0]
+    assert trainer.evaluate(x, y).accuracy == 1.0
+
+
+def test_a_single_perceptron_learns_and(backend_name: str) -> None:
+    network = Network([2, 1], output="sigmoid", seed=0)
+    trainer = Trainer(network, optimizer=SGD(2.0), batch_size=4, backend=backend_name, seed=0)
+    x = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], np.uint8)
+    trainer.fit(x, [0, 0, 0, 1], epochs=200)
+    assert trainer.predict(x).tolist() == [0, 0, 0, 1]
+
+
+def test_classes(backend_name: str, make_trainer: Any, make_problem: Any) -> None:
+    x, y = make_problem(n_rows=200)
+    trainer = make_trainer(backend_name, precision="float32", optimizer=SGD(0.2))
+    history = trainer.fit(x[:150], y[:150], epochs=15, validation_data=(x[150:], y[150:]))
+    assert history.loss[-1] < 0.4 * history.loss[0]
+    assert history.validation_score[-1] == trainer.evaluate(x[150:], y[150:]).score > 0.8
+    assert len(history.validation_loss) == len(history.seconds) == history.n_epochs == 15
+    assert len(history.batch_losses) == 19
+
+
+def test_regression(backend_name: str, make_trainer: Any) -> None:
+    x = np.linspace(-2.0, 2.0, 60).reshape(-1, 1)
+    y = np.sin(2.0 * x[:, 0])
+    trainer = make_trainer(backend_name, sizes=(1, 16, 1), output="identity", optimizer="nesterov")
+    trainer.optimizer = SGD(0.02, momentum=0.9, nesterov=True)
+    trainer.fit(x, y, epochs=150)
+    evaluation = trainer.evaluate(x, y)
+    assert evaluation.r2 is not None and evaluation.r2 > 0.98 and evaluation.accuracy is None
+    assert evaluation.score == evaluation.r2 and trainer.score_name == "r2"
+
+
+# ---------------------------------------------------------------------------------------------
+# Going on
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+@pytest.mark.parametrize("optimizer", ["sgd", "nesterov", "adam"])
+def test_fit_twice_is_fit_once(
+    optimizer: str,
+    precision: str,
+    backend_name: str,
+    make_trainer: Any,
+    make_problem: Any,
+    state_of: Any,
+) -> None:
+    x, y = make_problem(n_rows=21)
+    twice, once = (
+        make_trainer(backend_name, optimizer=optimizer, precision=precision) for _ in range(2)
+    )
+    twice.fit(x, y, epochs=2, validation_data=(x, y))
+    twice.fit(x, y, epochs=3, validation_data=(x, y))
+    once.fit(x, y, epochs=5, validation_data=(x, y))
+    assert state_of(twice) == state_of(once)
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_how_many_batches_a_call_has_does_not_matter(
+    precision: str, backend_name: str, make_trainer: Any, make_problem: Any, state_of: Any
+) -> None:
+    x, y = make_problem(n_rows=60)
+    states = []
+    for batches_per_call in (1, 3, 100):
+        trainer = make_trainer(backend_name, precision=precision, optimizer="adam")
+        trainer._batches_per_call = batches_per_call
+        trainer._plan_next_call = lambda n_batches, seconds: None  # it goes by the clock
+        trainer.fit(x, y, epochs=2)
+        states.append(state_of(trainer))
+    assert states[0] == states[1] == states[2]
+
+
+def test_zero_epochs_change_nothing(make_trainer: Any, make_problem: Any, state_of: Any) -> None:
+    trainer = make_trainer()
+    before = trainer.network.parameters.copy()
+    assert trainer.fit(*make_problem(), epochs=0).n_epochs == 0
+    assert np.array_equal(before, trainer.network.parameters)
+
+
+def test_predicting_does_not_disturb_training(
+    backend_name: str, make_trainer: Any, make_problem: Any, state_of: Any
+) -> None:
+    x, y = make_problem(n_rows=21)
+    disturbed, wanted = make_trainer(backend_name), make_trainer(backend_name)
+    for _ in range(2):
+        disturbed.predict(x)
+        disturbed.evaluate(x, y)
+        disturbed.gradients(x, y)
+        disturbed.fit(x, y)
+        wanted.fit(x, y)
+    assert state_of(disturbed) == state_of(wanted)
+
+
+def test_two_trainers_of_one_network(make_trainer: Any, make_problem: Any) -> None:
+    x, y = make_problem()
+    first = make_trainer(precision="float32")
+    second = Trainer(first.network, precision="float64", backend="numpy", seed=0)
+    second.fit(x, y)  # the network is float64 now; the first converts it back when it runs
+    first.fit(x, y)
+    assert first.network.dtype == "float32"
+    assert np.array_equal(first.predict(x), second.predict(x))
+
+
+# ---------------------------------------------------------------------------------------------
+# Interrupting and diverging
+
+
+class InterruptAfter(Callback):
+    def __init__(self, n_chunks: int) -> None:
+        self.left = n_chunks
+
+    def on_chunk_end(self, trainer: Trainer, n_batches_done: int, n_batches: int) -> None:
+        self.left -= 1
+        if not self.left:
+            raise KeyboardInterrupt
+
+
+def assert_usable(trainer: Trainer, x: Any, y: Any) -> None:
+    assert np.isfinite(trainer.network.parameters).all()
+    assert np.isfinite(trainer.optimizer_state).all()
+    n_epochs = trainer.history.n_epochs
+    trainer.fit(x, y)
+    assert trainer.history.n_epochs == n_epochs + 1
+    assert trainer.history.stop_reason == "epochs done"
+
+
+def test_ctrl_c_in_a_callback(backend_name: str, make_trainer: Any, make_problem: Any) -> None:
+    x, y = make_problem(n_rows=100)
+    trainer = make_trainer(backend_name, optimizer="adam")
+    history = trainer.fit(x, y, epochs=50, callbacks=[InterruptAfter(2)])
+    assert history is trainer.history and history.stop_reason == "interrupted"
+    assert trainer.n_steps > 0
+    assert_usable(trainer, x, y)
+
+
+class Interrupting:
+    """An engine that is interrupted in the middle of its second call."""
+
+    def __init__(self, engine: Any) -> None:
+        self.engine, self.calls = engine, 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.engine, name)
+
+    def train(self, x: Any, targets: Any, weights: Any, order: Any, coefficients: Any) -> Any:
+        self.calls += 1
+        if self.calls == 2:
+            half = len(coefficients) // 2 or 1
+            self.engine.train(x, targets, weights, order, coefficients[:half])
+            raise KeyboardInterrupt
+        return self.engine.train(x, targets, weights, order, coefficients)
+
+
+def test_ctrl_c_in_an_engine(backend_name: str, make_trainer: Any, make_problem: Any) -> None:
+    x, y = make_problem(n_rows=100)
+    trainer = make_trainer(backend_name)
+    trainer._engine = Interrupting(trainer._bound_engine())
+    assert trainer.fit(x, y, epochs=3).stop_reason == "interrupted"
+    assert trainer.history.n_epochs <= 1
+    assert_usable(trainer, x, y)
+
+
+def test_a_real_ctrl_c(backend_name: str, make_trainer: Any, make_problem: Any) -> None:
+    x, y = make_problem(n_rows=64)
+    trainer = make_trainer(backend_name, precision="float32")
+    trainer.fit(x, y)  # compiled, warmed up
+    timer = threading.Timer(0.2, _thread.interrupt_main)
+    timer.start()
+    try:
+        history = trainer.fit(x, y, epochs=10**9)
+    finally:
+        timer.cancel()
+    assert history.stop_reason == "interrupted" and history.n_epochs >= 1
+    assert_usable(trainer, x, y)
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_divergence(
+    precision: str, backend_name: str, make_trainer: Any, make_problem: Any
+) -> None:
+    x, y = make_problem(output="identity")
+    trainer = make_trainer(backend_name, output="identity", activation="relu", precision=precision)
+    before = trainer.network.parameters.copy()
+    trainer.optimizer = SGD(learning_rate=1e6)
+    with pytest.raises(DivergenceError) as caught:
+        trainer.fit(x * 30.0, y, epochs=50)
+    text = str(caught.value)
+    assert "training diverged in epoch" in text and "smaller learning rate (now 1e+06)" in text
+    assert "inputs of about unit size" in text and "input_scale" in text
+    assert trainer.history.stop_reason == "diverged"
+    assert np.isfinite(trainer.network.parameters).all()
+    trainer.optimizer = SGD(learning_rate=1e-3)
+    trainer.network.parameters[...] = before
+    assert_usable(trainer, x, y)
+
+
+def test_a_first_step_into_the_infinite_leaves_the_start(
+    backend_name: str, make_trainer: Any, state_of: Any
+) -> None:
+    trainer = make_trainer(backend_name, sizes=(1, 1), output="identity", precision="float64")
+    trainer.optimizer = SGD(1e9)
+    before = trainer.network.parameters.copy()
+    with pytest.raises(DivergenceError):
+        trainer.fit([[1e200]], [1e150])
+    assert np.array_equal(trainer.network.parameters, before) and trainer.n_steps == 0
+
+
+# ---------------------------------------------------------------------------------------------
+# The data
+
+
+def test_inputs_are_not_changed_and_may_be_read_only(
+    backend_name: str, make_trainer: Any, make_problem: Any
+) -> None:
+    x, y = make_problem()
+    weights = np.linspace(0.5, 2.0, len(x))
+    copies = x.copy(), y.copy(), weights.copy()
+    for array in (x, y, weights):
+        array.flags.writeable = False
+    trainer = make_trainer(backend_name, input_scale=0.5)
+    trainer.fit(x, y, sample_weight=weights)
+    trainer.predict(x)
+    trainer.evaluate(x, y, weights)
+    trainer.gradients(x, y, weights)
+    for array, copy in zip((x, y, weights), copies, strict=True):
+        assert np.array_equal(array, copy)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32", "float64"])
+def test_inputs_are_not_copied_whole(
+    dtype: str, compiled_or_numpy_name: str, tmp_path: Path
+) -> None:
+    rows, width = 20_000, 400
+    x = np.memmap(tmp_path / "x.bin", dtype, "w+", shape=(rows, width))
+    x[::7] = 1
+    y = np.arange(rows) % 2
+    network = Network([width, 4, 2], seed=0)
+    trainer = Trainer(network, batch_size=256, backend=compiled_or_numpy_name, seed=0)
+    trainer.fit(x[:512], y[:512])  # compiled, buffers made
+    tracemalloc.start()
+    try:
+        trainer.fit(x, y, validation_data=(x, y))
+        trainer.predict(x)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < rows * width / 2  # bytes: half of the smallest, as uint8
+
+
+def repeated(x: Any, y: Any, counts: Any) -> tuple[Any, Any]:
+    return np.repeat(x, counts, axis=0), np.repeat(y, counts, axis=0)
+
+
+@pytest.mark.parametrize("output", ["softmax", "sigmoid", "identity"])
+def test_integer_weights_are_repeated_rows(
+    output: str, backend_name: str, make_trainer: Any, make_problem: Any
+) -> None:
+    x, y = make_problem(8, output=output)
+    counts = np.array([1, 2, 0, 3, 1, 0, 1, 4])
+    weighted, plain = (make_trainer(backend_name, output=output, batch_size=100) for _ in range(2))
+    weighted.fit(x, y, epochs=3, sample_weight=counts)
+    plain.fit(*repeated(x, y, counts), epochs=3)
+    np.testing.assert_allclose(
+        weighted.network.parameters, plain.network.parameters, rtol=1e-11, atol=1e-13
+    )
+    assert weighted.history.loss == pytest.approx(plain.history.loss, rel=1e-12)
+    found, wanted = weighted.evaluate(x, y, counts), plain.evaluate(*repeated(x, y, counts))
+    assert found.loss == pytest.approx(wanted.loss, rel=1e-11)
+    assert found.score == pytest.approx(wanted.score, rel=1e-11)
+
+
+def test_rows_of_weight_zero_have_no_influence(
+    backend_name: str, make_trainer: Any, make_problem: Any
+) -> None:
+    x, y = make_problem(8)
+    other_x, other_y = x.copy(), y.copy()
+    other_x[3], other_y[3] = 50.0, 0
+    weights = np.array([1.0, 2.0, 1.0, 0.0, 1.0, 1.0, 1.0, 1.0])
+    first, second = make_trainer(backend_name), make_trainer(backend_name)
+    first.fit(x, y, epochs=3, sample_weight=weights)
+    second.fit(other_x, other_y, epochs=3, sample_weight=weights)
+    assert np.array_equal(first.network.parameters, second.network.parameters)
+
+
+def test_a_batch_of_weight_zero_does_no_harm(
+    backend_name: str, make_trainer: Any, make_problem: Any
+) -> None:
+    x, y = make_problem(24)
+    weights = np.zeros(24)
+    weights[0] = 1.0  # one batch of three has weight
+    trainer = make_trainer(backend_name)
+    history = trainer.fit(x, y, epochs=2, sample_weight=weights)
+    assert np.isfinite(trainer.network.parameters).all()
+    assert np.isfinite(history.batch_losses).all() and history.batch_losses.count(0.0) == 2
+    assert history.loss[-1] == pytest.approx(sum(history.batch_losses))
+
+
+# ---------------------------------------------------------------------------------------------
+# What comes out
+
+
+@pytest.mark.parametrize(
+    ("output", "loss", "n_outputs", "shape", "dtype"),
+    [
+        ("softmax", "auto", 3, (5,), "int64"),
+        ("sigmoid", "auto", 1, (5,), "int64"),
+        ("sigmoid", "auto", 3, (5, 3), "int64"),
+        ("sigmoid", "squared_error", 1, (5,), "float32"),
+        ("identity", "auto", 1, (5,), "float32"),
+        ("identity", "auto", 3, (5, 3), "float32"),
+        ("tanh", "auto", 2, (5, 2), "float32"),
+    ],
+)
+def test_shapes_of_predictions(
+    output: str, loss: str, n_outputs: int, shape: Any, dtype: str, make_trainer: Any
+) -> None:
+    trainer = make_trainer(sizes=(4, n_outputs), output=output, loss=loss, precision="float32")
+    x = np.random.default_rng(0).normal(size=(5, 4))
+    predicted, outputs = trainer.predict(x), trainer.predict_proba(x)
+    assert predicted.shape == shape and predicted.dtype == dtype
+    assert outputs.shape == (5, n_outputs) and outputs.dtype == np.float32
+    if output == "softmax":
+        np.testing.assert_allclose(outputs.sum(axis=1), 1.0, rtol=1e-6)
+        assert np.array_equal(predicted, outputs.argmax(axis=1))
+
+
+def test_evaluate_by_hand(backend_name: str, make_trainer: Any) -> None:
+    trainer = make_trainer(backend_name, sizes=(1, 1), output="identity")
+    trainer.network.parameters[...] = [2.0, 1.0]  # 2 x + 1
+    x, y, weights = [[0.0], [1.0], [2.0]], [1.0, 2.0, 7.0], [1.0, 2.0, 1.0]
+    # Residuals 0, 1, -2: losses 0, 1/2, 2.
+    assert trainer.evaluate(x, y).loss == pytest.approx(2.5 / 3)
+    assert trainer.evaluate(x, y).r2 == pytest.approx(1 - 5 / (62 / 3))
+    weighted = trainer.evaluate(x, y, weights)
+    assert weighted.loss == pytest.approx(3 / 4)
+    assert weighted.r2 == pytest.approx(1 - 6 / 22)  # the weighted mean of y is 3
+    assert weighted == Evaluation(weighted.loss, r2=weighted.r2)
+
+
+def test_accuracy_counts_rows_with_all_outputs_right(make_trainer: Any) -> None:
+    trainer = make_trainer(sizes=(1, 2), output="sigmoid")
+    trainer.network.parameters[...] = [1.0, -1.0, 0.0, 0.0]
+    x = [[3.0], [3.0], [-3.0]]
+    assert trainer.predict(x).tolist() == [[1, 0], [1, 0], [0, 1]]
+    assert trainer.evaluate(x, [[1, 0], [1, 1], [0, 1]]).accuracy == pytest.approx(2 / 3)
+
+
+def test_repr_and_reason(make_trainer: Any) -> None:
+    trainer = make_trainer()
+    assert repr(trainer).startswith("<Trainer <Network 4-6-3") and "0 steps done" in repr(trainer)
+    assert trainer.backend_reason == "numpy: asked for by name" and trainer.backend_name == "numpy"
+
+
+# ---------------------------------------------------------------------------------------------
+# Bad input changes nothing
+
+GOOD_X, GOOD_Y = np.ones((6, 4)), np.array([0, 1, 2, 0, 1, 2])
+
+
+def with_value(value: float) -> np.ndarray:
+    x = GOOD_X.copy()
+    x[4, 2] = value
+    return x
+
+
+BAD_CALLS: list[tuple[dict[str, Any], type[Exception], str]] = [
+    ({"X": np.ones((6, 5))}, ValueError, r"X must have the shape \(rows, 4\)"),
+    ({"X": np.ones(4)}, ValueError, "X must have the shape"),
+    ({"X": np.ones((6, 2, 2))}, ValueError, "X must have the shape"),
+    ({"X": np.ones((0, 4))}, ValueError, "X must have at least one row"),
+    ({"X": [["a"] * 4] * 6}, TypeError, "X must hold numbers"),
+    ({"X": np.full((6, 4), None)}, TypeError, "X must hold numbers"),
+    ({"X": GOOD_X * 1j}, TypeError, "X must hold numbers"),
+    ({"X": with_value(np.nan)}, ValueError, r"X must hold finite.*nan at X\[4, 2\]"),
+    ({"X": with_value(np.inf)}, ValueError, r"inf at X\[4, 2\]"),
+    ({"y": GOOD_Y[:5]}, ValueError, r"y must have one target per row of X \(6\)"),
+    ({"y": GOOD_Y + 1}, ValueError, "y must hold integers from 0 to 2.*got 3"),
+    ({"y": ["cat"] * 6}, TypeError, "y must hold numbers"),
+    ({"y": None}, TypeError, "y must hold numbers"),
+    ({"sample_weight": np.ones(5)}, ValueError, r"sample_weight must have the shape \(6,\)"),
+    ({"sample_weight": -np.ones(6)}, ValueError, "sample_weight must be >= 0"),
+    ({"sample_weight": np.full(6, np.nan)}, ValueError, r"nan at sample_weight\[0\]"),
+    ({"epochs": -1}, ValueError, "epochs must be an integer >= 0; got -1"),
+    ({"epochs": 1.5}, TypeError, "epochs must be an integer"),
+    ({"validation_data": GOOD_X}, TypeError, r"validation_data must be a tuple \(X, y\)"),
+    ({"validation_data": (GOOD_X,)}, TypeError, "validation_data must be a tuple"),
+    ({"validation_data": (GOOD_X[:, :3], GOOD_Y)}, ValueError, "validation X must have the shape"),
+    ({"validation_data": (GOOD_X, GOOD_Y + 9)}, ValueError, "validation y must hold integers"),
+    (
+        {"validation_data": (GOOD_X, GOOD_Y, np.ones(3))},
+        ValueError,
+        "validation sample_weight must have the shape",
+    ),
+    ({"callbacks": [3]}, TypeError, "callbacks must be"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "error", "text"), BAD_CALLS)
+def test_bad_input_changes_nothing(
+    arguments: dict[str, Any],
+    error: type[Exception],
+    text: str,
+    make_trainer: Any,
+    make_problem: Any,
+    state_of: Any,
+) -> None:
+    trainer = make_trainer(optimizer="adam")
+    trainer.fit(*make_problem())
+    before = state_of(trainer)
+    call = {"X": GOOD_X, "y": GOOD_Y, **arguments}
+    with pytest.raises(error, match=text):
+        trainer.fit(**call)
+    for method in (trainer.evaluate, trainer.gradients):
+        if set(arguments) <= {"X", "y", "sample_weight"}:
+            with pytest.raises(error, match=text):
+                method(**call)
+    if "X" in arguments:
+        with pytest.raises(error, match=text):
+            trainer.predict(arguments["X"])
+    assert state_of(trainer) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "text"),
+    [
+        ({"backend": "nunpy"}, ValueError, "backend must be one of.*Did you mean 'numpy'"),
+        ({"backend": None}, TypeError, "backend must be one of.*got NoneType"),
+        ({"optimizer": "adm"}, ValueError, "Did you mean 'adam'"),
+        ({"loss": "squared_eror"}, ValueError, "Did you mean 'squared_error'"),
+        ({"precision": "flaot32"}, ValueError, "Did you mean 'float32'"),
+        ({"seed": -1}, ValueError, "seed must be an integer >= 0"),
+        ({"seed": "a"}, TypeError, "seed must be an integer"),
+        ({"batch_size": 0}, ValueError, "batch_size must be"),
+    ],
+)
+def test_bad_arguments_leave_the_network_alone(
+    arguments: dict[str, Any], error: type[Exception], text: str
+) -> None:
+    network = Network([4, 3], seed=0, dtype="float64")
+    before = network.parameters
+    copy = before.copy()
+    with pytest.raises(error, match=text):
+        Trainer(network, **arguments)
+    assert network.parameters is before and np.array_equal(before, copy)
