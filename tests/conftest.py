@@ -47,7 +47,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture(autouse=True)
 def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The user's environment must not choose backends or threads, nor the folder what is imported."""
+    """The user's environment must choose neither backends nor threads, the folder not the imports."""
     monkeypatch.setenv("PYTHONSAFEPATH", "1")
     for variable in ("FASTMLP_BACKEND", "OMP_NUM_THREADS"):
         monkeypatch.delenv(variable, raising=False)

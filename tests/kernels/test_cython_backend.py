@@ -1,4 +1,4 @@
-"""The compiled extension: products against longdouble, gathering, threads, and its choice of ISA."""
+"""The compiled extension: products against longdouble, gathering, threads, the choice of ISA."""
 
 from __future__ import annotations
 
@@ -40,7 +40,8 @@ worst = {}
 for dtype in ("float32", "float64"):
     bound = 0.0
     for rows, inner, columns in [
-        (1, 1, 1), (1, 784, 10), (3, 17, 5), (13, 16, 16), (14, 33, 31), (27, 100, 33), (128, 784, 128),
+        (1, 1, 1), (1, 784, 10), (3, 17, 5), (13, 16, 16), (14, 33, 31), (27, 100, 33),
+        (128, 784, 128),
         (5, 1000, 3), (64, 2, 129), (200, 7, 16), (12, 15, 17), (26, 64, 48),
     ]:
         a = random.standard_normal((rows, inner)).astype(dtype)
@@ -97,7 +98,9 @@ def trained(n_threads: int, sizes: list[int], batch_size: int, **settings: str) 
         network, backend="cython", n_threads=n_threads, batch_size=batch_size, seed=3, **settings
     )
     trainer.fit(x, random.integers(0, sizes[-1], len(x)), epochs=2)
-    return np.concatenate([network.parameters, trainer.predict_proba(x).ravel(), trainer.history.loss])
+    return np.concatenate(
+        [network.parameters, trainer.predict_proba(x).ravel(), trainer.history.loss]
+    )
 
 
 @pytest.mark.parametrize("sizes", [[5, 3], [20, 40, 10], [70, 100, 33, 3], [3, 200, 150]])
@@ -105,7 +108,9 @@ def trained(n_threads: int, sizes: list[int], batch_size: int, **settings: str) 
 def test_bits_do_not_depend_on_the_number_of_threads(sizes: list[int], batch_size: int) -> None:
     alone = trained(1, sizes, batch_size, optimizer="adam")
     for n_threads in (2, 3, 7):
-        np.testing.assert_array_equal(trained(n_threads, sizes, batch_size, optimizer="adam"), alone)
+        np.testing.assert_array_equal(
+            trained(n_threads, sizes, batch_size, optimizer="adam"), alone
+        )
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this system")
