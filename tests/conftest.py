@@ -47,7 +47,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture(autouse=True)
 def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The user's environment must choose neither backends nor threads, the folder not the imports."""
+    """The user's environment chooses neither backends nor threads, the folder no imports."""
     monkeypatch.setenv("PYTHONSAFEPATH", "1")
     for variable in ("FASTMLP_BACKEND", "OMP_NUM_THREADS"):
         monkeypatch.delenv(variable, raising=False)
