@@ -11,7 +11,7 @@ import array
 import os
 
 from cpython.buffer cimport PyBUF_STRIDED_RO, PyBuffer_Release, PyObject_GetBuffer
-from cpython.mem cimport PyMem_Calloc, PyMem_Free
+from cpython.mem cimport PyMem_RawCalloc, PyMem_RawFree
 from libc.math cimport isfinite
 from libc.stdint cimport int32_t, int64_t, uint8_t, uintptr_t
 
@@ -99,6 +99,9 @@ cdef extern from "kernels.h":
     const char *fastmlp_loss_name(int i)
     const char *fastmlp_optimizer_name(int i)
 
+cdef extern from "pages.h":
+    void advise_huge_pages(void *start, size_t n_bytes) noexcept nogil
+
 cdef extern from "pool.h":
     struct team:
         int n_threads
@@ -110,7 +113,8 @@ cdef extern from "pool.h":
 
 
 cdef enum:
-    ALIGNMENT = 64
+    CACHE_LINE = 64
+    HUGE_PAGE = 1 << 21
     SOFTMAX = -1  # the one output activation that is not element-wise
     PREDICTION_ROWS = 128  # rows of a block when predicting
     OWN_INPUTS = 4  # so many threads gather their own input
@@ -165,19 +169,22 @@ cdef int formula_number(list names, str name) except -2:
 
 
 cdef class Memory:
-    """Zeroed memory that starts on a cache line, and frees itself."""
+    """Zeroed memory that starts on a cache line, or on a huge page if it is large; frees itself."""
 
     cdef void *allocated
     cdef char *start
 
     def __cinit__(self, size_t n_bytes):
-        self.allocated = PyMem_Calloc(n_bytes + ALIGNMENT, 1)
+        cdef size_t alignment = HUGE_PAGE if n_bytes >= HUGE_PAGE else CACHE_LINE
+        self.allocated = PyMem_RawCalloc(n_bytes + alignment, 1)
         if self.allocated is NULL:
             raise MemoryError(f"fastmlp could not allocate {n_bytes:,} bytes")
-        self.start = <char *>((<uintptr_t>self.allocated + ALIGNMENT - 1) & ~<uintptr_t>(ALIGNMENT - 1))
+        self.start = <char *>((<uintptr_t>self.allocated + alignment - 1) & ~(alignment - 1))
+        if alignment == HUGE_PAGE:
+            advise_huge_pages(self.start, n_bytes)
 
     def __dealloc__(self):
-        PyMem_Free(self.allocated)
+        PyMem_RawFree(self.allocated)
 
 
 cdef struct NativeLayer:

@@ -16,21 +16,23 @@
 #define TILE_ROWS (FASTMLP_VECTOR_BYTES == 64 ? 13 : 6)
 #define GRADIENT_ROWS (FASTMLP_VECTOR_BYTES == 64 ? 8 : 4)
 
-/* out[i][j] (rows x panels vectors) = start + the sum over the depth of a * b; or, with a learning
- * rate, out - learning_rate * the sum: the formula `sgd` on vectors. `start` is NULL for zero, else one
- * vector per panel. `a` is walked in segments of `segment` steps. */
+/* out[i][j] (rows x panels vectors) = start[i][j] + the sum over the depth of a * b; or, with a
+ * learning rate, out - learning_rate * the sum: the formula `sgd` on vectors. `start` is NULL for zero;
+ * its rows lie `start_row` apart (0: the same for all), its panels `start_panel`. `a` is walked in
+ * segments of `segment` steps. */
 static ALWAYS_INLINE void NAME(tile)(const int rows, const int panels, const REAL *a,
                                      const ptrdiff_t a_row, const ptrdiff_t a_step,
                                      const ptrdiff_t segment, const ptrdiff_t a_segment,
                                      const REAL *b, const ptrdiff_t b_panel, ptrdiff_t depth,
-                                     const REAL *start, const REAL *learning_rate, REAL *out,
-                                     const ptrdiff_t out_panel) {
+                                     const REAL *start, const ptrdiff_t start_row,
+                                     const ptrdiff_t start_panel, const REAL *learning_rate,
+                                     REAL *out, const ptrdiff_t out_panel) {
     NAME(vector) sum[13][2];
     UNROLL
     for (int i = 0; i < rows; i++) {
         UNROLL
         for (int j = 0; j < panels; j++)
-            sum[i][j] = start ? NAME(load)(start + j * LANES) : NAME(zero)();
+            sum[i][j] = start ? NAME(load)(start + i * start_row + j * start_panel) : NAME(zero)();
     }
     while (depth > 0) {
         const ptrdiff_t steps = depth < segment ? depth : segment;
@@ -62,26 +64,25 @@ static ALWAYS_INLINE void NAME(tile)(const int rows, const int panels, const REA
     }
 }
 
-/* `extra` is `start` for a weighted sum and `learning_rate` for a weight gradient; may be NULL. */
-typedef void (*NAME(tile_function))(const REAL *a, ptrdiff_t a_segment, const REAL *b,
-                                    ptrdiff_t b_panel, ptrdiff_t depth, const REAL *extra,
-                                    REAL *out, ptrdiff_t out_panel);
-
 #define TILE_PARAMETERS                                                                           \
     const REAL *a, ptrdiff_t a_segment, const REAL *b, ptrdiff_t b_panel, ptrdiff_t depth,        \
-        const REAL *extra, REAL *out, ptrdiff_t out_panel
+        const REAL *start, ptrdiff_t start_row, ptrdiff_t start_panel, const REAL *learning_rate, \
+        REAL *out, ptrdiff_t out_panel
+typedef void (*NAME(tile_function))(TILE_PARAMETERS);
+
 /* Tiles of the weighted sum: rows of a panel lie LANES apart, inputs side by side. */
 #define SUM_TILE(rows, panels)                                                                    \
     static void NAME(sum_tile_##rows##_##panels)(TILE_PARAMETERS) {                               \
-        NAME(tile)(rows, panels, a, LANES, 1, LANES, a_segment, b, b_panel, depth, extra, NULL,   \
-                   out, out_panel);                                                               \
+        (void)learning_rate;                                                                      \
+        NAME(tile)(rows, panels, a, LANES, 1, LANES, a_segment, b, b_panel, depth, start,         \
+                   start_row, start_panel, NULL, out, out_panel);                                 \
     }
 /* Tiles of the weight gradient: inputs lie side by side, batch rows LANES apart. */
 #define GRADIENT_TILE(rows, panels)                                                               \
     static void NAME(gradient_tile_##rows##_##panels)(TILE_PARAMETERS) {                          \
         (void)a_segment;                                                                          \
-        NAME(tile)(rows, panels, a, 1, LANES, PTRDIFF_MAX, 0, b, b_panel, depth, NULL, extra,     \
-                   out, out_panel);                                                               \
+        NAME(tile)(rows, panels, a, 1, LANES, PTRDIFF_MAX, 0, b, b_panel, depth, start,           \
+                   start_row, start_panel, learning_rate, out, out_panel);                        \
     }
 #define BOTH_PANELS(TILE, rows) TILE(rows, 1) TILE(rows, 2)
 
@@ -122,21 +123,40 @@ static const NAME(tile_function) NAME(gradient_tiles)[][2] = {
 #undef BOTH_PANELS
 #undef TILE_ENTRY
 
+/* What of `a` is worked on together should stay in the second-level cache. */
+enum { NAME(BLOCK_VALUES) = (512 << 10) / sizeof(REAL), NAME(BLOCK_ROWS) = 512 };
+
 static void NAME(weighted_sum)(const void *a_, ptrdiff_t a_stride, const void *w_,
                                ptrdiff_t w_stride, const void *b_, void *z_, ptrdiff_t z_stride,
-                               ptrdiff_t rows, ptrdiff_t fan_in, ptrdiff_t first, ptrdiff_t last) {
+                               ptrdiff_t all_rows, ptrdiff_t fan_in, ptrdiff_t first,
+                               ptrdiff_t last) {
     const REAL *a = a_, *w = w_, *b = b_;
     REAL *z = z_;
-    /* Tiles of nearly equal height: 128 rows are 8 of 13 and 2 of 12, not 9 of 13 and one of 11. */
-    const ptrdiff_t n_tiles = (rows + TILE_ROWS - 1) / TILE_ROWS;
-    for (ptrdiff_t panel = first; panel < last; panel += 2) {
-        const int panels = last - panel >= 2 ? 2 : 1;
-        const REAL *start = b ? b + panel * LANES : NULL;
-        for (ptrdiff_t tile = 0; tile < n_tiles; tile++) {
-            const ptrdiff_t row = tile * rows / n_tiles, next = (tile + 1) * rows / n_tiles;
-            NAME(sum_tiles)[next - row][panels - 1](a + row * LANES, a_stride, w + panel * w_stride,
-                                                    w_stride, fan_in, start,
-                                                    z + panel * z_stride + row * LANES, z_stride);
+    for (ptrdiff_t row_block = 0; row_block < all_rows; row_block += NAME(BLOCK_ROWS)) {
+        const ptrdiff_t rows_left = all_rows - row_block;
+        const ptrdiff_t rows = rows_left < NAME(BLOCK_ROWS) ? rows_left : NAME(BLOCK_ROWS);
+        /* Tiles of nearly equal height: 128 rows are 8 of 13 and 2 of 12, not 9 of 13 and one of
+         * 11. */
+        const ptrdiff_t n_tiles = (rows + TILE_ROWS - 1) / TILE_ROWS;
+        ptrdiff_t depth = fan_in;
+        if (rows * fan_in > NAME(BLOCK_VALUES)) depth = NAME(BLOCK_VALUES) / rows / LANES * LANES;
+        for (ptrdiff_t input = 0; input < fan_in || input == 0; input += depth) {
+            const ptrdiff_t inputs = fan_in - input < depth ? fan_in - input : depth;
+            for (ptrdiff_t panel = first; panel < last; panel += 2) {
+                const int panels = last - panel >= 2 ? 2 : 1;
+                for (ptrdiff_t tile = 0; tile < n_tiles; tile++) {
+                    const ptrdiff_t row = row_block + tile * rows / n_tiles;
+                    const ptrdiff_t next = row_block + (tile + 1) * rows / n_tiles;
+                    REAL *out = z + panel * z_stride + row * LANES;
+                    const REAL *bias = b ? b + panel * LANES : NULL;
+                    NAME(sum_tiles)[next - row][panels - 1](
+                        a + input / LANES * a_stride + row * LANES, a_stride,
+                        w + panel * w_stride + input * LANES, w_stride, inputs,
+                        input ? out : bias, input ? LANES : 0, input ? z_stride : LANES, NULL, out,
+                        z_stride);
+                }
+            }
+            if (depth == 0) break;
         }
     }
 }
@@ -149,28 +169,34 @@ static void NAME(weight_gradient)(const void *a_, ptrdiff_t a_stride, const void
     const REAL *a = a_, *dz = dz_;
     REAL *out = out_;
     REAL gradient[2 * GRADIENT_ROWS * LANES];
-    ptrdiff_t height;
-    for (ptrdiff_t input = first_input; input < last_input; input += height) {
-        /* A tile never straddles two panels of a. */
-        const ptrdiff_t lane = input % LANES;
-        height = last_input - input < GRADIENT_ROWS ? last_input - input : GRADIENT_ROWS;
-        height = height < LANES - lane ? height : LANES - lane;
-        const REAL *a_tile = a + input / LANES * a_stride + lane;
-        for (ptrdiff_t panel = first; panel < last; panel += 2) {
-            const int panels = last - panel >= 2 ? 2 : 1;
-            const REAL *dz_tile = dz + panel * dz_stride;
-            REAL *out_tile = out + panel * out_stride + input * LANES;
-            const NAME(tile_function) tile = NAME(gradient_tiles)[height][panels - 1];
-            if (!update || update->is_gradient_descent) {
-                const REAL *learning_rate = update ? update->coefficients : NULL;
-                tile(a_tile, 0, dz_tile, dz_stride, rows, learning_rate, out_tile, out_stride);
-                continue;
+    ptrdiff_t height, group = NAME(BLOCK_VALUES) / 2 / (rows * LANES) / 2 * 2;
+    if (group < 2) group = 2;
+    for (ptrdiff_t group_first = first; group_first < last; group_first += group) {
+        const ptrdiff_t group_last = last - group_first < group ? last : group_first + group;
+        for (ptrdiff_t input = first_input; input < last_input; input += height) {
+            /* A tile never straddles two panels of a. */
+            const ptrdiff_t lane = input % LANES;
+            height = last_input - input < GRADIENT_ROWS ? last_input - input : GRADIENT_ROWS;
+            height = height < LANES - lane ? height : LANES - lane;
+            const REAL *a_tile = a + input / LANES * a_stride + lane;
+            for (ptrdiff_t panel = group_first; panel < group_last; panel += 2) {
+                const int panels = group_last - panel >= 2 ? 2 : 1;
+                const REAL *dz_tile = dz + panel * dz_stride;
+                REAL *out_tile = out + panel * out_stride + input * LANES;
+                const NAME(tile_function) tile = NAME(gradient_tiles)[height][panels - 1];
+                if (!update || update->is_gradient_descent) {
+                    const REAL *learning_rate = update ? update->coefficients : NULL;
+                    tile(a_tile, 0, dz_tile, dz_stride, rows, NULL, 0, 0, learning_rate, out_tile,
+                         out_stride);
+                    continue;
+                }
+                tile(a_tile, 0, dz_tile, dz_stride, rows, NULL, 0, 0, NULL, gradient,
+                     height * LANES);
+                for (int j = 0; j < panels; j++)
+                    update->step(out_tile + j * out_stride, gradient + j * height * LANES,
+                                 (char *)(out_tile + j * out_stride) + update->state_offset,
+                                 update->state_stride, update->coefficients, height * LANES);
             }
-            tile(a_tile, 0, dz_tile, dz_stride, rows, NULL, gradient, height * LANES);
-            for (int j = 0; j < panels; j++)
-                update->step(out_tile + j * out_stride, gradient + j * height * LANES,
-                             (char *)(out_tile + j * out_stride) + update->state_offset,
-                             update->state_stride, update->coefficients, height * LANES);
         }
     }
 }
