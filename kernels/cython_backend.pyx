@@ -59,7 +59,7 @@ cdef extern from "kernels.h":
         void (*from_panels)(const void *panels, ptrdiff_t stride, ptrdiff_t rows,
                             ptrdiff_t columns, void *matrix) noexcept nogil
         void (*weighted_sum)(const void *a, ptrdiff_t a_stride, const void *w, ptrdiff_t w_stride,
-                             const void *b, void *z, ptrdiff_t z_stride, ptrdiff_t rows,
+                             ptrdiff_t w_step, const void *b, void *z, ptrdiff_t z_stride, ptrdiff_t rows,
                              ptrdiff_t fan_in, ptrdiff_t first, ptrdiff_t last) noexcept nogil
         void (*weight_gradient)(const void *a, ptrdiff_t a_stride, const void *dz,
                                 ptrdiff_t dz_stride, void *out, ptrdiff_t out_stride,
@@ -117,6 +117,12 @@ cdef enum:
     HUGE_PAGE = 1 << 21
     SOFTMAX = -1  # the one output activation that is not element-wise
     PREDICTION_ROWS = 128  # rows of a block when predicting
+    FEW_ROWS = 32  # so few are predicted from the flat vector: packing would take longer
+    MAX_PREDICTING = 64  # threads
+    # Below so many multiply-adds per thread and barrier, a barrier costs more than it brings
+    # (measured, see README.md); waking up a sleeping thread costs as much as WAKE_UP barriers.
+    VALUES_PER_MEETING = 60_000
+    WAKE_UP = 50
     OWN_INPUTS = 4  # so many threads gather their own input
     MAX_COEFFICIENTS = 16
 
@@ -204,9 +210,14 @@ cdef struct NativeLayer:
     ptrdiff_t w_stride
     ptrdiff_t packed_weights
     ptrdiff_t packed_biases
+    # What the way forward reads: the panels; or, to predict a few rows, the flat vector itself.
+    const char *w
+    const char *b
+    ptrdiff_t w_panel
+    ptrdiff_t w_step
     ptrdiff_t transposed_stride
     char *w_transposed
-    # The batch, as panels: (rows, fan_out) each. `a` may be `z` (see `bind_rows`).
+    # The batch, as panels: (rows, fan_out) each. `a` may be `z` (see `Workspace`).
     ptrdiff_t stride
     char *z
     char *a
@@ -257,6 +268,15 @@ cdef struct Call:
     char *outputs
     bint with_loss
     double loss_sum
+
+
+cdef struct Prediction:
+    # A call in which every thread has buffers of its own.
+    Call call
+    Native **natives
+
+
+cdef team alone  # of one thread: its barriers are nothing
 
 
 # ------------------------------------------------------------------------- what threads share
@@ -322,9 +342,8 @@ cdef void forward(Native *native, ptrdiff_t rows, team *team, int thread) noexce
             last_row = share_rows(rows, thread + 1, team.n_threads)
         offset = first_row * native.lanes * native.value_bytes
         native.product.weighted_sum(
-            a_in + offset, a_stride, native.parameters + layer.packed_weights, layer.w_stride,
-            native.parameters + layer.packed_biases, layer.z + offset, layer.stride,
-            last_row - first_row, layer.fan_in, first, last)
+            a_in + offset, a_stride, layer.w, layer.w_panel, layer.w_step, layer.b,
+            layer.z + offset, layer.stride, last_row - first_row, layer.fan_in, first, last)
         if index < native.n_layers - 1 or not native.loss_is_merged:
             activate(native, layer, first_row, last_row, first, last)
         a_in, a_stride = layer.a, layer.stride
@@ -429,8 +448,8 @@ cdef void backward(Native *native, ptrdiff_t rows, const update_rule *update, te
                 native.parameters + layer.packed_weights, layer.w_stride, layer.w_transposed,
                 layer.transposed_stride, layer.fan_in, layer.fan_out, first, last)
             native.product.weighted_sum(
-                layer.dz, layer.stride, layer.w_transposed, layer.transposed_stride, NULL,
-                before.dz, before.stride, rows, layer.fan_out, first, last)
+                layer.dz, layer.stride, layer.w_transposed, layer.transposed_stride,
+                native.lanes, NULL, before.dz, before.stride, rows, layer.fan_out, first, last)
             activation_slope(native, before, rows, first, last)
             # The others may still read w or need this thread's slopes; not so where each thread
             # goes on with the inputs and slopes that it has just made itself.
@@ -520,35 +539,30 @@ cdef void find_gradients(void *context, team *team, int thread) noexcept nogil:
 
 
 cdef void predict_rows(void *context, team *team, int thread) noexcept nogil:
-    """Outputs (and losses) of all rows, block after block."""
-    cdef Call *call = <Call *>context
-    cdef Native *native = call.native
-    cdef NativeLayer *layer = &native.layers[native.n_layers - 1]
-    cdef ptrdiff_t start = 0, rows, i, first, last
+    """Outputs (and losses) of the thread's blocks of rows, each thread by itself."""
+    cdef Prediction *prediction = <Prediction *>context
+    cdef Call *call = &prediction.call
+    cdef Native *native = prediction.natives[thread]
+    cdef NativeLayer *last = &native.layers[native.n_layers - 1]
+    cdef ptrdiff_t n_blocks = (call.n_rows + PREDICTION_ROWS - 1) // PREDICTION_ROWS
+    cdef ptrdiff_t block, start, rows, i
     cdef int64_t[PREDICTION_ROWS] order
-    cdef double loss_sum
-    while start < call.n_rows:
+    alone.n_threads = 1
+    for block in range(share(n_blocks, thread, team.n_threads),
+                       share(n_blocks, thread + 1, team.n_threads)):
+        start = block * PREDICTION_ROWS
         rows = min(<ptrdiff_t>PREDICTION_ROWS, call.n_rows - start)
         for i in range(rows):
             order[i] = start + i
-        gather(native, call.x, order, rows, rows, team, thread)
-        forward(native, rows, team, thread)
+        gather(native, call.x, order, rows, rows, &alone, 0)
+        forward(native, rows, &alone, 0)
         if call.with_loss:
-            loss_sum = loss(native, call.wanted, order, rows, False, team, thread)
-            if thread == 0:
-                call.loss_sum += loss_sum
-        elif layer.outputs_are_split:
-            team_barrier(team)
-        first = share_rows(rows, thread, team.n_threads)
-        last = share_rows(rows, thread + 1, team.n_threads)
+            call.losses[block] = loss(native, call.wanted, order, rows, False, &alone, 0)
         if native.loss_is_merged:
-            activate(native, layer, first, last, 0, layer.out_panels)
+            activate(native, last, 0, rows, 0, last.out_panels)
         native.product.from_panels(
-            layer.a + first * native.lanes * native.value_bytes, layer.stride, last - first,
-            native.n_outputs,
-            call.outputs + (start + first) * native.n_outputs * native.value_bytes)
-        team_barrier(team)
-        start += rows
+            last.a, last.stride, rows, native.n_outputs,
+            call.outputs + start * native.n_outputs * native.value_bytes)
 
 
 # --------------------------------------------------------------------- flat vectors and panels
@@ -557,15 +571,18 @@ cdef void predict_rows(void *context, team *team, int thread) noexcept nogil:
 cdef void load(Native *native, const char *flat, char *packed) noexcept nogil:
     """Pack one flat vector (parameters or a state)."""
     cdef int index
-    cdef NativeLayer *layer
     for index in range(native.n_layers):
-        layer = &native.layers[index]
-        native.product.to_panels(
-            flat + layer.flat_weights * native.value_bytes, layer.fan_in, layer.fan_out,
-            packed + layer.packed_weights, layer.w_stride)
-        native.product.to_panels(
-            flat + layer.flat_biases * native.value_bytes, 1, layer.fan_out,
-            packed + layer.packed_biases, native.lanes)
+        load_layer(native, &native.layers[index], flat, packed)
+
+
+cdef void load_layer(Native *native, NativeLayer *layer, const char *flat,
+                     char *packed) noexcept nogil:
+    native.product.to_panels(
+        flat + layer.flat_weights * native.value_bytes, layer.fan_in, layer.fan_out,
+        packed + layer.packed_weights, layer.w_stride)
+    native.product.to_panels(
+        flat + layer.flat_biases * native.value_bytes, 1, layer.fan_out,
+        packed + layer.packed_biases, native.lanes)
 
 
 cdef void store(Native *native, const char *packed, char *flat) noexcept nogil:
@@ -582,14 +599,109 @@ cdef void store(Native *native, const char *packed, char *flat) noexcept nogil:
             flat + layer.flat_biases * native.value_bytes)
 
 
+cdef ptrdiff_t panels(Native *native, ptrdiff_t columns) noexcept:
+    return (columns + native.lanes - 1) // native.lanes
+
+
+cdef ptrdiff_t stride_for(Native *native, ptrdiff_t rows) noexcept:
+    """How far apart panels of so many rows lie: never a multiple of 4096 bytes, which would put the
+    same row of every panel in the same cache set."""
+    cdef ptrdiff_t stride = rows * native.lanes
+    if stride * native.value_bytes % 4096 == 0:
+        stride += native.lanes
+    return stride
+
+
+cdef class Workspace:
+    """Buffers for a batch of rows that a number of threads work on together.
+
+    An activation takes the place of its weighted sum if the derivative can do without it, unless
+    everything is to be kept for the caller.
+    """
+
+    cdef Native native
+    cdef Memory layer_memory, row_memory
+    cdef ptrdiff_t rows
+
+    def __cinit__(self, NativeEngine engine, int n_threads, ptrdiff_t rows, bint keeps_everything):
+        cdef Native *native = &self.native
+        cdef NativeLayer *layer
+        cdef ptrdiff_t n_bytes, panel_bytes, total
+        cdef int index, n_inputs
+        native[0] = engine.native
+        native.n_threads = n_threads
+        self.rows = rows
+        self.layer_memory = Memory(native.n_layers * sizeof(NativeLayer))
+        native.layers = <NativeLayer *>self.layer_memory.start
+        native.input_is_shared = n_threads > OWN_INPUTS
+        n_inputs = 1 if native.input_is_shared else n_threads
+        native.input_stride = stride_for(native, rows)
+        panel_bytes = native.input_stride * native.value_bytes
+        native.input_bytes = panels(native, engine.native.layers[0].fan_in) * panel_bytes
+        total = n_inputs * native.input_bytes + (rows // LOSS_BLOCK + 1) * sizeof(double)
+        for index in range(native.n_layers):
+            native.layers[index] = engine.native.layers[index]
+            total += 3 * native.layers[index].out_panels * panel_bytes
+        self.row_memory = Memory(total)
+        cdef char *at = self.row_memory.start
+        native.input = at
+        at += n_inputs * native.input_bytes
+        for index in range(native.n_layers):
+            layer = &native.layers[index]
+            # The last layer's rows go on to the loss: it is split by outputs only if it is wide.
+            layer.outputs_are_split = (
+                layer.out_panels >= n_threads * (4 if index == native.n_layers - 1 else 1)
+            )
+            n_bytes = layer.out_panels * panel_bytes
+            layer.stride = native.input_stride
+            layer.z, layer.a, layer.dz = at, at, at + n_bytes
+            at += 2 * n_bytes
+            if keeps_everything or layer.derivative_in_z or layer.activation == SOFTMAX:
+                layer.a = at
+                at += n_bytes
+        native.block_losses = <double *>at
+        native.batches_touch = not (
+            native.n_layers == 2 and not native.input_is_shared
+            and native.layers[0].outputs_are_split and not native.layers[1].outputs_are_split
+        )
+        self.read_packed()
+
+    cdef void read_packed(self) noexcept:
+        """Let the way forward read the packed parameters."""
+        cdef int index
+        cdef NativeLayer *layer
+        for index in range(self.native.n_layers):
+            layer = &self.native.layers[index]
+            layer.w = self.native.parameters + layer.packed_weights
+            layer.b = self.native.parameters + layer.packed_biases
+            layer.w_panel, layer.w_step = layer.w_stride, self.native.lanes
+
+    cdef void read_flat(self, const char *flat) noexcept:
+        """Let it read the flat vector where a row of weights is whole vectors; pack the rest."""
+        cdef Native *native = &self.native
+        cdef int index
+        cdef NativeLayer *layer
+        self.read_packed()
+        for index in range(native.n_layers):
+            layer = &native.layers[index]
+            if layer.fan_out % native.lanes == 0:
+                layer.w = flat + layer.flat_weights * native.value_bytes
+                layer.b = flat + layer.flat_biases * native.value_bytes
+                layer.w_panel, layer.w_step = native.lanes, layer.fan_out
+            else:
+                load_layer(native, layer, flat, native.parameters)
+
+
 cdef class NativeEngine:
     """A plan's memory, and the calls on it."""
 
     cdef Native native
-    cdef Memory layer_memory, parameter_memory, gradient_memory, row_memory
-    cdef bint targets_are_labels, keeps_everything
+    cdef Memory layer_memory, parameter_memory, gradient_memory
+    cdef Workspace training
+    cdef list predicting  # a Workspace per thread
+    cdef bint targets_are_labels
     cdef double input_scale
-    cdef ptrdiff_t n_parameters, rows_capacity
+    cdef ptrdiff_t n_parameters
 
     def __cinit__(self, plan, n_threads):
         cdef Native *native = &self.native
@@ -613,19 +725,9 @@ cdef class NativeEngine:
         self.targets_are_labels = plan.targets_are_labels
         self.input_scale = plan.input_scale
         self.n_parameters = plan.n_parameters
+        self.predicting = []
         assert plan.n_coefficients <= MAX_COEFFICIENTS
         self.lay_out_parameters(plan)
-
-    cdef ptrdiff_t panels(self, ptrdiff_t columns) noexcept:
-        return (columns + self.native.lanes - 1) // self.native.lanes
-
-    cdef ptrdiff_t stride_for(self, ptrdiff_t rows) noexcept:
-        """How far apart panels of so many rows lie: never a multiple of 4096 bytes, which would
-        put the same row of every panel in the same cache set."""
-        cdef ptrdiff_t stride = rows * self.native.lanes
-        if stride * self.native.value_bytes % 4096 == 0:
-            stride += self.native.lanes
-        return stride
 
     cdef lay_out_parameters(self, plan):
         cdef Native *native = &self.native
@@ -634,7 +736,7 @@ cdef class NativeEngine:
         for index, described in enumerate(plan.layers):
             layer = &native.layers[index]
             layer.fan_in, layer.fan_out = described.fan_in, described.fan_out
-            layer.out_panels = self.panels(layer.fan_out)
+            layer.out_panels = panels(native, layer.fan_out)
             if described.activation == "softmax":
                 layer.activation = SOFTMAX
                 layer.derivative_in_z = False
@@ -642,26 +744,18 @@ cdef class NativeEngine:
                 layer.activation = formula_number(ACTIVATION_NAMES, described.activation)
                 formula = formulas.ACTIVATIONS[described.activation]
                 layer.derivative_in_z = formula.derivative_input == "z"
-            # The last layer's rows go on to the loss: it is split by outputs only if it is wide.
-            is_last = index == native.n_layers - 1
-            layer.outputs_are_split = layer.out_panels >= native.n_threads * (4 if is_last else 1)
             layer.flat_weights = described.weights.start
             layer.flat_biases = described.biases.start
-            layer.w_stride = self.stride_for(layer.fan_in)
+            layer.w_stride = stride_for(native, layer.fan_in)
             layer.packed_weights = offset
             offset += layer.out_panels * layer.w_stride * native.value_bytes
             layer.packed_biases = offset
             offset += layer.out_panels * native.lanes * native.value_bytes
             if index > 0:  # the input gradient of the first layer is not needed
-                layer.transposed_stride = self.stride_for(layer.fan_out)
+                layer.transposed_stride = stride_for(native, layer.fan_out)
                 transposed_bytes += (
-                    self.panels(layer.fan_in) * layer.transposed_stride * native.value_bytes
+                    panels(native, layer.fan_in) * layer.transposed_stride * native.value_bytes
                 )
-        native.input_is_shared = native.n_threads > OWN_INPUTS
-        native.batches_touch = not (
-            native.n_layers == 2 and not native.input_is_shared
-            and native.layers[0].outputs_are_split and not native.layers[1].outputs_are_split
-        )
         native.packed_bytes = offset
         self.parameter_memory = Memory((1 + native.n_states) * offset + transposed_bytes)
         native.parameters = self.parameter_memory.start
@@ -669,63 +763,34 @@ cdef class NativeEngine:
         for index in range(1, native.n_layers):
             layer = &native.layers[index]
             layer.w_transposed = transposed
-            transposed += self.panels(layer.fan_in) * layer.transposed_stride * native.value_bytes
+            transposed += panels(native, layer.fan_in) * layer.transposed_stride * native.value_bytes
 
-    cdef bind_rows(self, ptrdiff_t rows, bint keep_everything):
-        """Make room for a batch of so many rows.
-
-        An activation takes the place of its weighted sum if the derivative can do without it,
-        unless everything is to be kept for the caller.
-        """
-        if rows <= self.rows_capacity and keep_everything == self.keeps_everything:
-            return
-        cdef Native *native = &self.native
-        cdef ptrdiff_t stride = self.stride_for(rows), n_bytes, total
-        cdef ptrdiff_t panel_bytes = stride * native.value_bytes
-        cdef NativeLayer *layer
-        cdef int index
-        cdef int n_inputs = 1 if native.input_is_shared else native.n_threads
-        native.input_bytes = self.panels(native.layers[0].fan_in) * panel_bytes
-        total = n_inputs * native.input_bytes
-        for index in range(native.n_layers):
-            total += 3 * native.layers[index].out_panels * panel_bytes
-        total += (rows // LOSS_BLOCK + 1) * sizeof(double)
-        self.rows_capacity = 0  # stays so if there is no memory
-        self.row_memory = None
-        self.row_memory = Memory(total)
-        cdef char *at = self.row_memory.start
-        native.input, native.input_stride = at, stride
-        at += n_inputs * native.input_bytes
-        for index in range(native.n_layers):
-            layer = &native.layers[index]
-            n_bytes = layer.out_panels * panel_bytes
-            layer.stride = stride
-            layer.z, layer.a, layer.dz = at, at, at + n_bytes
-            at += 2 * n_bytes
-            if keep_everything or layer.derivative_in_z or layer.activation == SOFTMAX:
-                layer.a = at
-                at += n_bytes
-        native.block_losses = <double *>at
-        self.rows_capacity = rows
-        self.keeps_everything = keep_everything
+    cdef int threads_for(self, ptrdiff_t n_values, ptrdiff_t n_meetings) noexcept:
+        """How many threads pay for so many multiply-adds with so many waits for each other."""
+        return min(self.native.n_threads, 1 + n_values // (VALUES_PER_MEETING * n_meetings))
 
     def train(self, x, wanted, sample_weight, const int64_t[::1] order,
               const double[:, ::1] coefficients, flat_parameters, flat_state):
-        cdef Native *native = &self.native
+        cdef Native *native
         cdef source rows = source_of(x, self.input_scale)
         cdef wanted_targets goals = self.targets_of(wanted, sample_weight)
         losses = array.array("d", bytes(8 * coefficients.shape[0]))
         cdef double[::1] losses_view = losses
         cdef char *parameters = address(flat_parameters)
-        cdef char *state = address(flat_state) if native.n_states else NULL
-        cdef ptrdiff_t flat_bytes = self.n_parameters * native.value_bytes, i
+        cdef char *state = address(flat_state) if self.native.n_states else NULL
+        cdef ptrdiff_t flat_bytes = self.n_parameters * self.native.value_bytes, i
+        cdef ptrdiff_t batch_rows = min(self.native.batch_size, order.shape[0])
         if order.shape[0] == 0:
             return losses
+        if self.training is None or self.training.rows < batch_rows:
+            # Forward and back are three products, and the threads meet twice per layer.
+            threads = self.threads_for(3 * batch_rows * self.n_parameters, 2 * self.native.n_layers)
+            self.training = Workspace(self, threads, batch_rows, False)
+        native = &self.training.native
         cdef Call call = Call(
             native=native, x=&rows, wanted=&goals, order=&order[0], n_rows=order.shape[0],
             coefficients=&coefficients[0, 0], losses=&losses_view[0], n_losses=0, outputs=NULL,
             with_loss=True, loss_sum=0.0)
-        self.bind_rows(min(native.batch_size, call.n_rows), False)
         with nogil:
             load(native, parameters, native.parameters)
             for i in range(native.n_states):
@@ -740,39 +805,67 @@ cdef class NativeEngine:
 
     def predict(self, x, wanted, sample_weight, flat_parameters, out):
         """Write the outputs of all rows to `out`; return the sum of the losses if `wanted`."""
-        cdef Native *native = &self.native
         cdef source rows = source_of(x, self.input_scale)
         cdef wanted_targets goals
         cdef const char *parameters = address(flat_parameters)
-        cdef Call call = Call(
-            native=native, x=&rows, wanted=&goals, order=NULL, n_rows=len(x), coefficients=NULL,
+        cdef Prediction prediction
+        cdef ptrdiff_t n_rows = len(x), i
+        cdef ptrdiff_t n_blocks = (n_rows + PREDICTION_ROWS - 1) // PREDICTION_ROWS
+        cdef int n_threads = min(n_blocks, self.threads_for(n_rows * self.n_parameters, WAKE_UP))
+        cdef Native* natives[MAX_PREDICTING]
+        cdef Workspace workspace
+        cdef double[::1] losses_view
+        cdef double total = 0.0
+        n_threads = min(n_threads, MAX_PREDICTING)
+        while len(self.predicting) < n_threads:
+            self.predicting.append(Workspace(self, 1, PREDICTION_ROWS, False))
+        for i in range(n_threads):
+            workspace = self.predicting[i]
+            natives[i] = &workspace.native
+        prediction.natives = natives
+        prediction.call = Call(
+            native=NULL, x=&rows, wanted=&goals, order=NULL, n_rows=n_rows, coefficients=NULL,
             losses=NULL, n_losses=0, outputs=address(out), with_loss=wanted is not None,
             loss_sum=0.0)
-        if call.with_loss:
+        if prediction.call.with_loss:
             goals = self.targets_of(wanted, sample_weight)
-        self.bind_rows(max(self.rows_capacity, min(call.n_rows, PREDICTION_ROWS)), False)
+            losses = array.array("d", bytes(8 * n_blocks))
+            losses_view = losses
+            prediction.call.losses = &losses_view[0]
+        if n_rows <= FEW_ROWS:
+            (<Workspace>self.predicting[0]).read_flat(parameters)
+        else:
+            for workspace in self.predicting:
+                workspace.read_packed()
         with nogil:
-            load(native, parameters, native.parameters)
-            team_run(native.n_threads, predict_rows, &call)
-        return call.loss_sum
+            if n_rows > FEW_ROWS:
+                load(&self.native, parameters, self.native.parameters)
+            team_run(n_threads, predict_rows, &prediction)
+        if prediction.call.with_loss:
+            for i in range(n_blocks):  # in order, whoever computed them
+                total += losses_view[i]
+        return total
 
     def gradients(self, x, wanted, sample_weight, flat_parameters, flat_gradient, kept):
         """Write dL/d(parameters), and per layer (z, a, dz) of `kept`; return the mean loss."""
-        cdef Native *native = &self.native
         cdef source rows = source_of(x, self.input_scale)
         cdef wanted_targets goals = self.targets_of(wanted, sample_weight)
         cdef const char *parameters = address(flat_parameters)
         cdef char *gradient = address(flat_gradient)
         order = array.array("q", range(len(x)))
         cdef const int64_t[::1] order_view = order
-        cdef Call call = Call(
-            native=native, x=&rows, wanted=&goals, order=&order_view[0], n_rows=len(x),
-            coefficients=NULL, losses=NULL, n_losses=0, outputs=NULL, with_loss=True, loss_sum=0.0)
+        cdef ptrdiff_t n_rows = len(x)
+        threads = self.threads_for(3 * n_rows * self.n_parameters, WAKE_UP)
+        cdef Workspace workspace
         cdef NativeLayer *layer
-        self.bind_rows(call.n_rows, True)
         if self.gradient_memory is None:
-            self.gradient_memory = Memory(native.packed_bytes)
-            native.gradient = self.gradient_memory.start
+            self.gradient_memory = Memory(self.native.packed_bytes)
+            self.native.gradient = self.gradient_memory.start
+        workspace = Workspace(self, threads, n_rows, True)
+        cdef Native *native = &workspace.native
+        cdef Call call = Call(
+            native=native, x=&rows, wanted=&goals, order=&order_view[0], n_rows=n_rows,
+            coefficients=NULL, losses=NULL, n_losses=0, outputs=NULL, with_loss=True, loss_sum=0.0)
         with nogil:
             load(native, parameters, native.parameters)
             team_run(native.n_threads, find_gradients, &call)
@@ -782,11 +875,9 @@ cdef class NativeEngine:
             for out, panels in ((z, <uintptr_t>layer.z), (a, <uintptr_t>layer.a),
                                 (dz, <uintptr_t>layer.dz)):
                 native.product.from_panels(
-                    <const char *><uintptr_t>panels, layer.stride, call.n_rows, layer.fan_out,
+                    <const char *><uintptr_t>panels, layer.stride, n_rows, layer.fan_out,
                     address(out))
-        self.row_memory = None  # as large as all rows: not worth keeping
-        self.rows_capacity = 0
-        weight = total_weight(native, &goals, &order_view[0], call.n_rows)
+        weight = total_weight(native, &goals, &order_view[0], n_rows)
         return call.loss_sum / weight if weight > 0.0 else 0.0
 
     cdef wanted_targets targets_of(self, wanted, sample_weight) except *:
@@ -889,8 +980,8 @@ class CythonBackend(Backend):
         table.product.to_panels(address(a), rows, inner, a_panels.start, rows * lanes)
         table.product.to_panels(address(b), inner, columns, b_panels.start, inner * lanes)
         table.product.weighted_sum(
-            a_panels.start, rows * lanes, b_panels.start, inner * lanes, NULL, c_panels.start,
-            rows * lanes, rows, inner, 0, out_panels)
+            a_panels.start, rows * lanes, b_panels.start, inner * lanes, lanes, NULL,
+            c_panels.start, rows * lanes, rows, inner, 0, out_panels)
         table.product.from_panels(c_panels.start, rows * lanes, rows, columns, address(out))
         return out
 

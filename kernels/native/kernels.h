@@ -59,9 +59,10 @@ struct product_kernels {
                       ptrdiff_t stride);
     void (*from_panels)(const void *panels, ptrdiff_t stride, ptrdiff_t rows, ptrdiff_t columns,
                         void *matrix);
-    /* z = a @ w + b for the output panels [first, last); b may be NULL. */
+    /* z = a @ w + b for the output panels [first, last); b may be NULL. The rows of a panel of w lie
+     * `w_step` apart: LANES; or fan_out, if w is a row-major matrix of whole vectors. */
     void (*weighted_sum)(const void *a, ptrdiff_t a_stride, const void *w, ptrdiff_t w_stride,
-                         const void *b, void *z, ptrdiff_t z_stride, ptrdiff_t rows,
+                         ptrdiff_t w_step, const void *b, void *z, ptrdiff_t z_stride, ptrdiff_t rows,
                          ptrdiff_t fan_in, ptrdiff_t first, ptrdiff_t last);
     /* dw = a.T @ dz for the inputs [first_input, last_input) and the output panels [first, last).
      * With an update, `out` is w and is changed by it at once, tile by tile; without (NULL), `out`

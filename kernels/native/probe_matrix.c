@@ -10,8 +10,15 @@
 
 #include "cpu.h"
 
-#if defined(__x86_64__) && defined(__linux__) && \
-    ((defined(__clang__) && __clang_major__ >= 12) || (!defined(__clang__) && defined(__GNUC__) && __GNUC__ >= 11))
+#if defined(__clang__)
+#define KNOWS_TILES (__clang_major__ >= 12)
+#elif defined(__GNUC__)
+#define KNOWS_TILES (__GNUC__ >= 11)
+#else
+#define KNOWS_TILES 0
+#endif
+
+#if KNOWS_TILES && defined(__x86_64__) && defined(__linux__)
 #include <immintrin.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -50,6 +57,8 @@ __attribute__((target("amx-tile,amx-bf16"))) double fastmlp_probe_matrix(int64_t
     }
     uint16_t ones[16 * 32];
     for (int i = 0; i < 16 * 32; i++) ones[i] = 0x3f80; /* 1.0 in bfloat16 */
+    /* The intrinsics do not all tell the compiler what they read and write. */
+    __asm__ volatile("" : : "r"(&layout), "r"(ones) : "memory");
     _tile_loadconfig(&layout);
     _tile_zero(0);
     _tile_zero(1);
@@ -71,6 +80,7 @@ __attribute__((target("amx-tile,amx-bf16"))) double fastmlp_probe_matrix(int64_t
     _tile_stored(2, sums[2], 64);
     _tile_stored(3, sums[3], 64);
     _tile_release();
+    __asm__ volatile("" : : "r"(sums) : "memory");
     double total = 0;
     for (int tile = 0; tile < PROBE_TILES; tile++)
         for (int i = 0; i < 16 * 16; i++) total += (double)sums[tile][i];

@@ -38,21 +38,26 @@ typedef volatile uint64_t stored_words;
 enum { GROUP = SUMS * (int)sizeof(words) };
 
 static uint64_t read_loop(const void *data, ptrdiff_t blocks, int64_t passes) {
-    words sum[SUMS] = {0};
-    for (int64_t pass = 0; pass < passes; pass++) {
-        const stored_words *from = data;
-        MEMORY_MAY_CHANGE; /* else one pass would do for all */
-        for (ptrdiff_t left = blocks * PROBE_BLOCK_BYTES; left > 0; left -= GROUP) {
-            UNROLL
-            for (int i = 0; i < SUMS; i++) sum[i] += from[i];
-            from += SUMS;
-        }
+    words sum[SUMS];
+    UNROLL
+    for (int i = 0; i < SUMS; i++) sum[i] = (words){0};
+    /* One loop over all passes: the end of a loop per pass would be predicted wrongly, which shows
+     * in the smallest working sets. */
+    const ptrdiff_t groups = blocks * (PROBE_BLOCK_BYTES / GROUP);
+    const stored_words *from = data, *const end = from + groups * SUMS;
+    for (int64_t left = groups * passes; left > 0; left--) {
+        UNROLL
+        for (int i = 0; i < SUMS; i++) sum[i] += from[i];
+        from += SUMS;
+        from = from == end ? (const stored_words *)data : from;
+        MEMORY_MAY_CHANGE; /* else a pass might be taken for the one before */
     }
     uint64_t lanes[sizeof(words) / sizeof(uint64_t)], total = 0;
-    for (int i = 0; i < SUMS; i++) {
-        memcpy(lanes, &sum[i], sizeof(lanes));
-        for (size_t lane = 0; lane < sizeof(lanes) / sizeof(*lanes); lane++) total += lanes[lane];
-    }
+    UNROLL
+    for (int i = 1; i < SUMS; i++) sum[0] += sum[i];
+    words all = sum[0]; /* a copy: only what has no address stays in registers */
+    memcpy(lanes, &all, sizeof(lanes));
+    for (size_t lane = 0; lane < sizeof(lanes) / sizeof(*lanes); lane++) total += lanes[lane];
     return total;
 }
 

@@ -23,9 +23,9 @@
 static ALWAYS_INLINE void NAME(tile)(const int rows, const int panels, const REAL *a,
                                      const ptrdiff_t a_row, const ptrdiff_t a_step,
                                      const ptrdiff_t segment, const ptrdiff_t a_segment,
-                                     const REAL *b, const ptrdiff_t b_panel, ptrdiff_t depth,
-                                     const REAL *start, const ptrdiff_t start_row,
-                                     const ptrdiff_t start_panel, const REAL *learning_rate,
+                                     const REAL *b, const ptrdiff_t b_panel,
+                                     const ptrdiff_t b_step, ptrdiff_t depth, const REAL *start,
+                                     const ptrdiff_t start_row, const ptrdiff_t start_panel, const REAL *learning_rate,
                                      REAL *out, const ptrdiff_t out_panel) {
     NAME(vector) sum[13][2];
     UNROLL
@@ -40,7 +40,7 @@ static ALWAYS_INLINE void NAME(tile)(const int rows, const int panels, const REA
             NAME(vector) b_vector[2];
             UNROLL
             for (int j = 0; j < panels; j++) b_vector[j] = NAME(load)(b + j * b_panel);
-            b += LANES;
+            b += b_step;
             UNROLL
             for (int i = 0; i < rows; i++) {
                 const REAL value = a[i * a_row + step * a_step];
@@ -65,8 +65,8 @@ static ALWAYS_INLINE void NAME(tile)(const int rows, const int panels, const REA
 }
 
 #define TILE_PARAMETERS                                                                           \
-    const REAL *a, ptrdiff_t a_segment, const REAL *b, ptrdiff_t b_panel, ptrdiff_t depth,        \
-        const REAL *start, ptrdiff_t start_row, ptrdiff_t start_panel, const REAL *learning_rate, \
+    const REAL *a, ptrdiff_t a_segment, const REAL *b, ptrdiff_t b_panel, ptrdiff_t b_step,       \
+        ptrdiff_t depth, const REAL *start, ptrdiff_t start_row, ptrdiff_t start_panel, const REAL *learning_rate, \
         REAL *out, ptrdiff_t out_panel
 typedef void (*NAME(tile_function))(TILE_PARAMETERS);
 
@@ -74,14 +74,14 @@ typedef void (*NAME(tile_function))(TILE_PARAMETERS);
 #define SUM_TILE(rows, panels)                                                                    \
     static void NAME(sum_tile_##rows##_##panels)(TILE_PARAMETERS) {                               \
         (void)learning_rate;                                                                      \
-        NAME(tile)(rows, panels, a, LANES, 1, LANES, a_segment, b, b_panel, depth, start,         \
+        NAME(tile)(rows, panels, a, LANES, 1, LANES, a_segment, b, b_panel, b_step, depth, start, \
                    start_row, start_panel, NULL, out, out_panel);                                 \
     }
 /* Tiles of the weight gradient: inputs lie side by side, batch rows LANES apart. */
 #define GRADIENT_TILE(rows, panels)                                                               \
     static void NAME(gradient_tile_##rows##_##panels)(TILE_PARAMETERS) {                          \
-        (void)a_segment;                                                                          \
-        NAME(tile)(rows, panels, a, 1, LANES, PTRDIFF_MAX, 0, b, b_panel, depth, start,           \
+        (void)a_segment, (void)b_step;                                                            \
+        NAME(tile)(rows, panels, a, 1, LANES, PTRDIFF_MAX, 0, b, b_panel, LANES, depth, start,    \
                    start_row, start_panel, learning_rate, out, out_panel);                        \
     }
 #define BOTH_PANELS(TILE, rows) TILE(rows, 1) TILE(rows, 2)
@@ -127,9 +127,9 @@ static const NAME(tile_function) NAME(gradient_tiles)[][2] = {
 enum { NAME(BLOCK_VALUES) = (512 << 10) / sizeof(REAL), NAME(BLOCK_ROWS) = 512 };
 
 static void NAME(weighted_sum)(const void *a_, ptrdiff_t a_stride, const void *w_,
-                               ptrdiff_t w_stride, const void *b_, void *z_, ptrdiff_t z_stride,
-                               ptrdiff_t all_rows, ptrdiff_t fan_in, ptrdiff_t first,
-                               ptrdiff_t last) {
+                               ptrdiff_t w_stride, ptrdiff_t w_step, const void *b_, void *z_,
+                               ptrdiff_t z_stride, ptrdiff_t all_rows, ptrdiff_t fan_in,
+                               ptrdiff_t first, ptrdiff_t last) {
     const REAL *a = a_, *w = w_, *b = b_;
     REAL *z = z_;
     for (ptrdiff_t row_block = 0; row_block < all_rows; row_block += NAME(BLOCK_ROWS)) {
@@ -151,7 +151,7 @@ static void NAME(weighted_sum)(const void *a_, ptrdiff_t a_stride, const void *w
                     const REAL *bias = b ? b + panel * LANES : NULL;
                     NAME(sum_tiles)[next - row][panels - 1](
                         a + input / LANES * a_stride + row * LANES, a_stride,
-                        w + panel * w_stride + input * LANES, w_stride, inputs,
+                        w + panel * w_stride + input * w_step, w_stride, w_step, inputs,
                         input ? out : bias, input ? LANES : 0, input ? z_stride : LANES, NULL, out,
                         z_stride);
                 }
@@ -186,11 +186,11 @@ static void NAME(weight_gradient)(const void *a_, ptrdiff_t a_stride, const void
                 const NAME(tile_function) tile = NAME(gradient_tiles)[height][panels - 1];
                 if (!update || update->is_gradient_descent) {
                     const REAL *learning_rate = update ? update->coefficients : NULL;
-                    tile(a_tile, 0, dz_tile, dz_stride, rows, NULL, 0, 0, learning_rate, out_tile,
+                    tile(a_tile, 0, dz_tile, dz_stride, LANES, rows, NULL, 0, 0, learning_rate, out_tile,
                          out_stride);
                     continue;
                 }
-                tile(a_tile, 0, dz_tile, dz_stride, rows, NULL, 0, 0, NULL, gradient,
+                tile(a_tile, 0, dz_tile, dz_stride, LANES, rows, NULL, 0, 0, NULL, gradient,
                      height * LANES);
                 for (int j = 0; j < panels; j++)
                     update->step(out_tile + j * out_stride, gradient + j * height * LANES,
