@@ -10,7 +10,12 @@ from __future__ import annotations
 import array
 import os
 
-from cpython.buffer cimport PyBUF_STRIDED_RO, PyBuffer_Release, PyObject_GetBuffer
+from cpython.buffer cimport (
+    PyBUF_RECORDS_RO,
+    PyBUF_STRIDED_RO,
+    PyBuffer_Release,
+    PyObject_GetBuffer,
+)
 from cpython.mem cimport PyMem_RawCalloc, PyMem_RawFree
 from libc.math cimport isfinite
 from libc.stdint cimport int32_t, int64_t, uint8_t, uintptr_t
@@ -117,7 +122,7 @@ cdef enum:
     HUGE_PAGE = 1 << 21
     SOFTMAX = -1  # the one output activation that is not element-wise
     PREDICTION_ROWS = 128  # rows of a block when predicting
-    FEW_ROWS = 32  # so few are predicted from the flat vector: packing would take longer
+    FEW_ROWS = 128  # so few are predicted from the flat vector: packing would take longer
     MAX_PREDICTING = 64  # threads
     # Below so many multiply-adds per thread and barrier, a barrier costs more than it brings
     # (measured, see README.md); waking up a sleeping thread costs as much as WAKE_UP barriers.
@@ -772,7 +777,8 @@ cdef class NativeEngine:
     def train(self, x, wanted, sample_weight, const int64_t[::1] order,
               const double[:, ::1] coefficients, flat_parameters, flat_state):
         cdef Native *native
-        cdef source rows = source_of(x, self.input_scale)
+        cdef ptrdiff_t all_rows = 0
+        cdef source rows = source_of(x, self.input_scale, &all_rows)
         cdef wanted_targets goals = self.targets_of(wanted, sample_weight)
         losses = array.array("d", bytes(8 * coefficients.shape[0]))
         cdef double[::1] losses_view = losses
@@ -805,11 +811,11 @@ cdef class NativeEngine:
 
     def predict(self, x, wanted, sample_weight, flat_parameters, out):
         """Write the outputs of all rows to `out`; return the sum of the losses if `wanted`."""
-        cdef source rows = source_of(x, self.input_scale)
+        cdef ptrdiff_t n_rows = 0, i
+        cdef source rows = source_of(x, self.input_scale, &n_rows)
         cdef wanted_targets goals
         cdef const char *parameters = address(flat_parameters)
         cdef Prediction prediction
-        cdef ptrdiff_t n_rows = len(x), i
         cdef ptrdiff_t n_blocks = (n_rows + PREDICTION_ROWS - 1) // PREDICTION_ROWS
         cdef int n_threads = min(n_blocks, self.threads_for(n_rows * self.n_parameters, WAKE_UP))
         cdef Native* natives[MAX_PREDICTING]
@@ -848,13 +854,13 @@ cdef class NativeEngine:
 
     def gradients(self, x, wanted, sample_weight, flat_parameters, flat_gradient, kept):
         """Write dL/d(parameters), and per layer (z, a, dz) of `kept`; return the mean loss."""
-        cdef source rows = source_of(x, self.input_scale)
+        cdef ptrdiff_t n_rows = 0
+        cdef source rows = source_of(x, self.input_scale, &n_rows)
         cdef wanted_targets goals = self.targets_of(wanted, sample_weight)
         cdef const char *parameters = address(flat_parameters)
         cdef char *gradient = address(flat_gradient)
         order = array.array("q", range(len(x)))
         cdef const int64_t[::1] order_view = order
-        cdef ptrdiff_t n_rows = len(x)
         threads = self.threads_for(3 * n_rows * self.n_parameters, WAKE_UP)
         cdef Workspace workspace
         cdef NativeLayer *layer
@@ -903,13 +909,18 @@ cdef char *address(array) except NULL:
     return start
 
 
-cdef source source_of(x, double scale) except *:
+cdef source source_of(x, double scale, ptrdiff_t *n_rows) except *:
+    """An array (rows, features) as the kernels read it."""
+    cdef Py_buffer view
     cdef source rows
-    rows.data = address(x)
-    rows.row_stride, rows.column_stride = x.strides
-    rows.type = {"uint8": ELEMENT_UINT8, "float32": ELEMENT_FLOAT32,
-                 "float64": ELEMENT_FLOAT64}[x.dtype.name]
+    PyObject_GetBuffer(x, &view, PyBUF_RECORDS_RO)
+    rows.data = <const char *>view.buf
+    rows.row_stride, rows.column_stride = view.strides[0], view.strides[1]
+    rows.type = (ELEMENT_UINT8 if view.format[0] == b"B" else
+                 ELEMENT_FLOAT32 if view.format[0] == b"f" else ELEMENT_FLOAT64)
     rows.scale = scale
+    n_rows[0] = view.shape[0]
+    PyBuffer_Release(&view)
     return rows
 
 

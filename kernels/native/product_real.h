@@ -12,9 +12,12 @@
 
 #undef TILE_ROWS
 #undef GRADIENT_ROWS
+#undef WIDE_PANELS
 /* As many as fit the registers: 32 of them with AVX-512, else 16 (2 vectors of b and 1 value kept). */
 #define TILE_ROWS (FASTMLP_VECTOR_BYTES == 64 ? 13 : 6)
 #define GRADIENT_ROWS (FASTMLP_VECTOR_BYTES == 64 ? 8 : 4)
+/* A single row takes so many panels at once: two sums alone would wait for each other. */
+#define WIDE_PANELS 8
 
 /* out[i][j] (rows x panels vectors) = start[i][j] + the sum over the depth of a * b; or, with a
  * learning rate, out - learning_rate * the sum: the formula `sgd` on vectors. `start` is NULL for zero;
@@ -27,7 +30,7 @@ static ALWAYS_INLINE void NAME(tile)(const int rows, const int panels, const REA
                                      const ptrdiff_t b_step, ptrdiff_t depth, const REAL *start,
                                      const ptrdiff_t start_row, const ptrdiff_t start_panel, const REAL *learning_rate,
                                      REAL *out, const ptrdiff_t out_panel) {
-    NAME(vector) sum[13][2];
+    NAME(vector) sum[13][WIDE_PANELS];
     UNROLL
     for (int i = 0; i < rows; i++) {
         UNROLL
@@ -37,7 +40,7 @@ static ALWAYS_INLINE void NAME(tile)(const int rows, const int panels, const REA
     while (depth > 0) {
         const ptrdiff_t steps = depth < segment ? depth : segment;
         for (ptrdiff_t step = 0; step < steps; step++) {
-            NAME(vector) b_vector[2];
+            NAME(vector) b_vector[WIDE_PANELS];
             UNROLL
             for (int j = 0; j < panels; j++) b_vector[j] = NAME(load)(b + j * b_panel);
             b += b_step;
@@ -86,6 +89,7 @@ typedef void (*NAME(tile_function))(TILE_PARAMETERS);
     }
 #define BOTH_PANELS(TILE, rows) TILE(rows, 1) TILE(rows, 2)
 
+SUM_TILE(1, 8)
 BOTH_PANELS(SUM_TILE, 1) BOTH_PANELS(SUM_TILE, 2) BOTH_PANELS(SUM_TILE, 3)
 BOTH_PANELS(SUM_TILE, 4) BOTH_PANELS(SUM_TILE, 5) BOTH_PANELS(SUM_TILE, 6)
 #if FASTMLP_VECTOR_BYTES == 64
@@ -142,14 +146,18 @@ static void NAME(weighted_sum)(const void *a_, ptrdiff_t a_stride, const void *w
         if (rows * fan_in > NAME(BLOCK_VALUES)) depth = NAME(BLOCK_VALUES) / rows / LANES * LANES;
         for (ptrdiff_t input = 0; input < fan_in || input == 0; input += depth) {
             const ptrdiff_t inputs = fan_in - input < depth ? fan_in - input : depth;
-            for (ptrdiff_t panel = first; panel < last; panel += 2) {
-                const int panels = last - panel >= 2 ? 2 : 1;
+            ptrdiff_t panels;
+            for (ptrdiff_t panel = first; panel < last; panel += panels) {
+                const int is_wide = rows == 1 && last - panel >= WIDE_PANELS;
+                panels = is_wide ? WIDE_PANELS : last - panel >= 2 ? 2 : 1;
                 for (ptrdiff_t tile = 0; tile < n_tiles; tile++) {
                     const ptrdiff_t row = row_block + tile * rows / n_tiles;
                     const ptrdiff_t next = row_block + (tile + 1) * rows / n_tiles;
                     REAL *out = z + panel * z_stride + row * LANES;
                     const REAL *bias = b ? b + panel * LANES : NULL;
-                    NAME(sum_tiles)[next - row][panels - 1](
+                    const NAME(tile_function) function =
+                        is_wide ? NAME(sum_tile_1_8) : NAME(sum_tiles)[next - row][panels - 1];
+                    function(
                         a + input / LANES * a_stride + row * LANES, a_stride,
                         w + panel * w_stride + input * w_step, w_stride, w_step, inputs,
                         input ? out : bias, input ? LANES : 0, input ? z_stride : LANES, NULL, out,
