@@ -61,7 +61,11 @@ def softmax_and_log(z: Array, exp: Callable[[Array], Array]) -> tuple[Array, Arr
 
 
 class NumpyEngine(StepEngine):
-    """Runs a plan on NumPy arrays; weights are views of the flat vector."""
+    """Runs a plan on NumPy arrays; weights are views of the flat vector.
+
+    BLAS keeps its own number of threads (OPENBLAS_NUM_THREADS, threadpoolctl), whatever the plan
+    says: its bits change with that number, and those of an engine may not change with the plan's.
+    """
 
     def __init__(self, plan: Plan, parameters: Array, state: Array) -> None:
         super().__init__(plan, parameters, state)
