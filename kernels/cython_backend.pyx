@@ -617,6 +617,42 @@ cdef ptrdiff_t stride_for(Native *native, ptrdiff_t rows) noexcept:
     return stride
 
 
+cdef struct Product:
+    # out (rows, columns) = a (rows, inner) @ b (inner, columns), all row-major.
+    const product_kernels *kernels
+    const char *a
+    const char *b  # its panels, or itself if its rows are whole vectors
+    ptrdiff_t b_panel
+    ptrdiff_t b_step
+    char *out
+    char *a_panels
+    char *out_panels
+    ptrdiff_t rows
+    ptrdiff_t inner
+    ptrdiff_t columns
+    ptrdiff_t lanes
+    ptrdiff_t value_bytes
+
+
+cdef void multiply_rows(void *context, team *team, int thread) noexcept nogil:
+    """The thread's rows: to panels, the product, and back."""
+    cdef Product *product = <Product *>context
+    cdef ptrdiff_t first = share(product.rows, thread, team.n_threads)
+    cdef ptrdiff_t rows = share(product.rows, thread + 1, team.n_threads) - first
+    cdef ptrdiff_t lanes = product.lanes, size = product.value_bytes
+    cdef ptrdiff_t in_panels = (product.inner + lanes - 1) // lanes
+    cdef ptrdiff_t out_panels = (product.columns + lanes - 1) // lanes
+    cdef char *a_panels = product.a_panels + first * in_panels * lanes * size
+    cdef char *c_panels = product.out_panels + first * out_panels * lanes * size
+    product.kernels.to_panels(
+        product.a + first * product.inner * size, rows, product.inner, a_panels, rows * lanes)
+    product.kernels.weighted_sum(
+        a_panels, rows * lanes, product.b, product.b_panel, product.b_step, NULL, c_panels,
+        rows * lanes, rows, product.inner, 0, out_panels)
+    product.kernels.from_panels(
+        c_panels, rows * lanes, rows, product.columns, product.out + first * product.columns * size)
+
+
 cdef class Workspace:
     """Buffers for a batch of rows that a number of threads work on together.
 
@@ -900,6 +936,11 @@ cdef class NativeEngine:
         return goals
 
 
+cdef int available_cpus():
+    """How many CPUs this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 cdef char *address(array) except NULL:
     """Where an array's data begins. The caller keeps the array alive and knows its layout."""
     cdef Py_buffer view
@@ -979,21 +1020,26 @@ class CythonBackend(Backend):
         cdef const kernels *table = kernels_for(a.dtype.name)
         cdef ptrdiff_t rows = a.shape[0], inner = a.shape[1], columns = b.shape[1]
         cdef ptrdiff_t lanes = table.lanes, size = table.value_bytes
-        cdef ptrdiff_t inner_panels = (inner + lanes - 1) // lanes
         cdef ptrdiff_t out_panels = (columns + lanes - 1) // lanes
         a, b = numpy.ascontiguousarray(a), numpy.ascontiguousarray(b)
         out = numpy.zeros((rows, columns), a.dtype)
         if out.size == 0 or inner == 0:
             return out
-        cdef Memory a_panels = Memory(inner_panels * rows * lanes * size)
-        cdef Memory b_panels = Memory(out_panels * inner * lanes * size)
-        cdef Memory c_panels = Memory(out_panels * rows * lanes * size)
-        table.product.to_panels(address(a), rows, inner, a_panels.start, rows * lanes)
-        table.product.to_panels(address(b), inner, columns, b_panels.start, inner * lanes)
-        table.product.weighted_sum(
-            a_panels.start, rows * lanes, b_panels.start, inner * lanes, lanes, NULL,
-            c_panels.start, rows * lanes, rows, inner, 0, out_panels)
-        table.product.from_panels(c_panels.start, rows * lanes, rows, columns, address(out))
+        cdef Memory a_panels = Memory((inner + lanes - 1) // lanes * rows * lanes * size)
+        cdef Memory out_memory = Memory(out_panels * rows * lanes * size)
+        cdef Memory b_panels
+        cdef Product product = Product(
+            kernels=&table.product, a=address(a), b=address(b), b_panel=lanes, b_step=columns,
+            out=address(out), a_panels=a_panels.start, out_panels=out_memory.start, rows=rows,
+            inner=inner, columns=columns, lanes=lanes, value_bytes=size)
+        if columns % lanes:  # a row of b is not whole vectors
+            b_panels = Memory(out_panels * inner * lanes * size)
+            table.product.to_panels(product.b, inner, columns, b_panels.start, inner * lanes)
+            product.b, product.b_panel, product.b_step = b_panels.start, inner * lanes, lanes
+        cdef ptrdiff_t values = rows * inner * columns
+        cdef int n_threads = min(available_cpus(), 1 + values // (VALUES_PER_MEETING * WAKE_UP))
+        with nogil:
+            team_run(n_threads, multiply_rows, &product)
         return out
 
     def activation(self, name, z):
