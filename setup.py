@@ -1,6 +1,6 @@
-"""Build the Cython extension: emit formulas.h, compile the ISA unit once per instruction set.
+"""Build the Cython extensions: emit formulas.h, compile the ISA units once per instruction set.
 
-The extension is optional: without a C compiler the install succeeds, and `fastmlp.backends()`
+They are optional: without a C compiler the install succeeds, and `fastmlp.backends()`
 says why the cython backend is missing. Everything else about the package is in pyproject.toml.
 """
 
@@ -26,20 +26,29 @@ UNIX_FLAGS = ["-O3", "-g0", "-std=c11", "-fno-math-errno", "-fno-trapping-math"]
 MSVC_FLAGS = ["/O2", "/std:c11"]
 # Formulas give the same bits on every ISA; products use fused multiply-add where there is one.
 UNITS = {
-    "element_unit.c": (["-ffp-contract=off"], ["/fp:precise"]),
-    "product_unit.c": (["-ffp-contract=fast"], ["/fp:contract"]),
+    "fastmlp.kernels.cython_backend": {
+        "element_unit.c": (["-ffp-contract=off"], ["/fp:precise"]),
+        "product_unit.c": (["-ffp-contract=fast"], ["/fp:contract"]),
+    },
+    "fastmlp.kernels.machine_probe": {
+        "probe_unit.c": (["-ffp-contract=fast"], ["/fp:contract"]),
+    },
 }
+
+
+def is_x86() -> bool:
+    """Tell whether x86-64 alone is built for: not so for a universal binary of macOS."""
+    platform = sysconfig.get_platform().lower()
+    return any(name in platform for name in ("x86_64", "amd64"))
 
 
 def isa_rows() -> list[tuple[str, str, list[str], list[str]]]:
     """Read (name, vector bytes, unix flags, MSVC flags) of this machine's ISAs from isa_table.h."""
-    platform = sysconfig.get_platform().lower()
-    is_x86 = any(name in platform for name in ("x86_64", "amd64"))
     text = (ROOT / NATIVE / "isa_table.h").read_text(encoding="utf-8")
     return [
         (name, vector_bytes, unix_flags.split(), msvc_flags.split())
         for name, family, vector_bytes, unix_flags, msvc_flags in ISA_ROW.findall(text)
-        if family == "any" or is_x86
+        if family == "any" or is_x86()
     ]
 
 
@@ -57,14 +66,20 @@ class BuildNative(build_ext):
         ext.include_dirs += [str(generated), str(NATIVE)]
         ext.extra_compile_args += flags
         ext.extra_objects = []
+        if is_x86():
+            ext.define_macros.append(("FASTMLP_X86", "1"))
         headers = [str(path) for path in [*NATIVE.glob("*.h"), generated / "formulas.h"]]
         for name, vector_bytes, unix_flags, msvc_flags in isa_rows():
-            for unit, (unix_unit_flags, msvc_unit_flags) in UNITS.items():
+            for unit, (unix_unit_flags, msvc_unit_flags) in UNITS[ext.name].items():
                 unit_flags = msvc_unit_flags if is_msvc else unix_unit_flags
                 ext.extra_objects += self.compiler.compile(
                     [str(NATIVE / unit)],
                     output_dir=str(Path(self.build_temp) / name),
-                    macros=[("FASTMLP_ISA", name), ("FASTMLP_VECTOR_BYTES", vector_bytes)],
+                    macros=[
+                        *ext.define_macros,
+                        ("FASTMLP_ISA", name),
+                        ("FASTMLP_VECTOR_BYTES", vector_bytes),
+                    ],
                     include_dirs=ext.include_dirs,
                     extra_postargs=flags + unit_flags + (msvc_flags if is_msvc else unix_flags),
                     depends=headers,
@@ -93,13 +108,16 @@ setup(
         "fastmlp.explain",
         "fastmlp.kernels",
         "fastmlp.benchmarks",
+        "fastmlp.benchmarks.drawbacks",
+        "fastmlp.benchmarks.peers",
+        "fastmlp.benchmarks.report",
     ],
     package_dir={
         "fastmlp": "fastmlp",
         "fastmlp.kernels": "kernels",
         "fastmlp.benchmarks": "benchmarks",
     },
-    package_data={"fastmlp": ["py.typed"]},
+    package_data={"fastmlp": ["py.typed"], "fastmlp.benchmarks.report": ["templates/*"]},
     include_package_data=False,
     ext_modules=[
         Extension(
@@ -110,7 +128,17 @@ setup(
                 for path in [*(ROOT / NATIVE).iterdir(), *(ROOT / "kernels").glob("*.py")]
             ],
             optional=True,
-        )
+        ),
+        Extension(
+            "fastmlp.kernels.machine_probe",
+            [
+                "kernels/machine_probe.pyx",
+                "kernels/native/probe.c",
+                "kernels/native/probe_matrix.c",
+            ],
+            depends=[str(path.relative_to(ROOT)) for path in (ROOT / NATIVE).iterdir()],
+            optional=True,
+        ),
     ],
     cmdclass={"build_ext": BuildNative},
 )

@@ -19,8 +19,12 @@ PASSED_AS_THEY_ARE = "fdB"
 ROWS_PER_CHECK = 4096
 
 
-def check_features(x: object, n_inputs: int, argument: str = "X") -> NDArray[Any]:
+def check_features(
+    x: object, n_inputs: int, argument: str = "X", limit: float = math.inf
+) -> NDArray[Any]:
     """Return features as an array (rows, n_inputs) of a type that engines read.
+
+    No value may be larger than `limit`, beyond which the plan's precision overflows.
 
     Raises
     ------
@@ -46,32 +50,38 @@ def check_features(x: object, n_inputs: int, argument: str = "X") -> NDArray[Any
         array = array.astype(np.float64 if array.dtype.itemsize >= 8 else np.float32)
     elif not array.flags.aligned:  # the engines read whole numbers
         array = array.copy()
-    check_finite(array, argument)
+    check_finite(array, argument, limit)
     return array
 
 
-def check_finite(array: NDArray[Any], argument: str) -> None:
-    """Refuse NaN and infinity, naming the first one; reads block by block, copying nothing."""
+def check_finite(array: NDArray[Any], argument: str, limit: float = math.inf) -> None:
+    """Refuse NaN, infinity and what is beyond `limit`, naming the first one.
+
+    Reads block by block, copying nothing.
+    """
     if array.dtype.kind != "f":
         return
+    limit = min(limit, float(np.finfo(array.dtype).max))
+    most = min(limit, 1e150) ** 2
     for start in range(0, len(array), ROWS_PER_CHECK):
         block = array[start : start + ROWS_PER_CHECK]
-        # A sum is not finite if an element is not (and rarely otherwise: then look closer). That
-        # of the squares comes from BLAS, quickly and without a warning.
-        if block.flags.c_contiguous:
-            if math.isfinite(np.vdot(block, block)):
-                continue
-        else:
-            with np.errstate(all="ignore"):
-                if math.isfinite(block.sum()):
-                    continue
-        finite = np.isfinite(block)
-        if not finite.all():
-            place = tuple(int(i) for i in np.argwhere(~finite)[0])
+        # The sum of squares comes from BLAS, quickly and without a warning. If it is small enough,
+        # so is every value; else look closer.
+        if block.flags.c_contiguous and float(np.vdot(block, block)) <= most:
+            continue
+        inside = np.abs(block) <= limit  # false for NaN
+        if not inside.all():
+            place = tuple(int(i) for i in np.argwhere(~inside)[0])
             row = (start + place[0], *place[1:])
+            what, advice = "finite numbers", "drop or fill such values first"
+            if np.isfinite(block[place]):
+                what, advice = (
+                    f"numbers up to {limit:.3g}",
+                    "scale them, or take precision='float64'",
+                )
             raise ValueError(
-                f"{argument} must hold finite numbers only; got {block[place]} at "
-                f"{argument}[{', '.join(map(str, row))}]; drop or fill such values first"
+                f"{argument} must hold {what} only; got {block[place]} at "
+                f"{argument}[{', '.join(map(str, row))}]; {advice}"
             )
 
 
@@ -143,7 +153,7 @@ def _labels(array: NDArray[Any], n_classes: int, argument: str) -> NDArray[np.in
 def check_sample_weight(
     sample_weight: object, n_rows: int, precision: str, argument: str = "sample_weight"
 ) -> NDArray[Any] | None:
-    """Return weights (rows,) of the given precision, or None.
+    """Return weights (rows,) of the given precision, or None; of a common size, as ratios count.
 
     Raises
     ------
@@ -157,11 +167,14 @@ def check_sample_weight(
         raise ValueError(
             f"{argument} must have the shape ({n_rows},), one weight per row; got {array.shape}"
         )
-    weights = _converted(array, precision, argument)
+    weights = _converted(array, precision, argument).copy()
     if (weights < 0.0).any():
         raise ValueError(f"{argument} must be >= 0; got {weights[weights < 0.0][0]:g}")
     if not weights.any():
         raise ValueError(f"{argument} must have a positive sum; got only zeros")
+    largest = float(weights.max())
+    if not 1e-6 < largest < 1e6:  # only their ratios count: keep their sums in range
+        weights /= weights.dtype.type(largest)
     return weights
 
 
@@ -175,6 +188,11 @@ def _converted(array: NDArray[Any], precision: str, argument: str) -> NDArray[An
 
 def _as_array(values: object, argument: str) -> NDArray[Any]:
     """Return an array of numbers; refuse what is not."""
+    if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
+        raise TypeError(
+            f"{argument} must not have masked values; got a masked array: fill them with "
+            f"{argument}.filled(...) or drop their rows"
+        )
     try:
         array = np.asarray(values)
     except (ValueError, TypeError) as error:

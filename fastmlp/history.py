@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +16,8 @@ class History:
     loss : list of float
         Mean training loss of each epoch, taken batch by batch as the weights change.
     validation_loss, validation_score : list of float
-        After each epoch, if there was validation data: loss, and accuracy or R^2.
+        After each epoch, if there was validation data: loss, and accuracy or R^2. NaN for epochs
+        without, before the last one with.
     seconds : list of float
         Training time of each epoch, validation left out.
     batch_losses : list of float
@@ -36,6 +38,12 @@ class History:
     def n_epochs(self) -> int:
         """How many epochs are complete."""
         return len(self.loss)
+
+    def add_validation(self, loss: float, score: float) -> None:
+        """Add the result of the last epoch; earlier ones without a result become NaN."""
+        for values, value in ((self.validation_loss, loss), (self.validation_score, score)):
+            values.extend([math.nan] * (self.n_epochs - 1 - len(values)))
+            values.append(value)
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain lists, ready for JSON."""

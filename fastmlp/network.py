@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .checks import check_integer, check_number
+from .checks import check_integer, check_number, check_seed
 from .errors import unknown_name
 from .initializers import INITIALIZERS
 from .kernels.formulas import ACTIVATIONS
@@ -47,7 +47,7 @@ class Network:
     parameters : ndarray, shape (n_parameters,)
         All weights and biases: one flat vector, layer by layer, each layer's weights row by row
         and then its biases.
-    weights, biases : list of ndarray
+    weights, biases : tuple of ndarray
         Views of `parameters`: (fan_in, fan_out) and (fan_out,) per layer.
     n_parameters : int
 
@@ -76,8 +76,8 @@ class Network:
         dtype: str = "float32",
         input_scale: float = 1.0,
     ) -> None:
-        self.sizes = _check_sizes(sizes)
-        self.activations = _check_activations(activation, len(self.sizes) - 2)
+        self._sizes = _check_sizes(sizes)
+        self._activations = _check_activations(activation, len(self.sizes) - 2)
         if not isinstance(output, str) or output not in OUTPUTS:
             raise unknown_name("output", output, OUTPUTS)
         if output == "softmax" and self.sizes[-1] == 1:
@@ -86,20 +86,60 @@ class Network:
                 f"is always 1); got sizes={list(self.sizes)}. For yes or no use output='sigmoid', "
                 "for values output='identity'"
             )
-        self.output = output
+        self._output = output
         if not isinstance(init, str) or init not in ("auto", *INITIALIZERS):
             raise unknown_name("init", init, ("auto", *INITIALIZERS))
-        self.init = init
+        self._init = init
         if seed is not None:
-            seed = check_integer("seed", seed, 0)
-        self.input_scale = check_number("input_scale", input_scale)
-        self.parameters: NDArray[Any] = np.zeros(self.n_parameters, _check_dtype(dtype))
+            seed = check_seed(seed)
+        self._input_scale = check_number("input_scale", input_scale, -1e30, 1e30)
+        self._parameters = _allocate(self._sizes, self.n_parameters, _check_dtype(dtype))
         random = np.random.default_rng(seed)
         for (fan_in, fan_out), name, weights in zip(
             self.shapes, self.layer_activations, self.weights, strict=True
         ):
             suited = ACTIVATIONS[name].init if name in ACTIVATIONS else "glorot"
             weights[...] = INITIALIZERS[suited if init == "auto" else init](random, fan_in, fan_out)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """The widths, input first."""
+        return self._sizes
+
+    @property
+    def activations(self) -> tuple[str, ...]:
+        """The activation of each hidden layer."""
+        return self._activations
+
+    @property
+    def output(self) -> str:
+        """The output activation."""
+        return self._output
+
+    @property
+    def init(self) -> str:
+        """How the weights started."""
+        return self._init
+
+    @property
+    def input_scale(self) -> float:
+        """What inputs are multiplied by."""
+        return self._input_scale
+
+    @property
+    def parameters(self) -> NDArray[Any]:
+        """All weights and biases, (n_parameters,). Assigning copies the values into place."""
+        return self._parameters
+
+    @parameters.setter
+    def parameters(self, values: object) -> None:
+        array = np.asarray(values)
+        if array.shape != self._parameters.shape or array.dtype.kind not in "fiub":
+            raise ValueError(
+                f"parameters must be {self.n_parameters:,} numbers in a flat array; got the shape "
+                f"{array.shape} and dtype {array.dtype}"
+            )
+        self._parameters[...] = array
 
     @property
     def shapes(self) -> list[tuple[int, int]]:
@@ -127,15 +167,15 @@ class Network:
         return result
 
     @property
-    def weights(self) -> list[NDArray[Any]]:
-        """Views of `parameters`, (fan_in, fan_out) per layer."""
+    def weights(self) -> tuple[NDArray[Any], ...]:
+        """Views of `parameters`, (fan_in, fan_out) per layer; set with ``weights[0][...] = w``."""
         pairs = zip(self.slices, self.shapes, strict=True)
-        return [self.parameters[weights].reshape(shape) for (weights, _), shape in pairs]
+        return tuple(self._parameters[weights].reshape(shape) for (weights, _), shape in pairs)
 
     @property
-    def biases(self) -> list[NDArray[Any]]:
-        """Views of `parameters`, (fan_out,) per layer."""
-        return [self.parameters[biases] for _, biases in self.slices]
+    def biases(self) -> tuple[NDArray[Any], ...]:
+        """Views of `parameters`, (fan_out,) per layer; set with ``biases[0][...] = b``."""
+        return tuple(self._parameters[biases] for _, biases in self.slices)
 
     @property
     def dtype(self) -> str:
@@ -145,7 +185,7 @@ class Network:
     def convert(self, dtype: str) -> None:
         """Give the parameters another type; views taken before no longer follow."""
         if _check_dtype(dtype) != self.dtype:
-            self.parameters = self.parameters.astype(dtype)
+            self._parameters = self._parameters.astype(dtype)
 
     def summary(self) -> str:
         """Return a table of the layers, their shapes and parameter counts."""
@@ -175,6 +215,17 @@ class Network:
             f"<Network {sizes}, hidden {hidden}, output {self.output}, "
             f"{self.n_parameters:,} parameters, {self.dtype}>"
         )
+
+
+def _allocate(sizes: tuple[int, ...], n_parameters: int, dtype: str) -> NDArray[Any]:
+    try:
+        return np.zeros(n_parameters, dtype)
+    except (MemoryError, ValueError):
+        n_bytes = n_parameters * np.dtype(dtype).itemsize
+        raise ValueError(
+            f"sizes={list(sizes)} make {n_parameters:,} parameters, {n_bytes / 2**30:,.1f} GiB: "
+            "more than this machine can allocate; take smaller layers"
+        ) from None
 
 
 def _check_sizes(sizes: Sequence[int]) -> tuple[int, ...]:

@@ -14,11 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from . import optimizers
 from .backend import get_backend
+from .checks import check_integer
 from .errors import FormatError
 from .history import History
 from .network import Network
+from .optimizers import NAMED_OPTIMIZERS
 from .plan import resolve_threads
 from .trainer import Trainer
 
@@ -96,10 +97,10 @@ def load(
     header, arrays = _read(Path(path))
     try:
         network = Network(**header["network"])
-        made = getattr(optimizers, header["optimizer"]["name"])
-        if not (isinstance(made, type) and issubclass(made, optimizers.Optimizer)):
+        made = {type(each).__name__: type(each) for each in NAMED_OPTIMIZERS.values()}
+        if header["optimizer"]["name"] not in made:
             raise ValueError(f"unknown optimizer {header['optimizer']['name']!r}")
-        optimizer = made(**header["optimizer"]["settings"])
+        optimizer = made[header["optimizer"]["name"]](**header["optimizer"]["settings"])
         settings = header["trainer"]
         trainer = Trainer(
             network, **settings, optimizer=optimizer, backend=backend, n_threads=n_threads
@@ -113,13 +114,25 @@ def load(
                     f"{name} has the shape {arrays[name].shape} and dtype {arrays[name].dtype}; "
                     f"expected {destination.shape} and {destination.dtype}"
                 )
+            if not np.isfinite(arrays[name]).all():
+                raise ValueError(f"{name} has values that are not finite")
             destination[...] = arrays[name]
-        trainer.n_steps = int(header["n_steps"])
+        trainer.n_steps = check_integer("n_steps", header["n_steps"], 0)
         trainer.random.bit_generator.state = header["random"]
-        trainer.history = History(**header["history"])
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        trainer.history = _history(header["history"])
+    except Exception as error:  # a header that was tampered with raises almost anything
         raise FormatError(f"{path}: the header does not describe a trainer: {error}") from error
     return trainer
+
+
+def _history(saved: dict[str, Any]) -> History:
+    reason = saved.pop("stop_reason")
+    for name, values in saved.items():
+        if not all(isinstance(value, (int, float)) for value in values):
+            raise TypeError(f"history.{name} must hold numbers; got {values!r}")
+    return History(
+        **{name: list(values) for name, values in saved.items()}, stop_reason=str(reason)
+    )
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

@@ -7,6 +7,7 @@ import os
 from .checks import check_integer
 from .errors import unknown_name
 from .kernels.contract import Layer, Plan, Step
+from .kernels.cpus import available_cpus
 from .kernels.formulas import LOSSES
 from .network import DTYPES, Network
 from .optimizers import Optimizer
@@ -88,26 +89,23 @@ def check_loss(loss: str, output: str) -> str:
         fitting = [name for name, each in LOSSES.items() if each.output in (output, "identity")]
         if output == "softmax":
             fitting = [name for name, each in LOSSES.items() if each.output == "softmax"]
+        wants = "any output but 'softmax'" if needed == "identity" else f"output={needed!r}"
         raise ValueError(
-            f"loss={loss!r} needs output={needed!r}; the network's output is {output!r}, "
+            f"loss={loss!r} needs {wants}; the network's output is {output!r}, "
             f"which goes with: {', '.join(fitting)}"
         )
     return loss
 
 
 def resolve_threads(n_threads: int | None) -> int:
-    """Return how many threads to plan for: asked for, or OMP_NUM_THREADS, or the CPUs allowed."""
+    """Return how many threads to plan for: asked for, or OMP_NUM_THREADS, or the CPUs allowed.
+
+    Never more than the CPUs allowed: threads that wait for each other must all be running.
+    """
     allowed = available_cpus()
     if n_threads is not None:
-        return check_integer("n_threads", n_threads, 1)
+        return min(check_integer("n_threads", n_threads, 1), allowed)
     first = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
     if first.isdigit() and int(first) > 0:
         return min(int(first), allowed)
     return allowed
-
-
-def available_cpus() -> int:
-    """Return how many CPUs this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

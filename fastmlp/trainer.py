@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -10,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .backend import choose_backend
+from .backend import choose_backend, get_backend
 from .callbacks import Callback
-from .checks import check_integer
+from .checks import check_integer, check_seed
 from .data import check_features, check_sample_weight, check_targets
 from .errors import DivergenceError
 from .history import History
@@ -24,6 +25,10 @@ from .plan import make_plan
 
 SECONDS_PER_CALL = 0.05
 """How long one engine call should take: Ctrl-C and callbacks wait no longer than about this."""
+
+
+MULTIPLICATIONS_PER_CALL, ROWS_PER_CALL = 10**9, 2048
+"""How much one engine call predicts: so many multiplications, but at least so many rows."""
 
 
 @dataclass(frozen=True)
@@ -117,27 +122,63 @@ class Trainer:
         n_threads: int | None = None,
         seed: int | None = None,
     ) -> None:
-        self.optimizer = check_optimizer(optimizer)
-        self.plan: Plan = make_plan(
+        self._optimizer = check_optimizer(optimizer)
+        self._plan: Plan = make_plan(
             network,
             loss=loss,
-            optimizer=self.optimizer,
+            optimizer=self._optimizer,
             batch_size=batch_size,
             precision=precision,
             n_threads=n_threads,
         )
         if seed is not None:
-            seed = check_integer("seed", seed, 0)
+            seed = check_seed(seed)
         self._backend, self.backend_reason = choose_backend(backend, precision)
-        self.network = network
+        self._network = network
         network.convert(precision)
         self.history = History()
-        self.optimizer_state = np.zeros((self.plan.n_states, self.plan.n_parameters), precision)
+        self._optimizer_state = np.zeros((self.plan.n_states, self.plan.n_parameters), precision)
         self.n_steps = 0
         self.random = np.random.default_rng(seed)
         self._engine: Engine | None = None
+        plan = self._plan
+        self._input_limit = float(np.finfo(precision).max) / max(1.0, abs(plan.input_scale))
+        self._rows_per_call = max(ROWS_PER_CALL, MULTIPLICATIONS_PER_CALL // plan.n_parameters)
+        # An engine's buffers serve one call at a time.
+        self._lock = threading.RLock()
         self._batches_per_call = 1
         self._stop_requested = ""
+
+    @property
+    def network(self) -> Network:
+        """The network that is trained."""
+        return self._network
+
+    @property
+    def plan(self) -> Plan:
+        """The network, loss, optimizer and batch as laid out for the engine."""
+        return self._plan
+
+    @property
+    def optimizer_state(self) -> NDArray[Any]:
+        """The optimizer's memory, (n_states, n_parameters); its values may be changed in place."""
+        return self._optimizer_state
+
+    @property
+    def optimizer(self) -> Optimizer:
+        """The optimizer; another one of the same kind may be assigned, to change its settings."""
+        return self._optimizer
+
+    @optimizer.setter
+    def optimizer(self, optimizer: Optimizer | str) -> None:
+        checked = check_optimizer(optimizer)
+        if checked.formula_name != self._optimizer.formula_name:
+            raise ValueError(
+                f"optimizer can only be replaced by one of the same kind "
+                f"({self._optimizer.formula_name}), whose state goes on; got {checked!r}, which is "
+                f"{checked.formula_name}. Make a new Trainer for it"
+            )
+        self._optimizer = checked
 
     @property
     def backend_name(self) -> str:
@@ -195,7 +236,7 @@ class Trainer:
         DivergenceError
             If the loss or the parameters are no longer finite. The last finite ones are kept.
         """
-        x = check_features(X, self.plan.n_inputs)
+        x = self._check_features(X)
         targets = check_targets(y, self.plan, len(x))
         weights = check_sample_weight(sample_weight, len(x), self.plan.precision)
         n_epochs = check_integer("epochs", epochs, 0)
@@ -206,7 +247,11 @@ class Trainer:
 
             listeners.append(TrainingProgress())
 
-        engine = self._bound_engine()
+        if not np.isfinite(self._network.parameters).all():
+            raise ValueError(
+                "network.parameters must be finite before training; got NaN or infinity in them: "
+                "make a new Network, or load one"
+            )
         history = self.history
         history.stop_reason = ""
         self._stop_requested = ""
@@ -216,12 +261,11 @@ class Trainer:
                 listener.on_fit_start(self, n_epochs)
                 started.append(listener)
             for _ in range(n_epochs):
-                if not self._run_epoch(engine, x, targets, weights, listeners):
+                if not self._run_epoch(x, targets, weights, listeners):
                     break
                 if validation is not None:
                     evaluation = self._evaluate(*validation)
-                    history.validation_loss.append(evaluation.loss)
-                    history.validation_score.append(evaluation.score)
+                    history.add_validation(evaluation.loss, evaluation.score)
                 for listener in listeners:
                     listener.on_epoch_end(self)
                 if self._stop_requested:
@@ -269,9 +313,15 @@ class Trainer:
         ----------
         X : array of shape (rows, n_inputs)
         """
-        x = check_features(X, self.plan.n_inputs)
-        out = np.empty((len(x), self.plan.n_outputs), self.plan.precision)
-        self._bound_engine().predict(x, out)
+        x = self._check_features(X)
+        out = np.empty((len(x), self._plan.n_outputs), self._plan.precision)
+        if len(x) <= self._rows_per_call:  # the quick way, for single rows
+            with self._lock:
+                self._bound_engine().predict(x, out)
+            return out
+        for rows in self._row_chunks(len(x)):
+            with self._lock:
+                self._bound_engine().predict(x[rows], out[rows])
         return out
 
     def evaluate(self, X: object, y: object, sample_weight: object = None) -> Evaluation:  # noqa: N803
@@ -283,7 +333,7 @@ class Trainer:
         y : array of shape (rows,) or (rows, n_outputs)
         sample_weight : array of shape (rows,), optional
         """
-        x = check_features(X, self.plan.n_inputs)
+        x = self._check_features(X)
         targets = check_targets(y, self.plan, len(x))
         weights = check_sample_weight(sample_weight, len(x), self.plan.precision)
         return self._evaluate(x, targets, weights)
@@ -302,10 +352,11 @@ class Trainer:
         Gradients
             Its lists have one array per layer.
         """
-        x = check_features(X, self.plan.n_inputs)
+        x = self._check_features(X)
         targets = check_targets(y, self.plan, len(x))
         weights = check_sample_weight(sample_weight, len(x), self.plan.precision)
-        found = self._bound_engine().gradients(x, targets, weights)
+        with self._lock:
+            found = self._bound_engine().gradients(x, targets, weights)
         for name in ("dw", "db", "z", "a", "dz"):
             lists = getattr(found, name)
             setattr(found, name, [np.asarray(each, self.plan.precision) for each in lists])
@@ -317,15 +368,39 @@ class Trainer:
             f"batch {self.plan.batch_size}, {self.backend_name}, {self.n_steps:,} steps done>"
         )
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what is kept in a pickle or a copy; an engine is made again where it is loaded."""
+        kept = self.__dict__ | {"_engine": None, "_backend": self.backend_name}
+        del kept["_lock"]
+        return kept
+
+    def __setstate__(self, kept: dict[str, Any]) -> None:
+        self.__dict__.update(kept)
+        self._backend = get_backend(kept["_backend"])
+        self._lock = threading.RLock()
+
     def _bound_engine(self) -> Engine:
         """Return the engine, bound to the network's present memory."""
-        network = self.network
+        network = self._network
         if self._engine is None or self._engine.parameters is not network.parameters:
-            network.convert(self.plan.precision)
+            if network.dtype != self._plan.precision:
+                raise ValueError(
+                    f"the network's parameters must be {self._plan.precision} for this Trainer; "
+                    f"another Trainer or network.convert made them {network.dtype}. Give each "
+                    "precision a network of its own (copy.deepcopy) or convert it back"
+                )
             self._engine = self._backend.compile(
-                self.plan, network.parameters, self.optimizer_state
+                self._plan, network.parameters, self._optimizer_state
             )
         return self._engine
+
+    def _check_features(self, x: object, argument: str = "X") -> NDArray[Any]:
+        return check_features(x, self._plan.n_inputs, argument, self._input_limit)
+
+    def _row_chunks(self, n_rows: int) -> Iterable[slice]:
+        """Cut rows into parts that one engine call works on, so that Ctrl-C comes through."""
+        step = self._rows_per_call
+        return (slice(start, start + step) for start in range(0, n_rows, step))
 
     def _check_validation(
         self, validation_data: Sequence[object] | None
@@ -337,7 +412,7 @@ class Trainer:
                 "validation_data must be a tuple (X, y) or (X, y, sample_weight); got "
                 f"{type(validation_data).__name__}"
             )
-        x = check_features(validation_data[0], self.plan.n_inputs, "validation X")
+        x = self._check_features(validation_data[0], "validation X")
         y = check_targets(validation_data[1], self.plan, len(x), "validation y")
         raw_weights = validation_data[2] if len(validation_data) == 3 else None
         weights = check_sample_weight(
@@ -347,7 +422,6 @@ class Trainer:
 
     def _run_epoch(
         self,
-        engine: Engine,
         x: NDArray[Any],
         targets: NDArray[Any],
         weights: NDArray[Any] | None,
@@ -364,13 +438,14 @@ class Trainer:
         while len(sums) < n_batches:
             first, last = len(sums), min(len(sums) + self._batches_per_call, n_batches)
             start = time.perf_counter()
-            found = engine.train(
-                x,
-                targets,
-                weights,
-                order[first * batch_size : last * batch_size],
-                coefficients[first:last],
-            )
+            with self._lock:
+                found = self._bound_engine().train(
+                    x,
+                    targets,
+                    weights,
+                    order[first * batch_size : last * batch_size],
+                    coefficients[first:last],
+                )
             seconds = time.perf_counter() - start
             spent += seconds
             sums.extend(found)
@@ -432,15 +507,19 @@ class Trainer:
         self, x: NDArray[Any], targets: NDArray[Any], weights: NDArray[Any] | None
     ) -> Evaluation:
         out = np.empty((len(x), self.plan.n_outputs), self.plan.precision)
-        loss_sum = self._bound_engine().evaluate(x, targets, weights, out)
+        loss_sum = 0.0
+        for rows in self._row_chunks(len(x)):
+            part = None if weights is None else weights[rows]
+            with self._lock:
+                loss_sum += self._bound_engine().evaluate(x[rows], targets[rows], part, out[rows])
         loss = loss_sum / (len(x) if weights is None else float(weights.sum(dtype=np.float64)))
         decided = self._decide(out)
-        expected = targets.reshape(decided.shape)
         if self.predicts_classes:
-            right = decided == expected
+            # A target between 0 and 1 counts as the class that it is nearer to.
+            right = decided == (targets if self._plan.targets_are_labels else self._decide(targets))
             rows_right = right.reshape(len(x), -1).all(axis=1)
             return Evaluation(loss, accuracy=float(np.average(rows_right, weights=weights)))
-        return Evaluation(loss, r2=_r2(decided, expected, weights))
+        return Evaluation(loss, r2=_r2(out, targets, weights))
 
 
 ROWS_LOOKED_AT = 1000

@@ -20,8 +20,9 @@ from cpython.mem cimport PyMem_RawCalloc, PyMem_RawFree
 from libc.math cimport isfinite
 from libc.stdint cimport int32_t, int64_t, uint8_t, uintptr_t
 
-from .contract import Backend, Engine, Gradients
 from . import formulas
+from .contract import Backend, Engine, Gradients
+from .cpus import available_cpus
 
 
 cdef extern from "kernels.h":
@@ -934,11 +935,6 @@ cdef class NativeEngine:
         if sample_weight is not None:
             goals.weights = address(sample_weight)
         return goals
-
-
-cdef int available_cpus():
-    """How many CPUs this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 cdef char *address(array) except NULL:

@@ -44,6 +44,7 @@ AMX_MULTIPLY_ADDS_PER_STEP = PROBE_TILES * PROBE_TILE_MULTIPLY_ADDS
 """How many multiply-adds a step of `multiply_tiles` is."""
 
 PRECISIONS = {"float32": 4, "float64": 8}
+
 AMX_REASONS = {
     MATRIX_READY: "",
     MATRIX_NOT_BUILT: "this build has no probe for it (it needs x86-64, Linux, and GCC 11 or Clang 12)",
@@ -51,20 +52,17 @@ AMX_REASONS = {
     MATRIX_NOT_ALLOWED: "the operating system does not allow it (AMX needs Linux 5.16 or later)",
 }
 
-cdef list all_names():
-    cdef int isa = 0
-    names = []
-    while fastmlp_probe_name(isa) != NULL:
-        names.append(fastmlp_probe_name(isa).decode())
-        isa += 1
-    return names
+cdef list NAMES = []
+while fastmlp_probe_name(len(NAMES)) != NULL:
+    NAMES.append(fastmlp_probe_name(len(NAMES)).decode())
+# Asked once: in a virtual machine CPUID takes as long as a short measurement.
+cdef tuple SUPPORTED = tuple([name for isa, name in enumerate(NAMES) if fastmlp_probe_runs(isa)])
 
 
 cdef int index_of(str isa) except -1:
-    supported = instruction_sets()
-    if isa not in supported:
-        raise ValueError(f"isa must be one of {', '.join(supported)} on this machine; got {isa!r}")
-    return all_names().index(isa)
+    if isa not in SUPPORTED:
+        raise ValueError(f"isa must be one of {', '.join(SUPPORTED)} on this machine; got {isa!r}")
+    return NAMES.index(isa)
 
 
 def instruction_sets():
@@ -74,7 +72,7 @@ def instruction_sets():
     -------
     tuple of str
     """
-    return tuple(name for isa, name in enumerate(all_names()) if fastmlp_probe_runs(isa))
+    return SUPPORTED
 
 
 def multiply_adds_per_step(str isa, str precision):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +9,8 @@ import llvmlite.binding as llvm
 from numba.core import config
 from numba.core.registry import cpu_target
 
-MAX_ISA_VARIABLE = "FASTMLP_MAX_ISA"
+from .isa_cap import MAX_ISA_VARIABLE, requested_cap
+
 LEVELS = {"baseline": ("x86-64", 128), "avx2": ("x86-64-v3", 256), "avx512": ("", 512)}
 """Cap: LLVM's name of the CPU that has just this much (empty: the host), and its vector bits."""
 
@@ -37,23 +37,6 @@ class Cpu:
     isa: str
     vector_bits: int
     n_registers: int
-
-
-def requested_cap() -> str | None:
-    """Return what FASTMLP_MAX_ISA asks for, or None.
-
-    Raises
-    ------
-    ValueError
-        If it is set to something else than a level.
-    """
-    wanted = os.environ.get(MAX_ISA_VARIABLE, "").strip().lower()
-    if wanted and wanted not in LEVELS:
-        raise ValueError(
-            f"the environment variable {MAX_ISA_VARIABLE} must be one of {', '.join(LEVELS)}; "
-            f"got {wanted!r}"
-        )
-    return wanted or None
 
 
 def host_cpu() -> Cpu:

@@ -75,70 +75,25 @@ def add_product(
     for first in range(0, depth, DEPTH_BLOCK):
         last = min(first + DEPTH_BLOCK, depth)
         column = 0
-        while column + TILE_VECTORS * LANES <= stride:
-            b_tile, c_column = b + column * SIZE, c + column * SIZE
-            row = 0
-            while row + TILE_ROWS <= n_rows:
-                c_tile = c_column + row * row_size
-                tile_full(
-                    a + row * a_row,
-                    a_row,
-                    a_column,
-                    b_tile,
-                    row_size,
-                    c_tile,
-                    row_size,
-                    first,
-                    last,
-                )
-                row += TILE_ROWS
-            while row < n_rows:
-                c_tile = c_column + row * row_size
-                tile_full_row(
-                    a + row * a_row,
-                    a_row,
-                    a_column,
-                    b_tile,
-                    row_size,
-                    c_tile,
-                    row_size,
-                    first,
-                    last,
-                )
-                row += 1
-            column += TILE_VECTORS * LANES
         while column < stride:
-            b_tile, c_column = b + column * SIZE, c + column * SIZE
-            row = 0
-            while row + TILE_ROWS <= n_rows:
-                c_tile = c_column + row * row_size
-                tile_narrow(
-                    a + row * a_row,
-                    a_row,
-                    a_column,
-                    b_tile,
-                    row_size,
-                    c_tile,
-                    row_size,
-                    first,
-                    last,
-                )
-                row += TILE_ROWS
+            is_full = column + TILE_VECTORS * LANES <= stride
+            b_tile, c_column, row = b + column * SIZE, c + column * SIZE, 0
             while row < n_rows:
-                c_tile = c_column + row * row_size
-                tile_narrow_row(
-                    a + row * a_row,
-                    a_row,
-                    a_column,
-                    b_tile,
-                    row_size,
-                    c_tile,
-                    row_size,
-                    first,
-                    last,
-                )
-                row += 1
-            column += LANES
+                a_tile, c_tile = a + row * a_row, c_column + row * row_size
+                tile = (a_tile, a_row, a_column, b_tile, row_size, c_tile, row_size, first, last)
+                if row + TILE_ROWS <= n_rows:
+                    if is_full:
+                        tile_full(*tile)
+                    else:
+                        tile_narrow(*tile)
+                    row += TILE_ROWS
+                else:
+                    if is_full:
+                        tile_full_row(*tile)
+                    else:
+                        tile_narrow_row(*tile)
+                    row += 1
+            column += TILE_VECTORS * LANES if is_full else LANES
 
 
 @compiled

@@ -8,7 +8,7 @@
 #define FOREACH_ISA_ANY(ISA) \
     ISA(baseline, any, 16, "", "", 1)
 
-#if defined(__x86_64__) || defined(_M_X64)
+#if defined(FASTMLP_X86) /* setup.py defines it where it compiles these rows */
 #define FOREACH_ISA_X86(ISA) \
     ISA(avx2, x86, 32, "-mavx2 -mfma", "/arch:AVX2", cpu_has_avx2()) \
     ISA(avx512, x86, 64, "-mavx2 -mfma -mavx512f -mavx512bw -mavx512dq -mavx512vl -mprefer-vector-width=512", "/arch:AVX512", cpu_has_avx512())

@@ -10,20 +10,19 @@
     extern const probe_read fastmlp_probe_read_##name;
 FOREACH_ISA(DECLARE)
 
-#define ROW(name, family, bytes, unix_flags, msvc_flags, runs) {#name, bytes, runs},
-struct isa_row {
-    const char *name;
-    int vector_bytes, runs;
-};
+#define NAME_ROW(name, ...) #name,
+#define BYTES_ROW(name, family, bytes, ...) bytes,
+static const char *const names[] = {FOREACH_ISA(NAME_ROW) 0};
+static const int vector_bytes[] = {FOREACH_ISA(BYTES_ROW) 0};
 
-static struct isa_row row_of(int isa) {
-    const struct isa_row rows[] = {FOREACH_ISA(ROW) {0, 0, 0}};
-    return rows[isa];
+const char *fastmlp_probe_name(int isa) { return names[isa]; }
+int fastmlp_probe_vector_bytes(int isa) { return vector_bytes[isa]; }
+
+int fastmlp_probe_runs(int isa) {
+#define RUNS_ROW(name, family, bytes, unix_flags, msvc_flags, runs) runs,
+    const int runs[] = {FOREACH_ISA(RUNS_ROW) 0};
+    return runs[isa];
 }
-
-const char *fastmlp_probe_name(int isa) { return row_of(isa).name; }
-int fastmlp_probe_runs(int isa) { return row_of(isa).runs; }
-int fastmlp_probe_vector_bytes(int isa) { return row_of(isa).vector_bytes; }
 
 const struct probe_kernels *fastmlp_probe_kernels(int isa, int use_double) {
 #define KERNELS(name, ...) {&fastmlp_probe_##name##_float32, &fastmlp_probe_##name##_float64},

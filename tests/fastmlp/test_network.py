@@ -147,3 +147,38 @@ def test_nothing_but_value_and_type_errors_that_name_the_argument(name: str, val
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_every_activation_is_an_output(name: str) -> None:
     assert Network([3, 1], output=name).output == name
+
+
+def test_assigning_parameters_copies_into_place() -> None:
+    network = Network([3, 2], seed=0)
+    before, view = network.parameters, network.weights[0]
+    network.parameters = np.arange(8.0)
+    assert network.parameters is before
+    np.testing.assert_array_equal(view.ravel(), np.arange(6.0))
+
+
+@pytest.mark.parametrize("values", [np.zeros(5), np.zeros((2, 4)), "abcdefgh", list("abcdefgh")])
+def test_parameters_of_another_shape_or_kind_are_refused(values: object) -> None:
+    network = Network([3, 2], seed=0)
+    before = network.parameters.copy()
+    with pytest.raises(ValueError, match=r"parameters must be 8 numbers in a flat array; got"):
+        network.parameters = values
+    np.testing.assert_array_equal(network.parameters, before)
+
+
+def test_replacing_an_array_of_weights_is_an_error() -> None:
+    with pytest.raises(TypeError):
+        Network([3, 2]).weights[0] = np.zeros((3, 2))  # type: ignore[index]
+
+
+@pytest.mark.parametrize("name", ["sizes", "activations", "output", "init", "input_scale"])
+def test_the_description_cannot_be_changed(name: str) -> None:
+    with pytest.raises(AttributeError):
+        setattr(Network([3, 2]), name, None)
+
+
+def test_a_network_too_large_for_memory_says_how_large() -> None:
+    with pytest.raises(
+        ValueError, match=r"parameters, .* GiB: more than this machine"
+    ):
+        Network([2_000_000_000, 2_000_000_000])

@@ -117,14 +117,17 @@ def test_predicting_does_not_disturb_training(
     assert state_of(disturbed) == state_of(wanted)
 
 
-def test_two_trainers_of_one_network(make_trainer: Any, make_problem: Any) -> None:
+def test_two_trainers_of_one_network_need_one_precision(
+    make_trainer: Any, make_problem: Any
+) -> None:
     x, y = make_problem()
     first = make_trainer(precision="float32")
-    second = Trainer(first.network, precision="float64", backend="numpy", seed=0)
-    second.fit(x, y)  # the network is float64 now; the first converts it back when it runs
+    same = Trainer(first.network, backend="numpy", seed=0)
     first.fit(x, y)
-    assert first.network.dtype == "float32"
-    assert np.array_equal(first.predict(x), second.predict(x))
+    assert np.array_equal(first.predict(x), same.predict(x))
+    Trainer(first.network, precision="float64", backend="numpy", seed=0)
+    with pytest.raises(ValueError, match=r"must be float32 for this Trainer; .* made them float64"):
+        first.fit(x, y)
 
 
 # ---------------------------------------------------------------------------------------------
@@ -468,3 +471,149 @@ def test_bad_arguments_leave_the_network_alone(
     with pytest.raises(error, match=text):
         Trainer(network, **arguments)
     assert network.parameters is before and np.array_equal(before, copy)
+
+
+# ---------------------------------------------------------------------------------------------
+# What users do to a Trainer besides calling it
+
+
+def test_one_trainer_in_many_python_threads(backend_name: str, make_trainer: Any) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    trainer = make_trainer(backend_name, (16, 32, 5))
+    x = np.random.default_rng(0).random((40 if backend_name == "python" else 700, 16))
+    sizes = [len(x) // part for part in (1, 2, 3, 5)] * 4
+    expected = {size: trainer.predict_proba(x[:size]) for size in sizes}
+    with ThreadPoolExecutor(4) as executor:
+        found = list(executor.map(lambda size: trainer.predict_proba(x[:size]), sizes))
+    for size, each in zip(sizes, found, strict=True):
+        np.testing.assert_array_equal(each, expected[size])
+
+
+@pytest.mark.parametrize("fitted", [False, True])
+@pytest.mark.parametrize("how", ["pickle", "deepcopy"])
+def test_a_copy_goes_on_by_itself(
+    backend_name: str, make_trainer: Any, make_problem: Any, how: str, fitted: bool
+) -> None:
+    import copy
+    import pickle
+
+    x, y = make_problem()
+    trainer = make_trainer(backend_name, optimizer="adam")
+    if fitted:
+        trainer.fit(x, y, epochs=2)
+    other = pickle.loads(pickle.dumps(trainer)) if how == "pickle" else copy.deepcopy(trainer)
+    before = trainer.network.parameters.copy()
+    other.fit(x, y, epochs=2)
+    np.testing.assert_array_equal(trainer.network.parameters, before)
+    trainer.fit(x, y, epochs=2)
+    np.testing.assert_array_equal(trainer.network.parameters, other.network.parameters)
+    assert other.history.loss == trainer.history.loss
+
+
+def test_the_learning_rate_can_be_changed(
+    backend_name: str, make_trainer: Any, make_problem: Any
+) -> None:
+    x, y = make_problem()
+    trainer = make_trainer(backend_name, optimizer=SGD(0.1))
+    trainer.optimizer = SGD(0.0)
+    before = trainer.network.parameters.copy()
+    trainer.fit(x, y)
+    np.testing.assert_array_equal(trainer.network.parameters, before)
+
+
+@pytest.mark.parametrize("other", ["adam", SGD(0.1, momentum=0.9)])
+def test_the_kind_of_optimizer_cannot(make_trainer: Any, other: Any) -> None:
+    trainer = make_trainer(optimizer=SGD(0.1))
+    with pytest.raises(ValueError, match=r"same kind \(sgd\).*Make a new Trainer"):
+        trainer.optimizer = other
+    assert trainer.optimizer == SGD(0.1)
+
+
+@pytest.mark.parametrize("name", ["network", "plan", "optimizer_state"])
+def test_what_the_engine_is_bound_to_cannot_be_replaced(make_trainer: Any, name: str) -> None:
+    with pytest.raises(AttributeError):
+        setattr(make_trainer(), name, None)
+
+
+def test_parameters_set_between_and_within_calls_count(
+    backend_name: str, make_trainer: Any, make_problem: Any
+) -> None:
+    x, y = make_problem()
+    trainer = make_trainer(backend_name)
+    trainer.fit(x, y)
+    start = np.linspace(-1, 1, trainer.network.n_parameters)
+
+    class Reset(Callback):
+        def on_epoch_end(self, trainer: Trainer) -> None:
+            trainer.network.parameters = start
+
+    trainer.fit(x, y, callbacks=[Reset()])
+    np.testing.assert_allclose(trainer.network.parameters, start, rtol=1e-6)
+    trainer.network.weights[0][...] = 0.0
+    assert not np.array_equal(trainer.predict_proba(x), np.zeros(0))
+    assert np.ptp(trainer.predict_proba(x), axis=0).max() == 0.0  # the input no longer matters
+
+
+def test_values_beyond_the_precision_are_refused(make_trainer: Any) -> None:
+    x = np.full((5, 4), 1e300)
+    with pytest.raises(ValueError, match=r"numbers up to 3.4e\+38 only; got 1e\+300 at X\[0, 0\]"):
+        make_trainer(precision="float32").predict_proba(x)
+    assert np.isfinite(make_trainer(precision="float64").predict_proba(x / 1e290)).all()
+
+
+def test_masked_values_are_refused(make_trainer: Any) -> None:
+    x = np.ma.masked_array(np.ones((5, 4)), mask=np.eye(5, 4, dtype=bool))
+    with pytest.raises(TypeError, match=r"X must not have masked values.*X.filled"):
+        make_trainer().predict(x)
+
+
+@pytest.mark.parametrize("size", [1e-40, 1e-300, 1e30])
+def test_only_the_ratios_of_weights_count(
+    backend_name: str, make_trainer: Any, make_problem: Any, size: float
+) -> None:
+    x, y = make_problem()
+    weights = np.linspace(0.5, 1, len(x))
+    plain = make_trainer(backend_name, precision="float64")
+    scaled = make_trainer(backend_name, precision="float64")
+    plain.fit(x, y, sample_weight=weights)
+    scaled.fit(x, y, sample_weight=weights * size)
+    np.testing.assert_allclose(scaled.network.parameters, plain.network.parameters, rtol=1e-9)
+
+
+def test_training_does_not_begin_with_parameters_that_are_not_finite(
+    make_trainer: Any, make_problem: Any
+) -> None:
+    trainer = make_trainer()
+    trainer.network.parameters[3] = np.nan
+    with pytest.raises(ValueError, match=r"network.parameters must be finite before training"):
+        trainer.fit(*make_problem())
+
+
+def test_validation_results_stand_at_their_epochs(make_trainer: Any, make_problem: Any) -> None:
+    x, y = make_problem()
+    trainer = make_trainer()
+    trainer.fit(x, y, epochs=2)
+    history = trainer.fit(x, y, validation_data=(x, y))
+    assert len(history.validation_loss) == len(history.validation_score) == history.n_epochs == 3
+    assert np.isnan(history.validation_loss[:2]).all()
+    assert history.validation_loss[2] == trainer.evaluate(x, y).loss
+
+
+def test_soft_targets_count_as_the_nearer_class(make_trainer: Any) -> None:
+    trainer = make_trainer(sizes=(4, 6, 1), output="sigmoid")
+    x = np.random.default_rng(0).random((20, 4))
+    soft = np.where(trainer.predict(x) == 1, 0.7, 0.2)
+    assert trainer.evaluate(x, soft).accuracy == 1.0
+
+
+def test_prediction_in_parts_is_prediction_at_once(
+    compiled_or_numpy_name: str, make_trainer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x = np.random.default_rng(0).random((500, 4))
+    y = np.arange(500) % 3
+    whole = make_trainer(compiled_or_numpy_name)
+    parts = make_trainer(compiled_or_numpy_name)
+    monkeypatch.setattr(parts, "_rows_per_call", 128)
+    np.testing.assert_allclose(parts.predict_proba(x), whole.predict_proba(x), rtol=1e-6)
+    assert parts.evaluate(x, y).loss == pytest.approx(whole.evaluate(x, y).loss, rel=1e-6)
