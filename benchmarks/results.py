@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import statistics
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from fastmlp.errors import FormatError
+from fastmlp.files import write_text as write_text
 
 SCHEMA = "fastmlp-benchmark"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 UNITS = {
     "repetitions": "seconds per call as timed, for rows_timed rows, before scaling",
@@ -24,6 +24,7 @@ UNITS = {
     "scale": "rows_reported / rows_timed",
     "loops": "calls per repetition",
     "samples_per_second": "rows per second",
+    "flops": "multiplications and additions of the products of one reported call",
     "accuracy": "share of the test rows predicted right, 0 to 1",
     "memory_bytes": "bytes",
 }
@@ -31,13 +32,17 @@ UNITS = {
 
 @dataclass
 class Measurement:
-    """All repetitions of one case on one backend.
+    """All repetitions of one case with one contender.
 
     Attributes
     ----------
-    case, group, backend, isa, precision : str
+    case, group : str
+    contender : str
+        The name of a backend or of a peer.
+    kind : {"backend", "peer"}
+    isa, precision : str
     n_threads : int
-        How many threads the backend would use at most.
+        How many threads the contender would use at most.
     rows_timed, rows_reported : int
         How many rows a call worked on, and how many the reported times are for.
     loops : int
@@ -46,15 +51,20 @@ class Measurement:
         Preparation and first call, on few rows: compilation.
     repetitions : list of float
         Seconds per call, as timed.
+    flops : int or None
+        Multiplications and additions of the products of one reported call.
     accuracy : float or None
         On the test rows, after the last repetition.
     accuracy_note : str
         Why there is no accuracy, or after what it was taken.
+    max_isa : str
+        The cap on the instruction set (FASTMLP_MAX_ISA) that it ran under; empty for none.
     """
 
     case: str
     group: str
-    backend: str
+    contender: str
+    kind: str
     isa: str
     precision: str
     n_threads: int
@@ -63,8 +73,10 @@ class Measurement:
     loops: int
     first_call_seconds: float
     repetitions: list[float] = field(default_factory=list)
+    flops: int | None = None
     accuracy: float | None = None
     accuracy_note: str = ""
+    max_isa: str = ""
 
     @property
     def scale(self) -> float:
@@ -95,9 +107,19 @@ class Measurement:
         return self.spread_seconds / self.median_seconds
 
     @property
+    def scaled_repetitions(self) -> list[float]:
+        """The repetitions as they are reported: seconds for rows_reported rows."""
+        return [seconds * self.scale for seconds in self.repetitions]
+
+    @property
     def samples_per_second(self) -> float:
         """Rows per second, by the median."""
         return self.rows_reported / self.median_seconds
+
+    @property
+    def gflops(self) -> float:
+        """Billions of multiplications and additions per second; NaN where they are not counted."""
+        return math.nan if self.flops is None else self.flops / self.median_seconds * 1e-9
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields and what follows from them."""
@@ -123,87 +145,188 @@ class Results:
         What to type to run it again.
     complete : bool
         False if it was interrupted.
+    level : {"quick", "default", "full"}
     settings, data, machine, software : dict
-    backends, cases : list of dict
+    backends, peers, cases : list of dict
     measurements : list of Measurement
+    roofline, cold_start, drawbacks : dict or None
+        What the sections of these names found out; None if they were left out.
     failures : list of dict
-        Case, backend and error of what could not be measured.
+        Case (or section), contender and error of what could not be measured.
     """
 
     date: str
     fastmlp_version: str
     command: str
     complete: bool
+    level: str
     settings: dict[str, Any]
     data: dict[str, Any]
     machine: dict[str, Any]
     software: dict[str, str]
     backends: list[dict[str, Any]]
+    peers: list[dict[str, Any]]
     cases: list[dict[str, Any]]
     measurements: list[Measurement] = field(default_factory=list)
+    roofline: dict[str, Any] | None = None
+    cold_start: dict[str, Any] | None = None
+    drawbacks: dict[str, Any] | None = None
     failures: list[dict[str, str]] = field(default_factory=list)
 
+    def of_case(self, case: str) -> list[Measurement]:
+        """Return all measurements of a case."""
+        return [each for each in self.measurements if each.case == case]
+
     def of_group(self, group: str) -> Iterator[tuple[dict[str, Any], list[Measurement]]]:
-        """Give each case of a group that was measured, with its measurements."""
+        """Give each case of a group that was measured, with its main measurements."""
         for case in self.cases:
-            found = [each for each in self.measurements if each.case == case["name"]]
+            found = [each for each in self.of_case(case["name"]) if self.is_main(each)]
             if case["group"] == group and found:
                 yield case, found
 
+    def is_main(self, measurement: Measurement) -> bool:
+        """Tell whether it was measured as the run was asked to.
+
+        The others show one dimension each: another instruction set, precision or thread count.
+        """
+        if measurement.kind == "peer":
+            return True
+        if measurement.precision != self.settings["precision"] or measurement.max_isa:
+            return False
+        if self.parameters_of(measurement.case).get("axis") == "threads":
+            return True
+        # Not all contenders use as many threads as they may: the most that one used is meant.
+        return not self._has_more_threads(measurement)
+
+    def _has_more_threads(self, measurement: Measurement) -> bool:
+        """Tell whether the same contender was also measured with more threads."""
+        return any(
+            each.contender == measurement.contender
+            and each.precision == measurement.precision
+            and each.max_isa == measurement.max_isa
+            and each.n_threads > measurement.n_threads
+            for each in self.of_case(measurement.case)
+        )
+
+    def parameters_of(self, case: str) -> dict[str, Any]:
+        """Return a case's parameters."""
+        for each in self.cases:
+            if each["name"] == case:
+                found: dict[str, Any] = each["parameters"]
+                return found
+        return {}
+
+    def label(self, measurement: Measurement) -> str:
+        """Return the contender with what sets this measurement apart: ``cython, avx2``."""
+        if self.is_main(measurement):
+            return measurement.contender
+        parts = [measurement.contender]
+        if measurement.max_isa:
+            parts.append(measurement.max_isa)
+        if measurement.precision != self.settings["precision"]:
+            parts.append(measurement.precision)
+        if measurement.n_threads != self.settings["threads"] and len(parts) == 1:
+            plural = "s" if measurement.n_threads > 1 else ""
+            parts.append(f"{measurement.n_threads} thread{plural}")
+        return ", ".join(parts)
+
     def speedup(self, measurement: Measurement, reference: str) -> float:
         """Return how many times faster than `reference` it is; NaN if that was not measured."""
-        for each in self.measurements:
-            if each.case == measurement.case and each.backend == reference:
+        for each in self.of_case(measurement.case):
+            if each.contender == reference and self.is_main(each):
                 return each.median_seconds / measurement.median_seconds
         return math.nan
 
     def as_dict(self) -> dict[str, Any]:
         """Return it all as plain lists, dicts and numbers."""
-        fields = {name: value for name, value in vars(self).items() if name != "measurements"}
+        values = {name: value for name, value in vars(self).items() if name != "measurements"}
         return {
             "schema": SCHEMA,
             "schema_version": SCHEMA_VERSION,
-            **fields,
+            **values,
             "units": UNITS,
             "measurements": [each.as_dict() for each in self.measurements],
         }
 
     @classmethod
-    def from_dict(cls, document: dict[str, Any]) -> Results:
+    def from_dict(cls, document: object) -> Results:
         """Make it from the content of results.json.
 
         Raises
         ------
         FormatError
-            If it is of another kind or version.
+            If it is damaged, of another kind or of another version.
         """
+        if not isinstance(document, dict) or document.get("schema") != SCHEMA:
+            raise FormatError(
+                "these are no benchmark results of fastmlp: expected a results.json that "
+                "`fastmlp bench` wrote"
+            )
+        version = document.get("schema_version")
+        if version != SCHEMA_VERSION:
+            raise FormatError(
+                f"these benchmark results have version {version!r}, written by another fastmlp "
+                f"({document.get('fastmlp_version', 'unknown')}); expected version "
+                f"{SCHEMA_VERSION}: run `fastmlp bench` again"
+            )
         try:
-            kind = document["schema"], document["schema_version"]
-            if kind != (SCHEMA, SCHEMA_VERSION):
-                raise FormatError(
-                    f"expected results of schema {SCHEMA} version {SCHEMA_VERSION}; got {kind}"
-                )
-            names = cls.__dataclass_fields__
-            fields = {name: document[name] for name in names if name != "measurements"}
-            known = Measurement.__dataclass_fields__
-            measurements = [
-                Measurement(**{name: each[name] for name in known})
-                for each in document["measurements"]
-            ]
-        except (KeyError, TypeError) as error:
-            raise FormatError(f"these are no benchmark results of fastmlp ({error!r})") from error
-        return cls(**fields, measurements=measurements)
+            values = {each.name: document[each.name] for each in fields(cls)}
+            values["measurements"] = [_measurement(each) for each in values["measurements"]]
+            return _checked(cls(**values))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise FormatError(
+                f"these benchmark results are damaged ({error!r}): run `fastmlp bench` again"
+            ) from error
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+def _measurement(document: dict[str, Any]) -> Measurement:
+    """Make a measurement, and refuse one whose numbers are none."""
+    values = {}
+    for each in fields(Measurement):
+        required = each.default is MISSING and each.name != "repetitions"
+        if required or each.name in document:
+            values[each.name] = document[each.name]
+    made = Measurement(**values)
+    times = [*made.repetitions, made.first_call_seconds]
+    if not made.repetitions or not all(isinstance(t, (int, float)) and t >= 0.0 for t in times):
+        raise ValueError(f"the repetitions of {made.case} with {made.contender}")
+    if not (made.rows_timed > 0 and made.rows_reported > 0):
+        raise ValueError(f"the rows of {made.case} with {made.contender}")
+    return made
+
+
+SHAPES: dict[str, type | tuple[type, ...]] = {
+    "date": str,
+    "fastmlp_version": str,
+    "command": str,
+    "complete": bool,
+    "level": str,
+    "settings": dict,
+    "data": dict,
+    "machine": dict,
+    "software": dict,
+    "backends": list,
+    "peers": list,
+    "cases": list,
+    "failures": list,
+    **dict.fromkeys(("roofline", "cold_start", "drawbacks"), (dict, type(None))),
+}
+
+
+def _checked(results: Results) -> Results:
+    """Refuse values of the wrong type, and measurements of cases that are not listed."""
+    for name, expected in SHAPES.items():
+        if not isinstance(getattr(results, name), expected):
+            raise TypeError(name)
+    known = {
+        case["name"] for case in results.cases if {"group", "title", "parameters"} <= set(case)
+    }
+    unknown = {each.case for each in results.measurements} - known
+    if unknown:
+        raise KeyError(f"cases: {sorted(unknown)}")
+    for name in ("precision", "threads", "repeats"):
+        _ = results.settings[name]
+    return results
 
 
 def write_results(results: Results, path: Path) -> None:
@@ -217,10 +340,15 @@ def read_results(path: Path) -> Results:
     Raises
     ------
     FormatError
-        If it is damaged, of another kind or version.
+        If it is damaged, of another kind or of another version.
     """
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise FormatError(f"{path}: not a JSON file ({error})") from error
-    return Results.from_dict(document)
+        raise FormatError(f"{path}: damaged: not a JSON file ({error})") from error
+    except RecursionError:
+        raise FormatError(f"{path}: damaged: nested too deeply") from None
+    try:
+        return Results.from_dict(document)
+    except FormatError as error:
+        raise FormatError(f"{path}: {error}") from error

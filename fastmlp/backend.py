@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from functools import cache
 from typing import cast
 
-from .errors import BackendUnavailableError, unknown_name
+from .errors import HOW_TO_BUILD, BackendUnavailableError, how_to_install, unknown_name
 from .kernels.contract import Backend
+from .kernels.isa_cap import requested_cap
 from .plan import resolve_threads
 
 ENVIRONMENT_VARIABLE = "FASTMLP_BACKEND"
@@ -58,17 +59,25 @@ def _never_missing() -> str:
 
 def _numba_missing() -> str:
     if importlib.util.find_spec("numba") is None:
-        return "Numba is not installed; install it with: pip install 'fastmlp[numba]'"
-    return ""
+        return f"Numba is not installed; {how_to_install('numba', 'numba')}"
+    return isa_cap_error()
 
 
 def _cython_missing() -> str:
     if importlib.util.find_spec("fastmlp.kernels.cython_backend") is None:
         return (
             "the compiled extension is missing: it was not built when fastmlp was installed "
-            "(no C compiler, or the build failed); install a C compiler and run: "
-            "pip install --force-reinstall --no-binary fastmlp fastmlp"
+            f"(no C compiler, or the build failed); {HOW_TO_BUILD}"
         )
+    return isa_cap_error()
+
+
+def isa_cap_error() -> str:
+    """Return what is wrong with FASTMLP_MAX_ISA, which stops the compiled backends; or ""."""
+    try:
+        requested_cap()
+    except ValueError as error:
+        return str(error)
     return ""
 
 
@@ -93,7 +102,7 @@ def _load(name: str) -> Backend | str:
     try:
         module = importlib.import_module(f".kernels.{entry.module}", __package__)
         backend = cast(Backend, module.backend)
-        _ = backend.isa  # a wrong FASTMLP_MAX_ISA comes out here
+        _ = backend.isa  # a FASTMLP_MAX_ISA that cannot be obeyed comes out here
     except Exception as error:  # whatever a broken install raises is the reason to show
         return f"loading it failed: {type(error).__name__}: {error}"
     return backend
@@ -110,7 +119,7 @@ def get_backend(name: str) -> Backend:
         If it cannot run here; the text says why and what to do.
     """
     if not isinstance(name, str) or name not in _ENTRIES:
-        raise unknown_name("backend", name, ("auto", *_ENTRIES))
+        raise unknown_name("backend", name, _ENTRIES)
     loaded = _load(name)
     if isinstance(loaded, str):
         raise BackendUnavailableError(f"backend {name!r} is not available: {loaded}")
@@ -120,6 +129,8 @@ def get_backend(name: str) -> Backend:
 def choose_backend(name: str, precision: str) -> tuple[Backend, str]:
     """Return the backend for a name or "auto", and a sentence that says why it was taken."""
     if name != "auto":
+        if not isinstance(name, str) or name not in _ENTRIES:
+            raise unknown_name("backend", name, ("auto", *_ENTRIES))
         return get_backend(name), f"{name}: asked for by name"
     forced = os.environ.get(ENVIRONMENT_VARIABLE, "").strip().lower()
     if forced and forced != "auto":

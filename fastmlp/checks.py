@@ -6,9 +6,14 @@ import math
 import operator
 from typing import SupportsIndex
 
+LARGEST_COUNT = 2**31 - 1
+"""More rows, units or threads than any machine holds: a larger count is a mistake."""
 
-def check_integer(argument: str, value: object, minimum: int) -> int:
-    """Return `value` as an int of at least `minimum`; refuse anything else."""
+
+def check_integer(
+    argument: str, value: object, minimum: int, maximum: int | None = LARGEST_COUNT
+) -> int:
+    """Return `value` as an int within the bounds; refuse anything else. None: no upper bound."""
     if isinstance(value, bool) or not isinstance(value, SupportsIndex):
         raise TypeError(
             f"{argument} must be an integer >= {minimum}; got {type(value).__name__}: {value!r}"
@@ -16,7 +21,16 @@ def check_integer(argument: str, value: object, minimum: int) -> int:
     number = operator.index(value)
     if number < minimum:
         raise ValueError(f"{argument} must be an integer >= {minimum}; got {number}")
+    if maximum is not None and number > maximum:
+        raise ValueError(
+            f"{argument} must be an integer from {minimum} to {maximum:,}; got {number:,}"
+        )
     return number
+
+
+def check_seed(value: object) -> int:
+    """Return a seed as an int of at least 0, of any size."""
+    return check_integer("seed", value, 0, None)
 
 
 def check_number(
@@ -25,10 +39,12 @@ def check_number(
     minimum: float = -math.inf,
     maximum: float = math.inf,
     *,
-    exclusive: bool = False,
+    below_maximum: bool = False,
 ) -> float:
-    """Return `value` as a finite float within the bounds; `exclusive` leaves the bounds out."""
-    low, high = ("(", ")") if exclusive else ("[", "]")
+    """Return `value` as a finite float within the bounds; `below_maximum` leaves the upper out."""
+    # No finite number reaches an infinite bound: it is open.
+    low = "(" if minimum == -math.inf else "["
+    high = ")" if below_maximum or maximum == math.inf else "]"
     expected = f"a finite number in {low}{minimum:g}, {maximum:g}{high}"
     try:
         if isinstance(value, (bool, str, bytes)):
@@ -40,7 +56,7 @@ def check_number(
         raise TypeError(
             f"{argument} must be {expected}; got {type(value).__name__}: {value!r}"
         ) from None
-    inside = minimum < number < maximum if exclusive else minimum <= number <= maximum
+    inside = minimum <= number < maximum if below_maximum else minimum <= number <= maximum
     if not math.isfinite(number) or not inside:
         raise ValueError(f"{argument} must be {expected}; got {value!r}")
     return number

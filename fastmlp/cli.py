@@ -12,13 +12,20 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from fastmlp import __version__
+from fastmlp.commands.common import INTERRUPTED
 
 DEBUG_VARIABLE = "FASTMLP_DEBUG"
-FAILED, INTERRUPTED, PIPE_CLOSED = 2, 130, 141
+FAILED, PIPE_CLOSED = 2, 141
+
+REPORTED_ERRORS = (
+    ValueError, TypeError, OSError, ImportError, RuntimeError, ArithmeticError, MemoryError,
+)  # fmt: skip
+"""Shown as one line; anything else is a bug in fastmlp, and its traceback helps to find it."""
 
 # Name, module, and a line of help. A module is imported when its command is run.
 COMMANDS = {
     "bench": (".commands.bench", "compare the backends on this machine and write a report"),
+    "report": (".commands.report", "write the report of a run again, in another format"),
     "train": (".commands.train", "train a network on a data set"),
     "predict": (".commands.predict", "predict with a network that was saved"),
     "explain": (".explain", "walk through one training step, with every number"),
@@ -100,7 +107,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with contextlib.suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return PIPE_CLOSED
-    except (ValueError, TypeError, OSError, ImportError, RuntimeError, ArithmeticError) as error:
+    except REPORTED_ERRORS as error:
         if os.environ.get(DEBUG_VARIABLE, "") not in ("", "0"):
             raise
         sys.stderr.write(f"fastmlp: error: {error_text(error)}\n")
@@ -111,4 +118,6 @@ def error_text(error: BaseException) -> str:
     """Return what an error says, for people: a file error names its file first."""
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         return f"{error.filename}: {error.strerror}"
+    if isinstance(error, MemoryError):
+        return f"there is not enough memory: {error}".removesuffix(": ")
     return str(error) or type(error).__name__

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,22 +13,40 @@ from .errors import unknown_name
 from .kernels import formulas
 
 
+class Bounds(NamedTuple):
+    """The interval that a hyperparameter must lie in."""
+
+    minimum: float
+    maximum: float
+    below_maximum: bool = False
+    """Whether the maximum itself is left out."""
+
+
+DECAY = Bounds(0.0, 1.0, below_maximum=True)
+"""Of a running mean: at 1 it would never change."""
+
+
 @dataclass(frozen=True)
 class Optimizer:
     """What every optimizer has: its formula's name and the coefficients of its steps."""
 
     learning_rate: float = 0.1
 
-    bounds: ClassVar[dict[str, tuple[float, float]]] = {}
-    """The closed interval that a hyperparameter must lie in."""
+    bounds: ClassVar[dict[str, Bounds]] = {}
+    """Of the hyperparameters besides the learning rate."""
 
     def __post_init__(self) -> None:
         rate = check_number("learning_rate", self.learning_rate, 0.0, 1e9)
         object.__setattr__(self, "learning_rate", rate)
-        for name, (minimum, maximum) in self.bounds.items():
-            object.__setattr__(
-                self, name, check_number(name, getattr(self, name), minimum, maximum)
+        for name, bounds in self.bounds.items():
+            value = check_number(
+                name,
+                getattr(self, name),
+                bounds.minimum,
+                bounds.maximum,
+                below_maximum=bounds.below_maximum,
             )
+            object.__setattr__(self, name, value)
 
     @property
     def formula_name(self) -> str:
@@ -58,9 +76,6 @@ class Optimizer:
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
-_UNIT = (0.0, float(np.nextafter(1.0, 0.0)))
-
-
 @dataclass(frozen=True)
 class SGD(Optimizer):
     """Stochastic gradient descent, plain or with (Nesterov) momentum.
@@ -76,7 +91,7 @@ class SGD(Optimizer):
     momentum: float = 0.0
     nesterov: bool = False
 
-    bounds = {"momentum": _UNIT}
+    bounds = {"momentum": DECAY}
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -111,7 +126,7 @@ class Adam(Optimizer):
     beta_2: float = 0.999
     epsilon: float = 1e-8
 
-    bounds = {"beta_1": _UNIT, "beta_2": _UNIT, "epsilon": (1e-30, 1.0)}
+    bounds = {"beta_1": DECAY, "beta_2": DECAY, "epsilon": Bounds(1e-30, 1.0)}
 
     @property
     def formula_name(self) -> str:
@@ -133,7 +148,7 @@ class AdamW(Adam):
 
     weight_decay: float = 0.01
 
-    bounds = {**Adam.bounds, "weight_decay": (0.0, 1e9)}
+    bounds = {**Adam.bounds, "weight_decay": Bounds(0.0, 1e9)}
 
     @property
     def formula_name(self) -> str:
@@ -158,7 +173,7 @@ class RMSprop(Optimizer):
     rho: float = 0.9
     epsilon: float = 1e-8
 
-    bounds = {"rho": _UNIT, "epsilon": (1e-30, 1.0)}
+    bounds = {"rho": DECAY, "epsilon": Bounds(1e-30, 1.0)}
 
     @property
     def formula_name(self) -> str:
@@ -180,6 +195,6 @@ def check_optimizer(optimizer: object) -> Optimizer:
     """Return an optimizer for an object or a name."""
     if isinstance(optimizer, Optimizer):
         return optimizer
-    if isinstance(optimizer, str) and optimizer.lower() in NAMED_OPTIMIZERS:
-        return NAMED_OPTIMIZERS[optimizer.lower()]
+    if isinstance(optimizer, str) and optimizer in NAMED_OPTIMIZERS:
+        return NAMED_OPTIMIZERS[optimizer]
     raise unknown_name("optimizer", optimizer, NAMED_OPTIMIZERS)

@@ -17,6 +17,7 @@ import numpy as np
 from .backend import get_backend
 from .checks import check_integer
 from .errors import FormatError
+from .files import replaced_file
 from .history import History
 from .network import Network
 from .optimizers import NAMED_OPTIMIZERS
@@ -59,22 +60,13 @@ def save(trainer: Trainer, path: str | os.PathLike[str]) -> None:
         "random": trainer.random.bit_generator.state,
         "history": trainer.history.as_dict(),
     }
-    target = Path(path)
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
-    try:
-        with open(partial, "wb") as file:
-            np.savez(
-                file,
-                header=np.frombuffer(json.dumps(header).encode(), dtype=np.uint8),
-                parameters=network.parameters,
-                optimizer_state=trainer.optimizer_state,
-            )
-            file.flush()
-            os.fsync(file.fileno())  # the data must be on the disk before the name points to it
-        os.replace(partial, target)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
+    with replaced_file(path) as file:
+        np.savez(
+            file,
+            header=np.frombuffer(json.dumps(header).encode(), dtype=np.uint8),
+            parameters=network.parameters,
+            optimizer_state=trainer.optimizer_state,
+        )
 
 
 def load(

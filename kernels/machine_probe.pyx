@@ -27,7 +27,8 @@ cdef extern from "probe.h":
     struct probe_kernels:
         double (*multiply_add)(int64_t steps, double x, double y) noexcept nogil
 
-    ctypedef uint64_t (*probe_read)(const void *data, ptrdiff_t blocks, int64_t passes) noexcept nogil
+    ctypedef uint64_t (*probe_read)(const void *data, ptrdiff_t blocks,
+                                    int64_t passes) noexcept nogil
 
     const char *fastmlp_probe_name(int isa)
     int fastmlp_probe_runs(int isa)
@@ -47,7 +48,7 @@ PRECISIONS = {"float32": 4, "float64": 8}
 
 AMX_REASONS = {
     MATRIX_READY: "",
-    MATRIX_NOT_BUILT: "this build has no probe for it (it needs x86-64, Linux, and GCC 11 or Clang 12)",
+    MATRIX_NOT_BUILT: "this build has no probe for it: it needs x86-64, Linux, GCC 11 or Clang 12",
     MATRIX_NOT_IN_CPU: "this CPU has no AMX (CPUID)",
     MATRIX_NOT_ALLOWED: "the operating system does not allow it (AMX needs Linux 5.16 or later)",
 }

@@ -34,8 +34,8 @@ from .numba_source import (
 
 X_TYPES = {"float32": FLOAT32, "float64": FLOAT64, "uint8": UINT8}
 
-MULTIPLICATIONS_PER_CALL = 2 * 10**9
-"""A compiled call cannot be interrupted: predictions are cut into calls of about this much."""
+PREDICTED_ROWS = 256
+"""Rows of a batch of predictions: so many go through a layer while its weights are in the cache."""
 
 CACHE_LINE = 64  # bytes
 
@@ -103,12 +103,17 @@ class NumbaEngine(Engine):
         self.lanes = lanes_of(precision, cpu)
         self.real = np.dtype(precision).type
         self.gradient = aligned_zeros((plan.n_parameters,), precision)
-        # Predictions may take larger batches: fewer passes over the weights.
-        self.workspace = self.make_workspace(max(plan.batch_size, 256))
+        self.workspace = self.make_workspace(1)
 
     def make_workspace(self, n_rows: int) -> Workspace:
         """Return memory for batches of up to `n_rows`."""
         return Workspace(self.plan, self.lanes, n_rows)
+
+    def workspace_for(self, n_rows: int) -> Workspace:
+        """Return the engine's own memory, made larger if it is for fewer rows."""
+        if self.workspace.n_rows < n_rows:
+            self.workspace = self.make_workspace(n_rows)
+        return self.workspace
 
     def layout(self, workspace: Workspace) -> Array:
         """Return sizes and addresses per layer, in the order of the constants FAN_IN and so on."""
@@ -201,10 +206,11 @@ class NumbaEngine(Engine):
         order: Array,
         coefficients: Array,
     ) -> Sequence[float]:
+        batch_size = max(1, min(self.plan.batch_size, len(order)))
         return self.run(
             TRAIN,
-            self.workspace,
-            self.plan.batch_size,
+            self.workspace_for(batch_size),
+            batch_size,
             x,
             targets,
             sample_weight,
@@ -240,18 +246,13 @@ class NumbaEngine(Engine):
     def run_rows(
         self, mode: int, x: Array, targets: Array | None, sample_weight: Array | None, out: Array
     ) -> float:
-        """Go through all rows in a few calls; return the sum of the losses."""
-        block = self.workspace.n_rows
-        rows_per_call = round_up(max(1, MULTIPLICATIONS_PER_CALL // self.plan.n_parameters), block)
-        total = 0.0
-        for start in range(0, len(x), rows_per_call):
-            order = np.arange(start, min(start + rows_per_call, len(x)))
-            part = np.zeros((len(order), self.plan.n_outputs), self.plan.precision)
-            total += sum(
-                self.run(mode, self.workspace, block, x, targets, sample_weight, order, out=part)
-            )
-            out[start : start + len(order)] = part
-        return total
+        """Go through all rows; return the sum of the losses."""
+        batch_size = max(1, min(PREDICTED_ROWS, len(x)))
+        order, found = np.arange(len(x)), np.empty(out.shape, self.plan.precision)
+        workspace = self.workspace_for(batch_size)
+        losses = self.run(mode, workspace, batch_size, x, targets, sample_weight, order, out=found)
+        out[...] = found
+        return sum(losses)
 
 
 class NumbaBackend(Backend):

@@ -1,8 +1,12 @@
-"""What the tests share: the backends to run over, small problems, trainers, a gradient checker."""
+"""What the tests share: the backends and caps to run over, small problems, trainers, processes."""
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,10 +16,16 @@ from hypothesis import settings
 import fastmlp
 from fastmlp.backend import BACKENDS
 from fastmlp.kernels.contract import Gradients
+from fastmlp.kernels.isa_cap import CAPS, MAX_ISA_VARIABLE
 
 # The same examples every time, however slow the machine: a test fails or it does not.
 settings.register_profile("fastmlp", deadline=None, derandomize=True, database=None)
 settings.load_profile("fastmlp")
+
+# Read before any test changes the environment.
+REAL_DATA = Path(
+    os.environ.get("FASTMLP_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data"
+)
 
 MakeTrainer = Callable[..., fastmlp.Trainer]
 Problem = tuple[np.ndarray, np.ndarray]
@@ -24,8 +34,11 @@ Problem = tuple[np.ndarray, np.ndarray]
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run a test that takes `backend_name` once per backend; skip with the reason what is missing.
 
-    ``compiled_or_numpy_name`` leaves the python backend out, for what is too slow in it.
+    ``compiled_or_numpy_name`` leaves the python backend out, for what is too slow in it. A test
+    that takes ``isa_cap`` runs once per value of FASTMLP_MAX_ISA.
     """
+    if "isa_cap" in metafunc.fixturenames:
+        metafunc.parametrize("isa_cap", CAPS)
     for fixture in ("backend_name", "compiled_or_numpy_name"):
         if fixture not in metafunc.fixturenames:
             continue
@@ -51,6 +64,45 @@ def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONSAFEPATH", "1")
     for variable in ("FASTMLP_BACKEND", "OMP_NUM_THREADS"):
         monkeypatch.delenv(variable, raising=False)
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder with real data sets: $FASTMLP_DATA, or ../shared/data next to the checkout."""
+    return REAL_DATA
+
+
+@pytest.fixture(scope="session")
+def allowed_isas() -> Callable[[str], tuple[str, ...]]:
+    """Return a function: what the cython backend may choose under a cap."""
+    return lambda cap: CAPS[: CAPS.index(cap) + 1]
+
+
+@pytest.fixture(scope="session")
+def run_python() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Return a function that runs Python code in a process of its own.
+
+    The cap on the instruction set is read once, when a backend is loaded: each needs a process.
+    So does the number of BLAS threads: on a busy machine many of them are far slower than one.
+    """
+
+    def run(
+        code: str, *, isa_cap: str | None = None, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        left_out = ("NUMBA_CACHE_DIR", MAX_ISA_VARIABLE, "FASTMLP_BACKEND", "OMP_NUM_THREADS")
+        inherited = {name: value for name, value in os.environ.items() if name not in left_out}
+        chosen = {"PYTHONSAFEPATH": "1", "OPENBLAS_NUM_THREADS": "1", **environment}
+        if isa_cap is not None:
+            chosen[MAX_ISA_VARIABLE] = isa_cap
+        return subprocess.run(
+            [sys.executable, "-c", code],
+            env=inherited | chosen,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+
+    return run
 
 
 @pytest.fixture

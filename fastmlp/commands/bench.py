@@ -1,96 +1,190 @@
-"""``fastmlp bench``: compare the backends and write results.json and report.html."""
+"""``fastmlp bench``: compare backends and peers, write results.json and a report."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from .common import check_folder, limit_threads, split_names
+from .common import (
+    INTERRUPTED,
+    check_folder,
+    let_idle_threads_sleep,
+    limit_threads,
+    split_names,
+    warn_of_isa_cap,
+)
 
-INTERRUPTED = 130
+if TYPE_CHECKING:
+    from fastmlp.benchmarks.results import Results
+
+RESULTS_FILE = "results.json"
 
 EXAMPLES = """\
-Times the kernels and the training of a 784-128-10 network on 60,000 images with every backend that
-is available, prints two tables and writes results.json (every repetition) and report.html (stands
-on its own) into the output folder. Takes less than a minute; Ctrl-C writes what there is by then.
+Times kernels, training, inference and growth with every backend that is available and with other
+libraries (peers), prints tables and writes results.json (every repetition) and a report (stands on
+its own) into the output folder. Ctrl-C writes what there is by then.
+
+levels:
+  --quick    the most important cases; under 20 seconds
+  (default)  all cases, NumPy by hand and scikit-learn as peers; under 3 minutes
+  --full     every peer that is installed, every instruction set, precision and number of threads
+
+cases are S, M32, M128, L, XL, tabular, tabular_wide (training), predict_1, predict_64,
+predict_10000 (inference), kernels by name (matmul, sigmoid, backpropagation, update_adam, ...), or
+the groups kernels, training, inference, growth. peers are numpy, sklearn, torch, torch-compile,
+torch-bfloat16, jax, tensorflow, onnxruntime, openvino, or none.
 
 examples:
   fastmlp bench
+  fastmlp bench --quick --skip growth,drawbacks
   fastmlp bench --data mnist --data-dir ~/mnist --output mnist-report
+  fastmlp bench --cases S,M32,M128,L,XL,tabular --peers numpy,sklearn,torch,torch-compile,jax \\
+      --threads 2 --data mnist
   fastmlp bench --backends numpy,cython --threads 1 --repeats 10
+  fastmlp bench --compare old/results.json new/results.json
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
     parser.epilog = EXAMPLES
+    level = parser.add_mutually_exclusive_group()
+    level.add_argument(
+        "--quick", dest="level", action="store_const", const="quick", default="default",
+        help="the most important cases, in seconds",
+    )  # fmt: skip
+    level.add_argument(
+        "--full", dest="level", action="store_const", const="full", help="everything"
+    )
     parser.add_argument(
         "--data", choices=("digits", "mnist"), default="digits",
         help="what to train on; digits is drawn by the program and needs no files (default)",
     )  # fmt: skip
     parser.add_argument("--data-dir", metavar="DIR", help="the folder with MNIST's four files")
     parser.add_argument(
+        "--cases", metavar="A,B",
+        help="only these cases or groups, and no other sections (default: those of the level)",
+    )  # fmt: skip
+    parser.add_argument(
         "--backends", metavar="A,B", help="which backends (default: all that are available)"
     )
     parser.add_argument(
+        "--peers", metavar="A,B",
+        help="which other libraries (default: numpy,sklearn; with --full all that are installed)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--skip", metavar="A,B",
+        help="groups and sections to leave out: kernels, training, inference, growth, roofline, "
+        "cold_start, drawbacks",
+    )  # fmt: skip
+    parser.add_argument(
         "--output", metavar="DIR", default="fastmlp-report",
-        help="the folder for results.json and report.html (default: ./fastmlp-report)",
+        help="the folder for results.json and the report (default: ./fastmlp-report)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--format", choices=("html", "markdown", "text"), default="html",
+        help="of the report; and of the table of --compare (default: html; a comparison: text)",
     )  # fmt: skip
     parser.add_argument(
         "--repeats", metavar="N", type=int,
-        help="repetitions of each measurement; of training: epochs (default: 5, fewer where they "
-        "would take longer than a minute)",
+        help="repetitions of each measurement; of training: epochs (default: 3, 5 or 9 by level, "
+        "fewer where they would take too long)",
     )  # fmt: skip
     parser.add_argument("--threads", metavar="N", type=int, help="threads (default: all CPUs)")
     parser.add_argument(
         "--rows", metavar="N", type=int,
-        help="training rows; times are scaled to 60,000 (default: 60,000)",
+        help="training images; times are scaled to 60,000 (default: 60,000; --quick: 6,144)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--compare", nargs=2, metavar=("OLD", "NEW"), type=Path,
+        help="measure nothing: compare two results.json, and mark what is beyond noise",
     )  # fmt: skip
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command."""
+    if arguments.compare is not None:
+        old, new = arguments.compare
+        return _compare(old, new, arguments.format)
     limit_threads(arguments.threads)
-    from fastmlp.benchmarks.report import summary, write_report
+    let_idle_threads_sleep()
+    from fastmlp.benchmarks.report import FORMATS, write_report
+    from fastmlp.benchmarks.request import Request
     from fastmlp.benchmarks.results import write_results
-    from fastmlp.benchmarks.runner import Request
     from fastmlp.benchmarks.runner import run as run_benchmark
-    from fastmlp.benchmarks.tables import (
-        failure_lines,
-        general_notes,
-        kernels_table,
-        training_table,
-    )
-    from fastmlp.progress import ProgressBar, format_seconds
+    from fastmlp.progress import ProgressBar
 
+    peers = split_names("--peers", arguments.peers)
     request = Request(
         data=arguments.data,
         data_dir=arguments.data_dir,
+        level=arguments.level,
+        cases=split_names("--cases", arguments.cases),
         backends=split_names("--backends", arguments.backends),
+        peers=() if peers is not None and list(peers) == ["none"] else peers,
         repeats=arguments.repeats,
         n_threads=arguments.threads,
         rows=arguments.rows,
+        skip=split_names("--skip", arguments.skip) or (),
     )
+    warn_of_isa_cap()
     folder = check_folder(Path(arguments.output))
+    _check_replaceable(folder / RESULTS_FILE)
     bar = ProgressBar("benchmark")
     results = run_benchmark(request, lambda done, text: bar.update(done, text, at_once=True))
-    write_results(results, folder / "results.json")
-    write_report(results, folder / "report.html")
+    write_results(results, folder / RESULTS_FILE)
+    report = folder / FORMATS[arguments.format]
+    bar.update(1.0, "writing the report", at_once=True)
+    write_report(results, report, arguments.format)
     bar.finish()
-
-    for table in (kernels_table(results), training_table(results)):
-        if table.rows:
-            print(table.as_text(), end="\n\n")
-    for note in general_notes(results):
-        print(note)
-    for line in failure_lines(results):
-        print(line)
-    if results.complete:
-        spent = format_seconds(bar.elapsed)
-        print(f"\n{summary(results)}\nDone in {spent}.", end=" ")
-    else:
-        print("\nInterrupted: the results are incomplete.", end=" ")
-    print(f"Report: {folder / 'report.html'}")
+    _show(results, report, bar.elapsed)
     if not results.complete:
         return INTERRUPTED
     return 1 if results.failures else 0
+
+
+def _show(results: Results, report: Path, seconds: float) -> None:
+    """Print the tables, the outcome and where the report is."""
+    from fastmlp.benchmarks.report import summary
+    from fastmlp.benchmarks.tables import general_notes, wrapped
+    from fastmlp.benchmarks.terminal import failure_lines, missing_lines, terminal_tables
+    from fastmlp.progress import format_seconds
+
+    for table in terminal_tables(results):
+        print(table.as_text(), end="\n\n")
+    told = [*general_notes(results), *missing_lines(results), *failure_lines(results)]
+    for line in told:
+        print(*wrapped(line), sep="\n")
+    if results.complete:
+        print("", *wrapped(summary(results)), sep="\n")
+        print(f"Done in {format_seconds(seconds)}.", end=" ")
+    else:
+        print("\nInterrupted: the results are incomplete.", end=" ")
+    print(f"Report: {report}")
+
+
+def _check_replaceable(path: Path) -> None:
+    """Refuse to write over a results.json that this version of `fastmlp bench` did not write."""
+    from fastmlp.benchmarks.results import read_results
+    from fastmlp.errors import FormatError
+
+    if not path.exists():
+        return
+    try:
+        read_results(path)
+    except FormatError as error:
+        raise FormatError(
+            f"{error}. It is not written over: move it away, or choose another folder with --output"
+        ) from None
+
+
+def _compare(old_path: Path, new_path: Path, form: str) -> int:
+    from fastmlp.benchmarks.compare import compare_results
+    from fastmlp.benchmarks.ratio_tables import comparison_table
+    from fastmlp.benchmarks.results import read_results
+
+    old, new = read_results(old_path), read_results(new_path)
+    table = comparison_table(compare_results(old, new), old, new)
+    print(table.as_markdown() if form == "markdown" else table.as_text())
+    return 0

@@ -8,10 +8,26 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+INTERRUPTED = 130
+"""The exit status after Ctrl-C."""
+
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS",
     "NUMBA_NUM_THREADS",
 )  # fmt: skip
+
+IDLE_VARIABLES = {"OPENBLAS_THREAD_TIMEOUT": "22"}
+"""Idle threads of OpenBLAS (NumPy's) go to sleep after 2^22 cycles, a millisecond.
+
+They would spin for a tenth of a second, and take a CPU from whatever is measured next. Its own
+products are as fast with it.
+"""
+
+
+def let_idle_threads_sleep() -> None:
+    """Set `IDLE_VARIABLES`; this comes before the first import of NumPy."""
+    for name, value in IDLE_VARIABLES.items():
+        os.environ.setdefault(name, value)
 
 
 def limit_threads(n_threads: int | None) -> None:
@@ -28,6 +44,15 @@ def limit_threads(n_threads: int | None) -> None:
         os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(n_threads)))
 
 
+def warn_of_isa_cap() -> None:
+    """Say on standard error that FASTMLP_MAX_ISA is wrong, if it is: the compiled backends miss."""
+    from fastmlp.backend import isa_cap_error
+
+    wrong = isa_cap_error()
+    if wrong:
+        sys.stderr.write(f"fastmlp: warning: {wrong}; the cython and numba backends are left out\n")
+
+
 def split_names(option: str, text: str | None) -> Sequence[str] | None:
     """Return the names of a list with commas; None for None."""
     if text is None:
@@ -36,6 +61,25 @@ def split_names(option: str, text: str | None) -> Sequence[str] | None:
     if not all(names):
         raise ValueError(f"{option} must be names with commas between them; got {text!r}")
     return names
+
+
+def split_activations(option: str, text: str) -> str | list[str]:
+    """Return the name for all hidden layers, or a list of one name for each."""
+    names = list(split_names(option, text) or ())
+    return names[0] if len(names) == 1 else names
+
+
+def split_widths(option: str, text: str, example: str) -> list[int]:
+    """Return the widths of layers, given with commas between them."""
+    from fastmlp.checks import check_integer
+
+    try:
+        return [check_integer(option, int(part), 1) for part in text.split(",")]
+    except ValueError:
+        raise ValueError(
+            f"{option} must be whole numbers >= 1 with commas between them, such as {example}; "
+            f"got {text!r}"
+        ) from None
 
 
 def check_folder(folder: Path) -> Path:

@@ -19,8 +19,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the command."""
     from fastmlp import __version__
     from fastmlp.backend import backends, choose_backend
-    from fastmlp.benchmarks.machine import describe_machine, describe_software
-    from fastmlp.benchmarks.tables import format_bytes
+    from fastmlp.errors import BackendUnavailableError
+    from fastmlp.machine import describe_machine, describe_software, format_bytes
 
     print(f"fastmlp {__version__}\n\nBackends, fastest first")
     for info in backends():
@@ -30,7 +30,11 @@ def run(arguments: argparse.Namespace) -> int:
         else:
             facts = f"missing    {info.reason}"
         print(f"  {info.name:8}{facts}")
-    print(f"  auto    takes {choose_backend('auto', 'float32')[1]}")
+    try:
+        choice = f"takes {choose_backend('auto', 'float32')[1]}"
+    except (ValueError, BackendUnavailableError) as error:  # FASTMLP_BACKEND is wrong
+        choice = f"fails: {error}"
+    print(f"  auto    {choice}")
 
     print("\nVersions")
     for name, version in describe_software().items():

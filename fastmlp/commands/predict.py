@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -60,7 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         predicted = trainer.predict(read_rows(Path(arguments.input)))
     if output is not None:
-        from fastmlp.benchmarks.results import write_text
+        from fastmlp.files import write_text
 
         write_text(output, "".join(_lines(predicted)))
         print(f"{len(predicted):,} predictions written to {output}")
@@ -91,6 +92,11 @@ def read_rows(path: Path) -> NDArray[Any]:
         try:
             rows: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
         except (ValueError, EOFError) as error:
+            if "object" in str(error).lower():  # NumPy's words for an array that it refuses
+                raise FormatError(
+                    f"{path}: expected numbers; this array holds Python objects, which are not "
+                    "loaded as that could run code. Save it again from rows.astype(float)"
+                ) from error
             raise FormatError(f"{path}: a damaged .npy file ({error})") from error
     elif start[:2] in (b"\0\0", b"\x1f\x8b"):
         rows = read_idx(path)
@@ -109,10 +115,15 @@ def _read_csv(path: Path) -> NDArray[Any]:
     try:
         with path.open(encoding="utf-8") as file:
             first = file.readline()
-        if not first.strip():
-            raise ValueError("the first line is empty")
-        return np.loadtxt(path, np.float64, delimiter=",", skiprows=int(_is_header(first)), ndmin=2)
-    except (ValueError, UserWarning) as error:
+            has_header = _is_header(first)
+            if not first.strip():
+                raise ValueError("the first line is empty")
+            lines = file if has_header else itertools.chain([first], file)
+            if not any(line.split("#")[0].strip() for line in lines):  # NumPy skips comments
+                after = " after the line of column names" if has_header else ""
+                raise ValueError(f"there are no rows{after}")
+        return np.loadtxt(path, np.float64, delimiter=",", skiprows=int(has_header), ndmin=2)
+    except ValueError as error:
         raise FormatError(
             f"{path}: expected a .npy file, an idx file, or numbers with commas between them, "
             f"one row per line; {error}"

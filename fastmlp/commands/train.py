@@ -6,15 +6,20 @@ import argparse
 import time
 from pathlib import Path
 
-from .common import check_output_file, limit_threads
-
-INTERRUPTED = 130
+from .common import (
+    INTERRUPTED,
+    check_output_file,
+    limit_threads,
+    split_activations,
+    split_widths,
+    warn_of_isa_cap,
+)
 
 EXAMPLES = """\
 Ctrl-C ends training; what was learned by then is saved.
 
 examples:
-  fastmlp train --data digits
+  fastmlp train
   fastmlp train --data mnist --data-dir ~/mnist --hidden 256,128 --epochs 20 --save mnist.npz
   fastmlp train --data digits --optimizer adam --learning-rate 0.001 --activation gelu
 """
@@ -24,8 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
     parser.epilog = EXAMPLES
     parser.add_argument(
-        "--data", choices=("digits", "mnist"), required=True,
-        help="what to train on; digits is drawn by the program and needs no files",
+        "--data", choices=("digits", "mnist"), default="digits",
+        help="what to train on; digits is drawn by the program and needs no files (default)",
     )  # fmt: skip
     parser.add_argument("--data-dir", metavar="DIR", help="the folder with MNIST's four files")
     parser.add_argument(
@@ -43,8 +48,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="sgd, momentum, nesterov, adam, adamw or rmsprop (default: sgd)",
     )  # fmt: skip
     parser.add_argument(
-        "--activation", metavar="NAME", default="relu",
-        help="of the hidden layers: relu, gelu, tanh, sigmoid, ... (default: relu)",
+        "--activation", metavar="NAME[,NAME...]", default="relu",
+        help="of the hidden layers, or one per hidden layer: relu, gelu, tanh, sigmoid, ... "
+        "(default: relu)",
     )  # fmt: skip
     parser.add_argument(
         "--backend", metavar="NAME", default="auto",
@@ -60,7 +66,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command."""
-    widths = parse_widths(arguments.hidden)
+    widths = split_widths("--hidden", arguments.hidden, "128 or 128,64")
+    activations = split_activations("--activation", arguments.activation)
     save_to = None if arguments.save is None else check_output_file(Path(arguments.save))
     limit_threads(arguments.threads)
     from dataclasses import replace
@@ -72,6 +79,7 @@ def run(arguments: argparse.Namespace) -> int:
     from fastmlp.progress import TrainingProgress, format_seconds
     from fastmlp.trainer import Trainer
 
+    warn_of_isa_cap()
     check_integer("--epochs", arguments.epochs, 0)
     optimizer = check_optimizer(arguments.optimizer)
     if arguments.learning_rate is not None:
@@ -80,7 +88,7 @@ def run(arguments: argparse.Namespace) -> int:
     def make_trainer(n_inputs: int, n_classes: int) -> Trainer:
         network = Network(
             [n_inputs, *widths, n_classes],
-            arguments.activation,
+            activations,
             seed=arguments.seed,
             input_scale=1 / 255,
         )
@@ -130,16 +138,3 @@ def run(arguments: argparse.Namespace) -> int:
     if save_to is not None:
         print(f"saved to {save_to}")
     return INTERRUPTED if interrupted else 0
-
-
-def parse_widths(text: str) -> list[int]:
-    """Return the widths of the hidden layers."""
-    try:
-        widths = [int(part) for part in text.split(",")]
-    except ValueError:
-        widths = []
-    if not widths or min(widths) < 1:
-        raise ValueError(
-            f"--hidden must be widths with commas between them, such as 128 or 128,64; got {text!r}"
-        )
-    return widths

@@ -15,7 +15,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from fastmlp.checks import check_integer
+from fastmlp.checks import check_integer, check_number, check_seed
 from fastmlp.datasets.dataset import Dataset
 from fastmlp.datasets.digit_shapes import N_POINTS, N_STYLES, digit_points
 
@@ -45,11 +45,12 @@ NOISE = (0.0, 0.25)  # height of the noise in each pixel
 
 
 def synthetic_digits(
-    n: int, size: int = 28, seed: int = 0
+    n: int, size: int = 28, seed: int = 0, *, distortion: float = 1.0
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """Draw images of the digits 0 to 9.
 
-    The first images for a seed and size do not depend on `n`. They are the same on every platform.
+    The first images for a seed, size and distortion do not depend on `n`. They are the same on
+    every platform.
 
     Parameters
     ----------
@@ -59,6 +60,9 @@ def synthetic_digits(
         Height and width of an image in pixels, at least 8.
     seed : int, default 0
         Which images; not negative.
+    distortion : float in [0, 1], default 1.0
+        How much the place, angle and size of the digits vary; 0 draws them centred, upright and of
+        one height. The hand, the pen and the noise vary all the same.
 
     Returns
     -------
@@ -70,14 +74,15 @@ def synthetic_digits(
     Raises
     ------
     TypeError
-        If an argument is not an integer.
+        If an argument is not an integer, or `distortion` not a number.
     ValueError
-        If `n` or `seed` is negative, or `size` is less than 8.
+        If `n` or `seed` is negative, `size` is less than 8, or `distortion` is not in [0, 1].
     """
     n = check_integer("n", n, minimum=0)
     size = check_integer("size", size, minimum=MIN_SIZE)
-    seed = check_integer("seed", seed, minimum=0)
-    return _draw(n, size, seed, stream=0)
+    seed = check_seed(seed)
+    distortion = check_number("distortion", distortion, 0.0, 1.0)
+    return _draw(n, size, seed, stream=0, distortion=distortion)
 
 
 def load_digits(
@@ -110,24 +115,31 @@ def load_digits(
     n_train = check_integer("n_train", n_train, minimum=0)
     n_test = check_integer("n_test", n_test, minimum=0)
     size = check_integer("size", size, minimum=MIN_SIZE)
-    seed = check_integer("seed", seed, minimum=0)
+    seed = check_seed(seed)
     x_train, y_train = _draw(n_train, size, seed, stream=0)
     x_test, y_test = _draw(n_test, size, seed, stream=1)
     return Dataset("digits", x_train, y_train, x_test, y_test, 10, (size, size))
 
 
-def _draw(n: int, size: int, seed: int, stream: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+def _draw(
+    n: int, size: int, seed: int, stream: int, distortion: float = 1.0
+) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     x = np.empty((n, size * size), dtype=np.uint8)
     y = np.empty(n, dtype=np.int64)
     for chunk, start in enumerate(range(0, n, CHUNK)):
         stop = min(start + CHUNK, n)
         random = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(stream, chunk)))
-        _draw_chunk(random, size, x[start:stop].reshape(-1, size, size), y[start:stop])
+        images = x[start:stop].reshape(-1, size, size)
+        _draw_chunk(random, size, distortion, images, y[start:stop])
     return x, y
 
 
 def _draw_chunk(
-    random: np.random.Generator, size: int, images: NDArray[np.uint8], labels: NDArray[np.int64]
+    random: np.random.Generator,
+    size: int,
+    distortion: float,
+    images: NDArray[np.uint8],
+    labels: NDArray[np.int64],
 ) -> None:
     """Draw up to CHUNK images (count, size, size) and their labels (count,) in place."""
     count = len(labels)
@@ -143,16 +155,20 @@ def _draw_chunk(
     points += _wavering(uniform(-BEND, BEND, N_BENDS, 2))
 
     # The affine map: rotate(shear(scale(point))) + shift. Each parameter is (count, 1).
-    height = uniform(*SCALE, 1)
+    half_range = distortion * (SCALE[1] - SCALE[0]) / 2
+    middle = (SCALE[0] + SCALE[1]) / 2
+    height = uniform(middle - half_range, middle + half_range, 1)
     width = height * uniform(*ASPECT, 1)
     shear = uniform(-SHEAR, SHEAR, 1)
-    tangent = uniform(-HALF_ANGLE_TANGENT, HALF_ANGLE_TANGENT, 1)
+    half_tangent = distortion * HALF_ANGLE_TANGENT
+    tangent = uniform(-half_tangent, half_tangent, 1)
     cosine = (1 - tangent * tangent) / (1 + tangent * tangent)
     sine = 2 * tangent / (1 + tangent * tangent)
     y = points[:, :, 1] * height  # (count, N_POINTS)
     x = points[:, :, 0] * width + shear * y
-    columns = cosine * x - sine * y + uniform(0.5 - SHIFT, 0.5 + SHIFT, 1)
-    rows = sine * x + cosine * y + uniform(0.5 - SHIFT, 0.5 + SHIFT, 1)
+    shift = distortion * SHIFT
+    columns = cosine * x - sine * y + uniform(0.5 - shift, 0.5 + shift, 1)
+    rows = sine * x + cosine * y + uniform(0.5 - shift, 0.5 + shift, 1)
 
     radius = uniform(*RADIUS, 1, 1)  # (count, 1, 1)
     # An edge sharper than a pixel would show as steps.

@@ -73,7 +73,8 @@ def load_mnist(
 
         cache = folders[-1]
         try:
-            download_mnist(cache, mirror, looked_in=[str(folder) for folder in folders])
+            without_pooch = _how_to_get_it(folders, "downloading it needs pooch")
+            download_mnist(cache, mirror, otherwise=without_pooch)
         except DownloadError as error:
             raise FileNotFoundError(_how_to_get_it(folders, str(error))) from error
         files = _find_files([cache])

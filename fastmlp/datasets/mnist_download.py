@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import io
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +49,7 @@ class DownloadError(OSError):
     """No mirror could be reached; the text names each and what happened."""
 
 
-def download_mnist(folder: Path, mirror: str | None, looked_in: Sequence[str]) -> None:
+def download_mnist(folder: Path, mirror: str | None, otherwise: str = "") -> None:
     """Download the four files, unpacked, into `folder`; those that it has already are kept.
 
     Parameters
@@ -59,8 +58,8 @@ def download_mnist(folder: Path, mirror: str | None, looked_in: Sequence[str]) -
         Where the files go. Created if needed. A file enters it complete and checked, or not at all.
     mirror : str or None
         The address of the folder to download from; None for the environment's or the public ones.
-    looked_in : sequence of str
-        The folders that do not have the files, for the message about a missing pooch.
+    otherwise : str
+        What helps without a download, for the message about a missing pooch.
 
     Raises
     ------
@@ -76,8 +75,7 @@ def download_mnist(folder: Path, mirror: str | None, looked_in: Sequence[str]) -
         # Not an import statement: mypy need not know this optional, untyped package.
         pooch: Any = importlib.import_module("pooch")
     except ImportError as error:
-        purpose = f"MNIST was not found in {', '.join(looked_in)}; downloading it"
-        raise MissingExtraError("pooch", "data", purpose) from error
+        raise MissingExtraError("pooch", "data", "downloading MNIST", otherwise) from error
 
     failures: list[Exception] = []
     for address in mirrors:

@@ -7,7 +7,7 @@ from typing import Any, Literal, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from fastmlp.checks import check_integer
+from fastmlp.checks import check_integer, check_seed
 from fastmlp.errors import unknown_name
 
 __all__ = ["synthetic_tabular"]
@@ -86,7 +86,7 @@ def synthetic_tabular(
     """
     n = check_integer("n", n, minimum=0)
     n_features = check_integer("n_features", n_features, minimum=2)
-    seed = check_integer("seed", seed, minimum=0)
+    seed = check_seed(seed)
     if task not in TASKS:
         raise unknown_name("task", task, TASKS)
 

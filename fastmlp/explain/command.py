@@ -8,6 +8,7 @@ import sys
 import numpy as np
 
 from ..checks import check_integer
+from ..commands.common import split_activations, split_widths
 from ..kernels.formulas import ACTIVATIONS, LOSSES, OPTIMIZERS
 from ..network import OUTPUTS, Network
 from .document import MAX_ITERATIONS, MAX_PARAMETERS, UNTIL_LOSS, check_readable, explain
@@ -23,7 +24,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "the lecture notes (2-2-1, sigmoid)."
     )
     parser.add_argument(
-        "--sizes", metavar="N,N,...", help="layer widths, input first: 3,4,2 (default: the notes')"
+        "--sizes",
+        nargs="+",
+        metavar="N,N,...",
+        help="layer widths, input first: 3,4,2 (default: the notes')",
     )
     parser.add_argument(
         "--activation",
@@ -100,7 +104,7 @@ def run(arguments: argparse.Namespace) -> int:
         If an option is not valid; the text names it.
     """
     network = make_network(
-        arguments.sizes,
+        None if arguments.sizes is None else ",".join(arguments.sizes),
         arguments.activation,
         arguments.output,
         arguments.seed,
@@ -147,11 +151,10 @@ def make_network(
 
     Its weights and biases are rounded to two decimals, to be followed with a calculator.
     """
-    activations = (activation or ACTIVATION).split(",")
-    names: str | list[str] = activations[0] if len(activations) == 1 else activations
+    names = split_activations("--activation", activation or ACTIVATION)
     if sizes is None:
         return notes_network(names, output or "sigmoid")
-    widths = [_integer("sizes", part) for part in sizes.split(",")]
+    widths = split_widths("--sizes", sizes, "3,4,2")
     check_readable(widths, check_integer("max_parameters", max_parameters, 1))
     if output is None:
         output = "sigmoid" if widths[-1] == 1 else "softmax"
@@ -161,16 +164,6 @@ def make_network(
         biases[...] = random.uniform(-0.3, 0.3, len(biases))
     network.parameters[...] = network.parameters.round(2)
     return network
-
-
-def _integer(argument: str, text: str) -> int:
-    try:
-        return check_integer(argument, int(text), 1)
-    except ValueError:
-        raise ValueError(
-            f"{argument} must be whole numbers >= 1 with commas between them, such as 3,4,2; "
-            f"got {text!r}"
-        ) from None
 
 
 def numbers(argument: str, text: str) -> list[float]:

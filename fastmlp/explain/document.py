@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..checks import check_integer, check_number
+from ..checks import check_integer, check_number, check_seed
 from ..data import check_features
 from ..kernels.formulas import LOSSES
 from ..network import Network
@@ -99,7 +99,7 @@ def explain(
     max_parameters = check_integer("max_parameters", max_parameters, 1)
     max_iterations = check_integer("max_iterations", max_iterations, 1)
     until_loss = check_number("until_loss", until_loss, 0.0)
-    seed = check_integer("seed", seed, 0)
+    seed = check_seed(seed)
     chosen = _with_rate(optimizer, learning_rate)
     is_default = network is None
     subject = notes_network() if network is None else copy.deepcopy(network)

@@ -34,15 +34,18 @@ struct tile_layout {
 static enum probe_matrix_state ask(void) {
     const uint32_t amx_bf16 = 1u << 22, amx_tile = 1u << 24, osxsave = 1u << 27; /* EDX, EDX, ECX */
     const uint64_t tile_state = 3u << 17;                                        /* XCR0 */
-    const long request_permission = 0x1023, tile_data = 18; /* ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA */
+    /* ARCH_REQ_XCOMP_PERM and XFEATURE_XTILEDATA */
+    const long request_permission = 0x1023, tile_data = 18;
     uint32_t r[4];
     cpuid(0, 0, r);
     if (r[0] < 7) return MATRIX_NOT_IN_CPU;
     cpuid(7, 0, r);
     if ((r[3] & (amx_bf16 | amx_tile)) != (amx_bf16 | amx_tile)) return MATRIX_NOT_IN_CPU;
     cpuid(1, 0, r);
-    if (!(r[2] & osxsave) || (enabled_state() & tile_state) != tile_state) return MATRIX_NOT_ALLOWED;
-    return syscall(SYS_arch_prctl, request_permission, tile_data) ? MATRIX_NOT_ALLOWED : MATRIX_READY;
+    if (!(r[2] & osxsave)) return MATRIX_NOT_ALLOWED;
+    if ((enabled_state() & tile_state) != tile_state) return MATRIX_NOT_ALLOWED;
+    if (syscall(SYS_arch_prctl, request_permission, tile_data)) return MATRIX_NOT_ALLOWED;
+    return MATRIX_READY;
 }
 
 /* Tiles 0 to 3 accumulate, 4 and 5 are left factors (16 rows of 32 bfloat16), 6 and 7 right ones

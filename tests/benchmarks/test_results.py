@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,7 +26,11 @@ def test_median_and_spread_are_scaled(results: Results) -> None:
     assert python.spread_seconds == pytest.approx(0.2)  # quartiles 0.225 and 0.275, times 4
     assert python.relative_spread == pytest.approx(0.2)
     assert python.samples_per_second == pytest.approx(128)
+    assert python.scaled_repetitions == pytest.approx([0.8, 1.0, 1.2])
     assert not numpy.is_scaled and numpy.median_seconds == 0.002
+    assert numpy.gflops == pytest.approx(0.128)
+    numpy.flops = None
+    assert math.isnan(numpy.gflops)
 
 
 def test_speedup(results: Results) -> None:
@@ -35,37 +40,89 @@ def test_speedup(results: Results) -> None:
     assert math.isnan(results.speedup(numpy, "numba"))
 
 
+def test_the_main_measurements_are_those_the_run_was_asked_for(results: Results) -> None:
+    main = {case["name"]: [each.contender for each in found] for group in
+            ("kernels", "training", "inference", "growth")
+            for case, found in results.of_group(group)}  # fmt: skip
+    assert main == {
+        "matmul": ["python", "numpy"],
+        "M128": ["python", "numpy", "jax_scan"],
+        "predict_1": ["numpy", "onnxruntime"],
+        "growth_threads_1": ["numpy"],
+    }
+    labels = [results.label(each) for each in results.measurements]
+    assert labels[1:3] == ["numpy", "numpy, float64"]
+    assert labels[4:8] == ["numpy", "numpy, 1 thread", "numpy, avx2", "jax_scan"]
+
+
 def test_file_holds_everything(results: Results, tmp_path: Path) -> None:
+    results.roofline = {"isas": []}
     write_results(results, tmp_path / "results.json")
     document = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
     assert (document["schema"], document["schema_version"]) == (SCHEMA, SCHEMA_VERSION)
-    for name in ("date", "fastmlp_version", "machine", "software", "settings", "backends", "units"):
+    for name in ("date", "machine", "software", "settings", "backends", "peers", "units"):
         assert document[name], name
+    assert document["roofline"] == {"isas": []} and document["drawbacks"] is None
     first = document["measurements"][0]
     assert first["repetitions"] == [0.2, 0.25, 0.3]
     assert first["is_scaled"] is True and first["scale"] == 4
-    assert set(UNITS) - {"accuracy", "memory_bytes"} <= set(first)
+    assert set(UNITS) - {"memory_bytes"} <= set(first)
     assert read_results(tmp_path / "results.json") == results
     assert [path.name for path in tmp_path.iterdir()] == ["results.json"]
+
+
+def of_first(results: Results, **changes: Any) -> dict[str, Any]:
+    """Return a change to the first measurement alone."""
+    document = results.as_dict()
+    first = document["measurements"][0] | changes
+    return {"measurements": [first, *document["measurements"][1:]]}
 
 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"schema": "other"}, "got \\('other', 1\\)"),
-        ({"schema_version": 99}, "99"),
-        ({"measurements": [{}]}, "no benchmark results"),
-        ({"measurements": 3}, "no benchmark results"),
+        ({"schema": "other"}, "no benchmark results of fastmlp"),
+        ({"schema_version": 1}, "version 1, written by another fastmlp .9.8.7.; expected version"),
+        ({"schema_version": None}, "version None"),
+        ({"measurements": [{}]}, "damaged"),
+        ({"measurements": 3}, "damaged"),
+        ({"cases": []}, "damaged"),
+        ({"settings": {}}, "damaged"),
+        ({"roofline": 3}, "damaged"),
+        ({"complete": "yes"}, "damaged"),
     ],
 )
-def test_other_files_are_refused(change: dict, said: str, results: Results) -> None:
+def test_other_files_are_refused(change: dict[str, Any], said: str, results: Results) -> None:
     with pytest.raises(FormatError, match=said):
         Results.from_dict(results.as_dict() | change)
 
 
-def test_a_file_that_is_no_json_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "results.json").write_text("{")
-    with pytest.raises(FormatError, match="not a JSON file"):
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"repetitions": []},
+        {"repetitions": ["1"]},
+        {"repetitions": [-1.0]},
+        {"rows_timed": 0},
+        {"first_call_seconds": None},
+    ],
+)
+def test_damaged_measurements_are_refused(change: dict[str, Any], results: Results) -> None:
+    with pytest.raises(FormatError, match="damaged"):
+        Results.from_dict(results.as_dict() | of_first(results, **change))
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "3", "", "[" * 100_000])
+def test_a_file_that_holds_no_results_is_refused(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "results.json"
+    path.write_text(text)
+    with pytest.raises(FormatError, match=r"results\.json: "):
+        read_results(path)
+
+
+def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "results.json").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(FormatError, match=r"results\.json: damaged"):
         read_results(tmp_path / "results.json")
 
 

@@ -1,74 +1,105 @@
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
+from fastmlp.benchmarks import request as request_module
 from fastmlp.benchmarks import runner
-from fastmlp.benchmarks.cases import Case, Prepared, Setting, cases_of
+from fastmlp.benchmarks.case import GROUPS, Case, Prepared, Setting
+from fastmlp.benchmarks.cases import cases_of
+from fastmlp.benchmarks.levels import FEWEST_REPEATS
+from fastmlp.benchmarks.request import Request
 from fastmlp.benchmarks.results import Results
-from fastmlp.benchmarks.runner import Request, run
+from fastmlp.benchmarks.runner import run
+from fastmlp.benchmarks.sections import SECTION_NAMES
+from fastmlp.datasets import Dataset
 
 
-def quick(**changes: object) -> Request:
-    fields = {"backends": ["numpy"], "rows": 128, "repeats": 2}
-    return Request(**(fields | changes))  # type: ignore[arg-type]
+def small(**changes: Any) -> Request:
+    fields: dict[str, Any] = {
+        "backends": ["numpy"], "peers": [], "rows": 512, "repeats": 2, "level": "quick",
+        "skip": SECTION_NAMES,
+    }  # fmt: skip
+    return Request(**(fields | changes))
 
 
 def replace_cases(
-    monkeypatch: pytest.MonkeyPatch, call: Callable[[str], object], group: str = "training"
+    monkeypatch: pytest.MonkeyPatch, call: Callable[[str], object], group: Any = "training"
 ) -> None:
-    """Put one case in place of the table; it calls `call` with the backend's name."""
+    """Put one case in place of the table; it calls `call` with the contender's name."""
 
-    def prepare(setting: Setting) -> Prepared:
-        return Prepared(lambda: call(setting.backend), lambda: None)
+    def prepare(setting: Setting, data: Dataset) -> Prepared:
+        return Prepared(lambda: call(setting.contender), lambda: None)
 
-    case = Case("case", group, "title", "description", 128, 128, prepare)  # type: ignore[arg-type]
-    monkeypatch.setattr(runner, "cases_of", lambda groups: [case])
+    case = Case(
+        "case", group, "title", "description", 128, prepare, reference_rows=128,
+        loops=group != "training",
+    )  # fmt: skip
+    monkeypatch.setattr(request_module, "cases_of", lambda level: [case])
+    monkeypatch.setattr(runner, "CASES", {"case": case})
 
 
 def test_everything_is_measured() -> None:
-    results = run(quick())
+    results = run(small(peers=["numpy"]))
     assert results.complete and results.failures == []
-    assert [each.case for each in results.measurements] == [case.name for case in cases_of()]
+    quick = [case.name for case in cases_of(GROUPS, "quick")]
+    measured = [each.case for each in results.measurements if each.contender == "numpy"]
+    assert measured == quick  # in the order of the table
     for each in results.measurements:
         assert len(each.repetitions) == 2 and min(each.repetitions) > 0
-        assert each.first_call_seconds > 0 and each.isa
-        assert each.loops >= 1
-    training = results.measurements[-1]
-    assert training.rows_timed == 128 and training.rows_reported == 60_000
-    assert training.accuracy is not None and 0 <= training.accuracy <= 1
-    assert training.accuracy_note == "after 2 epochs"
+        assert each.first_call_seconds > 0 and each.loops >= 1
+        assert bool(each.isa) == (each.kind == "backend")
+    with_peer = {each.case for each in results.measurements if each.contender == "numpy_by_hand"}
+    assert with_peer == {"M128", "predict_1", "predict_64"}
     assert Results.from_dict(json.loads(json.dumps(results.as_dict()))) == results
 
 
+def test_everybody_trains_as_much_and_is_scored() -> None:
+    results = run(small(cases=["M128"], peers=["numpy_by_hand"]))
+    assert [each.contender for each in results.measurements] == ["numpy", "numpy_by_hand"]
+    for each in results.measurements:
+        assert each.rows_timed == 512 and each.rows_reported == 60_000
+        assert each.accuracy_note == "after 2 epochs of 512 rows"
+    ours, theirs = results.measurements
+    assert ours.accuracy is not None and ours.accuracy > 0.1
+    assert ours.accuracy == pytest.approx(theirs.accuracy, abs=0.01)
+    assert results.roofline is None
+
+
 def test_the_reference_is_timed_on_a_slice_and_scaled() -> None:
-    results = run(quick(backends=["numpy", "python"], repeats=1, rows=256))
-    by_key = {(each.case, each.backend): each for each in results.measurements}
-    assert by_key["matmul", "python"].scale == 4
-    assert by_key["train_epoch", "python"].scale == 60_000 / 128
-    assert by_key["train_epoch", "python"].accuracy is None
-    assert by_key["train_epoch", "python"].accuracy_note == "trained on 128 rows only"
-    assert by_key["train_epoch", "numpy"].accuracy is not None
-    assert results.speedup(by_key["matmul", "numpy"], "python") > 1
+    request = small(backends=["numpy", "python"], repeats=1, cases=["matmul", "M128"])
+    by_key = {(each.case, each.contender): each for each in run(request).measurements}
+    assert by_key["matmul", "python"].scale == 8
+    assert by_key["M128", "python"].scale == 60_000 / 128
+    assert by_key["M128", "python"].accuracy is None
+    assert by_key["M128", "python"].accuracy_note == "trained on 128 rows only"
+    assert by_key["M128", "numpy"].accuracy is not None
 
 
 def test_repetitions_are_interleaved(monkeypatch: pytest.MonkeyPatch) -> None:
     called: list[str] = []
     replace_cases(monkeypatch, called.append)
-    run(quick(backends=["numpy", "python"], repeats=3))
+    run(small(backends=["numpy", "python"], repeats=3))
     assert called == ["python", "numpy"] * 3
+
+
+def test_the_reference_is_repeated_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    called: list[str] = []
+    replace_cases(monkeypatch, called.append)
+    run(small(backends=["numpy", "python"], repeats=None))
+    assert called == ["python", "numpy", "numpy", "numpy"]
 
 
 def test_progress_goes_from_zero_upwards() -> None:
     told: list[tuple[float, str]] = []
-    run(quick(), lambda fraction, text: told.append((fraction, text)))
+    run(small(), lambda fraction, text: told.append((fraction, text)))
     fractions = [fraction for fraction, _ in told]
     assert fractions[0] == 0.0 and fractions == sorted(fractions)
-    assert 0.2 < fractions[-1] <= 1.0
-    assert told[-1][1] == "repetition 2/2: train_epoch, numpy"
+    assert 0.9 < fractions[-1] <= 1.0
+    assert told[-1][1].startswith("repetition 2/2: growth_")
 
 
 def test_interruption_keeps_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,9 +111,9 @@ def test_interruption_keeps_what_there_is(monkeypatch: pytest.MonkeyPatch) -> No
             raise KeyboardInterrupt
 
     replace_cases(monkeypatch, call)
-    results = run(quick(backends=["numpy", "python"], repeats=3))
+    results = run(small(backends=["numpy", "python"], repeats=3))
     assert not results.complete
-    assert {each.backend: len(each.repetitions) for each in results.measurements} == {
+    assert {each.contender: len(each.repetitions) for each in results.measurements} == {
         "python": 2, "numpy": 1,
     }  # fmt: skip
     assert all(each.accuracy_note == "the run was interrupted" for each in results.measurements)
@@ -95,33 +126,43 @@ def test_interruption_inside_of_training_ends_the_run(monkeypatch: pytest.Monkey
         raise KeyboardInterrupt
 
     monkeypatch.setattr(NumpyEngine, "train", train)
-    results = run(quick())
+    results = run(small())
     assert not results.complete and results.measurements == []
 
 
-def test_a_broken_backend_does_not_take_the_others_along(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broken_contender_does_not_take_the_others_along(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def call(backend: str) -> None:
         if backend == "python":
             raise RuntimeError("/home/ann/kernel.so: broken")
 
-    replace_cases(monkeypatch, call, group="kernels")
-    results = run(quick(backends=["numpy", "python"]))
-    assert results.complete
-    assert [each.backend for each in results.measurements] == ["numpy"]
-    assert results.failures == [
-        {"case": "case", "backend": "python", "error": "RuntimeError: kernel.so: broken"}
-    ]
+    expected = [{"case": "case", "contender": "python", "error": "RuntimeError: kernel.so: broken"}]
+    for group in ("kernels", "training"):  # when it is first called, and when it is repeated
+        replace_cases(monkeypatch, call, group)
+        results = run(small(backends=["numpy", "python"]))
+        assert results.complete
+        assert [each.contender for each in results.measurements] == ["numpy"]
+        assert results.failures == expected
 
 
 def test_a_slow_machine_gets_fewer_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
     called: list[str] = []
     replace_cases(monkeypatch, called.append)
-    monkeypatch.setattr(runner, "TIME_LIMIT", 0.0)
-    results = run(quick(repeats=None))
-    assert len(called) == runner.FEWEST_REPEATS == results.settings["repeats"]
+    monkeypatch.setattr(runner, "SUITE_SECONDS", {"quick": 0.0})
+    results = run(small(repeats=None))
+    assert len(called) == FEWEST_REPEATS["quick"] == results.settings["repeats"]
     called.clear()
-    run(quick(repeats=4))
+    run(small(repeats=4))
     assert len(called) == 4
+
+
+def test_other_threads_and_instruction_sets_run_in_processes_of_their_own() -> None:
+    results = run(small(level="default", cases=["matmul"], n_threads=2, repeats=1))
+    found = {(each.precision, each.n_threads, each.max_isa) for each in results.measurements}
+    assert {("float32", 2, ""), ("float64", 2, ""), ("float32", 1, "")} <= found
+    main = [each for each in results.measurements if results.is_main(each)]
+    assert [(each.precision, each.n_threads) for each in main] == [("float32", 2)]
 
 
 def test_slow_drawing_gets_fewer_digits(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,22 +177,13 @@ def test_slow_drawing_gets_fewer_digits(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(runner, "DRAWING_LIMIT", -1.0)
     runner.load_data(Request())
     assert drawn.pop() == (10_000, 10_000)
+    runner.load_data(Request(level="quick"))
+    assert drawn.pop() == (runner.QUICK_DIGITS, runner.QUICK_TEST_DIGITS)
 
 
-def test_the_command_repeats_the_run_without_folders() -> None:
-    request = Request(data="mnist", data_dir="/home/ann", backends=["numpy"], n_threads=1, rows=500)
-    assert request.command == ("fastmlp bench --data mnist --backends numpy --threads 1 --rows 500")
-
-
-@pytest.mark.parametrize(
-    ("changes", "said"),
-    [
-        ({"repeats": 0}, "repeats"),
-        ({"rows": 127}, "rows must be an integer >= 128; got 127"),
-        ({"n_threads": 0}, "threads"),
-        ({"backends": ["nope"]}, "backend must be one of"),
-    ],
-)
-def test_wrong_requests(changes: dict, said: str) -> None:
-    with pytest.raises(ValueError, match=said):
-        dataclasses.replace(quick(), **changes)
+def test_peers_are_described_with_the_reason_why_one_is_left_out() -> None:
+    described = {each["name"]: each for each in runner.describe_peers([])}
+    by_hand = described["numpy_by_hand"]
+    assert by_hand["available"] and by_hand["version"]
+    assert by_hand["reason"] == "not asked for: measured with --full or --peers numpy"
+    assert all(each["available"] or each["reason"] for each in described.values())

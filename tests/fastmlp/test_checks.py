@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastmlp.checks import check_integer, check_number
+from fastmlp.checks import LARGEST_COUNT, check_integer, check_number, check_seed
 
 
 @pytest.mark.parametrize("value", [3, np.int8(3), np.uint64(3), np.array(3)])
@@ -46,8 +46,26 @@ def test_numbers_out_of_bounds(value: Any) -> None:
         check_number("x", value, 0.0, 1.0)
 
 
-def test_exclusive_bounds() -> None:
-    assert check_number("x", 0.5, 0.0, 1.0, exclusive=True) == 0.5
-    for bound in (0.0, 1.0):
-        with pytest.raises(ValueError, match=r"in \(0, 1\); got"):
-            check_number("x", bound, 0.0, 1.0, exclusive=True)
+def test_a_bound_that_is_left_out() -> None:
+    assert check_number("x", 0.0, 0.0, 1.0, below_maximum=True) == 0.0
+    with pytest.raises(ValueError, match=r"x must be a finite number in \[0, 1\); got 1.0"):
+        check_number("x", 1.0, 0.0, 1.0, below_maximum=True)
+
+
+def test_no_number_reaches_an_infinite_bound() -> None:
+    with pytest.raises(ValueError, match=r"in \(-inf, inf\); got nan"):
+        check_number("x", math.nan)
+
+
+def test_too_large_an_integer() -> None:
+    assert check_integer("n", LARGEST_COUNT, 1) == 2**31 - 1
+    with pytest.raises(ValueError, match=r"n must be an integer from 1 to 2,147,483,647; got 9,22"):
+        check_integer("n", 2**63, 1)
+    with pytest.raises(ValueError, match="n must be an integer from 1 to 7; got 8"):
+        check_integer("n", 8, 1, 7)
+
+
+def test_seeds_have_any_size() -> None:
+    assert check_seed(2**70) == 2**70
+    with pytest.raises(ValueError, match="seed must be an integer >= 0; got -1"):
+        check_seed(-1)

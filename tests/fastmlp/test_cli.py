@@ -16,10 +16,14 @@ import numpy as np
 import pytest
 
 import fastmlp
+from fastmlp import cli
 from fastmlp.datasets import load_digits
 
 posix_only = pytest.mark.skipif(os.name != "posix", reason="needs SIGINT and a pseudo-terminal")
-QUICK_BENCH = ("bench", "--backends", "numpy", "--rows", "256", "--repeats", "2")
+QUICK_BENCH = (
+    "bench", "--quick", "--cases", "matmul,sigmoid,M128", "--backends", "numpy", "--peers", "none",
+    "--rows", "512", "--repeats", "2",
+)  # fmt: skip
 
 
 def run(
@@ -109,6 +113,15 @@ def test_train_last_line(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_train_takes_digits_and_one_activation_per_layer(tmp_path: Path) -> None:
+    options = "--hidden 8,6 --activation relu,tanh --epochs 0 --backend numpy --save model"
+    result = run(["train", *options.split()], tmp_path)
+    assert result.returncode == 0, result.stderr
+    trainer = fastmlp.load(tmp_path / "model")
+    assert trainer.network.sizes == (784, 8, 6, 10)
+    assert trainer.network.layer_activations == ("relu", "tanh", "softmax")
+
+
 def test_train_for_no_epoch_evaluates(tmp_path: Path) -> None:
     options = "--hidden 8 --epochs 0 --backend numpy"
     result = run(["train", "--data", "digits", *options.split()], tmp_path)
@@ -167,13 +180,13 @@ def test_bench(tmp_path: Path) -> None:
     document = json.loads((folder / "results.json").read_text(encoding="utf-8"))
     assert document["complete"] is True
     assert document["data"] == {
-        "name": "digits", "rows": 256, "test_rows": 256, "rows_reported": 60_000,
+        "name": "digits", "rows": 512, "test_rows": 512, "rows_reported": 60_000,
     }  # fmt: skip
-    assert {each["backend"] for each in document["measurements"]} == {"numpy"}
-    for title in ("matmul", "sigmoid", "backpropagation", "Training"):
+    assert {each["contender"] for each in document["measurements"]} == {"numpy"}
+    for title in ("Kernels", "forward 128x784", "sigmoid 128x128", "Training", "M128"):
         assert title in result.stdout
-    assert "timed on 256 of 60,000 rows" in result.stdout
-    assert "after 2 epochs" in result.stdout
+    assert "timed on 512 of 60,000 rows" in result.stdout
+    assert "after 2 epochs of 512 rows" in result.stdout
 
 
 def test_info(tmp_path: Path) -> None:
@@ -184,6 +197,40 @@ def test_info(tmp_path: Path) -> None:
     assert "auto    takes numpy: set by the environment" in result.stdout
 
 
+def test_info_goes_on_after_a_wrong_backend(tmp_path: Path) -> None:
+    result = run(["info"], tmp_path, FASTMLP_BACKEND="cyton")
+    assert (result.returncode, result.stderr) == (0, "")
+    (line,) = re.findall("^  auto .*", result.stdout, re.MULTILINE)
+    assert "fails: the environment variable FASTMLP_BACKEND" in line
+    assert "Did you mean 'cython'?" in line
+    assert "\nVersions\n" in result.stdout and "\nMachine\n" in result.stdout
+
+
+WRONG_CAP = (
+    "the environment variable FASTMLP_MAX_ISA must be one of baseline, avx2, avx512; got 'x'"
+)
+
+
+def test_info_gives_a_wrong_cap_as_the_reason(tmp_path: Path) -> None:
+    result = run(["info"], tmp_path, FASTMLP_MAX_ISA="x")
+    assert result.returncode == 0, result.stderr
+    for name in ("cython", "numba"):
+        if {info.name: info for info in fastmlp.backends()}[name].available:
+            assert f"  {name:8}missing    {WRONG_CAP}\n" in result.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("train", "--hidden", "4", "--epochs", "0", "--backend", "numpy"), QUICK_BENCH],
+    ids=["train", "bench"],
+)
+def test_a_wrong_cap_is_a_warning(arguments: Sequence[str], tmp_path: Path) -> None:
+    result = run(arguments, tmp_path, FASTMLP_MAX_ISA="x")
+    assert result.returncode == 0, result.stderr
+    left_out = "the cython and numba backends are left out"
+    assert f"fastmlp: warning: {WRONG_CAP}; {left_out}\n" in result.stderr
+
+
 # --- errors -------------------------------------------------------------------------------------
 
 
@@ -192,10 +239,13 @@ def test_info(tmp_path: Path) -> None:
     [
         ("", "required: command"),
         ("benhc", "invalid choice: 'benhc'"),
-        ("train", "--data"),
         ("train --data digits --epochs x", "--epochs: invalid int value: 'x'"),
         ("train --data digits --hidden 12,x", "such as 128 or 128,64; got '12,x'"),
         ("train --data digits --activation reluu", "Did you mean 'relu'?"),
+        ("train --hidden 8,8 --activation relu,Tanh", "Did you mean 'tanh'?"),
+        ("train --hidden 8,8 --activation relu,relu,relu", "one per hidden layer (2); got 3"),
+        ("train --hidden 8 --activation relu,", "--activation must be names with commas"),
+        ("train --batch-size 9223372036854775808", "must be an integer from 1 to 2,147,483,647"),
         ("train --data digits --optimizer sdg", "Did you mean 'sgd'?"),
         ("train --data digits --backend nunpy", "Did you mean 'numpy'?"),
         ("train --data digits --learning-rate nan", "learning_rate must be a finite number"),
@@ -206,11 +256,18 @@ def test_info(tmp_path: Path) -> None:
         ("predict missing.npz --data digits", "missing.npz: No such file"),
         ("predict text.txt --data digits", "text.txt: expected a file written by fastmlp.save"),
         ("bench --backends nunpy", "backend must be one of"),
+        ("bench --backends auto", "one of 'cython', 'numba', 'numpy', 'python'; got 'auto'."),
         ("bench --backends numpy,", "names with commas between them; got 'numpy,'"),
         ("bench --repeats 0", "repeats must be an integer >= 1; got 0"),
         ("bench --rows 5", "rows must be an integer >= 128; got 5"),
         ("bench --threads 0", "--threads must be an integer >= 1; got 0"),
         ("bench --output text.txt", "text.txt: expected a folder"),
+        ("bench --cases M12", "Did you mean 'M128'?"),
+        ("bench --peers torhc", "Did you mean 'torch'?"),
+        ("bench --skip rooflines", "Did you mean 'roofline'?"),
+        ("bench --quick --full", "not allowed with argument"),
+        ("bench --compare missing.json text.txt", "missing.json: No such file"),
+        ("bench --compare text.txt text.txt", "text.txt: damaged: not a JSON file"),
     ],
 )
 def test_errors(line: str, said: str, tmp_path: Path) -> None:
@@ -224,6 +281,9 @@ def test_errors(line: str, said: str, tmp_path: Path) -> None:
     [
         (b"1,2,3\n4,5,x\n", "numbers with commas"),
         (b"", "the first line is empty"),
+        (b"a,b\n", "there are no rows after the line of column names"),
+        (b"a,b\n\n# 1,2\n", "there are no rows after the line of column names"),
+        (b"# 1,2\n", "there are no rows"),
         (b"1,2,3\n", "(rows, 784)"),
         (b"\x93NUMPY\x01\x00", "a damaged .npy file"),
         (b"\x00\x00\x08\x03\x00", "rows"),
@@ -232,6 +292,35 @@ def test_errors(line: str, said: str, tmp_path: Path) -> None:
 def test_unreadable_input(content: bytes, said: str, model: Path, tmp_path: Path) -> None:
     (tmp_path / "rows").write_bytes(content)
     assert said in error_of(["predict", model, "--input", "rows"], tmp_path)
+
+
+def test_an_array_of_objects_is_refused_with_the_reason(model: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "rows.npy", np.array([[1, None]], dtype=object))
+    said = error_of(["predict", model, "--input", "rows.npy"], tmp_path)
+    assert "holds Python objects" in said and "damaged" not in said
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (MemoryError("Unable to allocate 1 TiB"), "not enough memory: Unable to allocate 1 TiB"),
+        (MemoryError(), "there is not enough memory"),
+    ],
+)
+def test_too_little_memory_is_one_line(
+    error: MemoryError,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail(arguments: object) -> int:
+        raise error
+
+    monkeypatch.delenv("FASTMLP_DEBUG", raising=False)
+    monkeypatch.setattr("fastmlp.commands.info.run", fail)
+    assert cli.main(["info"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith(said)
 
 
 def test_divergence_saves_the_last_finite_parameters(tmp_path: Path) -> None:
@@ -318,6 +407,6 @@ def test_interrupted_bench_leaves_its_report(tmp_path: Path) -> None:
     folder = tmp_path / "fastmlp-report"
     document = json.loads((folder / "results.json").read_text(encoding="utf-8"))
     assert document["complete"] is False
-    assert len(document["measurements"]) == 4
+    assert len(document["measurements"]) == 1
     assert all(len(each["repetitions"]) >= 2 for each in document["measurements"])
     assert "Incomplete" in (folder / "report.html").read_text(encoding="utf-8")

@@ -178,7 +178,5 @@ def test_the_description_cannot_be_changed(name: str) -> None:
 
 
 def test_a_network_too_large_for_memory_says_how_large() -> None:
-    with pytest.raises(
-        ValueError, match=r"parameters, .* GiB: more than this machine"
-    ):
+    with pytest.raises(ValueError, match=r"parameters, .* GiB: more than this machine"):
         Network([2_000_000_000, 2_000_000_000])

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import itertools
-import os
 from typing import Any
 
 import pytest
 
-from fastmlp import SGD, Network
-from fastmlp.kernels.formulas import LOSSES
-from fastmlp.plan import available_cpus, check_loss, make_plan, resolve_threads
+from fastmlp import SGD, Network, plan
+from fastmlp.kernels.formulas import ACTIVATIONS, LOSSES
+from fastmlp.plan import check_loss, make_plan, resolve_threads
 
 
 def plan_of(**arguments: Any) -> Any:
@@ -34,13 +33,20 @@ def test_auto_takes_the_loss_of_the_output(output: str, loss: str) -> None:
 def test_losses_that_do_not_go_with_the_output() -> None:
     for loss, output in [
         ("binary_cross_entropy", "softmax"),
-        ("squared_error", "softmax"),
         ("categorical_cross_entropy", "sigmoid"),
         ("binary_cross_entropy", "identity"),
     ]:
         with pytest.raises(ValueError, match=f"loss='{loss}' needs output=.*'{output}', which"):
             check_loss(loss, output)
-    assert check_loss("squared_error", "sigmoid") == "squared_error"
+
+
+def test_squared_error_goes_with_any_output_but_softmax() -> None:
+    with pytest.raises(
+        ValueError, match=r"loss='squared_error' needs any output but 'softmax'; .* is 'softmax'"
+    ):
+        check_loss("squared_error", "softmax")
+    for output in ACTIVATIONS:
+        assert check_loss("squared_error", output) == "squared_error"
 
 
 def test_the_advice_names_losses_that_work() -> None:
@@ -62,6 +68,11 @@ def test_the_advice_names_losses_that_work() -> None:
         ({"precision": "float16"}, ValueError, "precision must be one of"),
         ({"precision": None}, TypeError, "precision must be one of"),
         ({"batch_size": 0}, ValueError, "batch_size must be an integer >= 1; got 0"),
+        (
+            {"batch_size": 2**63},
+            ValueError,
+            "batch_size must be an integer from 1 to 2,147,483,647",
+        ),
         ({"batch_size": 2.5}, TypeError, "batch_size must be an integer"),
         ({"n_threads": 0}, ValueError, "n_threads must be an integer >= 1; got 0"),
         ({"n_threads": "2"}, TypeError, "n_threads must be an integer"),
@@ -81,21 +92,15 @@ def test_layers_lie_one_after_the_other() -> None:
 
 
 def test_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert resolve_threads(None) == available_cpus() >= 1
-    assert resolve_threads(7) == 7
+    monkeypatch.setattr(plan, "available_cpus", lambda: 3)
+    assert resolve_threads(None) == 3
+    assert [resolve_threads(n) for n in (1, 2, 3, 7)] == [1, 2, 3, 3]  # never more than the CPUs
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     assert resolve_threads(None) == 1
     assert resolve_threads(3) == 3  # what is asked for comes before the environment
-    monkeypatch.setenv("OMP_NUM_THREADS", "1,4")  # nested levels: the first counts
-    assert resolve_threads(None) == 1
-    for nonsense in ("", "many", "0", "-3"):
-        monkeypatch.setenv("OMP_NUM_THREADS", nonsense)
-        assert resolve_threads(None) == available_cpus()
+    monkeypatch.setenv("OMP_NUM_THREADS", "2,4")  # nested levels: the first counts
+    assert resolve_threads(None) == 2
+    for without_effect in ("", "many", "0", "-3", "64"):
+        monkeypatch.setenv("OMP_NUM_THREADS", without_effect)
+        assert resolve_threads(None) == 3
     assert plan_of(n_threads=2).n_threads == 2
-
-
-def test_the_affinity_is_obeyed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 5, 6}, raising=False)
-    assert available_cpus() == 3
-    monkeypatch.setenv("OMP_NUM_THREADS", "64")
-    assert resolve_threads(None) == 3

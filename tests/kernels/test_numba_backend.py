@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,6 +22,7 @@ from fastmlp.kernels.numpy_backend import backend as numpy_backend
 from fastmlp.kernels.numpy_backend import compile_formulas
 
 PRECISIONS = ("float32", "float64")
+RunPython = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def numbers(precision: str, largest: float = 100.0) -> np.ndarray:
@@ -120,10 +119,11 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 
 def make_trainer(case: str, backend: str, **changes: Any) -> Trainer:
     of_network, of_trainer = CASES[case]
-    sizes, *rest = [of_network["layer_sizes"]]
     others = {key: value for key, value in of_network.items() if key != "layer_sizes"}
-    network = Network(sizes, *rest, seed=0, **others)
-    return Trainer(network, backend=backend, batch_size=8, seed=0, **{**of_trainer, **changes})
+    network = Network(of_network["layer_sizes"], seed=0, **others)
+    return Trainer(
+        network, backend=backend, **{"batch_size": 8, "seed": 0, **of_trainer, **changes}
+    )
 
 
 def make_data(case: str, n_rows: int = 43) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -189,8 +189,7 @@ def test_inputs_of_any_type_and_strides_give_the_same_bits(tmp_path: Path) -> No
         assert all(map(np.array_equal, found.dw, expected.dw)), name
 
 
-def test_many_rows_are_predicted_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fastmlp.kernels.numba_backend.MULTIPLICATIONS_PER_CALL", 1)
+def test_many_rows_are_predicted_in_blocks() -> None:
     x, y, _ = make_data("softmax", n_rows=700)
     trainer = make_trainer("softmax", "numba")
     outputs = trainer.predict_proba(x)
@@ -198,6 +197,20 @@ def test_many_rows_are_predicted_in_blocks(monkeypatch: pytest.MonkeyPatch) -> N
     parts = [trainer.evaluate(x[:300], y[:300]).loss, trainer.evaluate(x[300:], y[300:]).loss]
     whole = (300 * parts[0] + 400 * parts[1]) / 700
     assert trainer.evaluate(x, y).loss == pytest.approx(whole, rel=1e-12)
+
+
+def test_memory_is_for_the_rows_that_there_are() -> None:
+    x, y, _ = make_data("softmax", n_rows=43)
+    trainer = make_trainer("softmax", "numba", batch_size=10**9)
+    engine = trainer._bound_engine()
+    assert isinstance(engine, NumbaEngine)
+    trainer.fit(x, y, epochs=2)
+    assert engine.workspace.n_rows == 43
+    whole = make_trainer("softmax", "numba", batch_size=43)
+    whole.fit(x, y, epochs=2)
+    np.testing.assert_array_equal(trainer.network.parameters, whole.network.parameters)
+    trainer.predict(np.tile(x, (30, 1)))  # a batch of predictions is small whatever batch_size is
+    assert engine.workspace.n_rows == 256
 
 
 def test_stops_before_the_update_at_a_loss_that_is_not_finite() -> None:
@@ -303,17 +316,6 @@ def test_module_goes_to_a_temporary_folder_if_the_cache_is_not_writable(
     assert blocked not in path.parents
 
 
-def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    inherited = {key: value for key, value in os.environ.items() if key != "NUMBA_CACHE_DIR"}
-    return subprocess.run(
-        [sys.executable, "-c", code],
-        env={**inherited, **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
 ACTIVATE = """
 import re
 import numpy as np
@@ -328,7 +330,7 @@ if not module.activate.cache_hits:  # Numba shows the code of what it has just c
 """
 
 
-def test_compiled_code_is_found_again(tmp_path: Path) -> None:
+def test_compiled_code_is_found_again(tmp_path: Path, run_python: RunPython) -> None:
     results = [run_python(ACTIVATE, FASTMLP_CACHE_DIR=str(tmp_path)) for _ in range(2)]
     assert [each.stderr for each in results] == ["", ""]
     first, second = [each.stdout.splitlines() for each in results]
@@ -342,8 +344,10 @@ def test_compiled_code_is_found_again(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("cap", "isa", "widest"), [("baseline", "x86-64, SSE2", 4), ("avx2", "x86-64-v3, AVX2", 8)]
 )
-def test_max_isa_caps_the_code(tmp_path: Path, cap: str, isa: str, widest: int) -> None:
-    result = run_python(ACTIVATE, FASTMLP_CACHE_DIR=str(tmp_path), FASTMLP_MAX_ISA=cap)
+def test_max_isa_caps_the_code(
+    tmp_path: Path, run_python: RunPython, cap: str, isa: str, widest: int
+) -> None:
+    result = run_python(ACTIVATE, isa_cap=cap, FASTMLP_CACHE_DIR=str(tmp_path))
     assert result.stderr == ""
     bits, found_isa, _, found_widest = result.stdout.splitlines()
     assert found_isa == isa
@@ -352,7 +356,9 @@ def test_max_isa_caps_the_code(tmp_path: Path, cap: str, isa: str, widest: int) 
     assert bits == numpy_backend.activation("tanh", z).tobytes().hex()
 
 
-def test_max_isa_comes_too_late_after_other_compiled_code(tmp_path: Path) -> None:
+def test_max_isa_comes_too_late_after_other_compiled_code(
+    tmp_path: Path, run_python: RunPython
+) -> None:
     code = """
 import numba, os
 numba.njit(lambda x: x + 1)(1)
@@ -367,13 +373,7 @@ numba_cpu.select_cpu()
         assert "FASTMLP_MAX_ISA=baseline cannot be obeyed" in result.stderr
 
 
-def test_unknown_max_isa_names_the_valid_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FASTMLP_MAX_ISA", "sse9")
-    with pytest.raises(ValueError, match=r"baseline, avx2, avx512; got 'sse9'"):
-        numba_cpu.select_cpu()
-
-
-def test_importing_the_backend_compiles_nothing() -> None:
+def test_importing_the_backend_compiles_nothing(run_python: RunPython) -> None:
     code = """
 from numba.core import event
 with event.install_recorder("numba:compile") as recorder:

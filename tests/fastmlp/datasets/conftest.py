@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import os
 import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,9 +13,6 @@ import pytest
 from numpy.typing import NDArray
 
 TYPE_CODES = {"u1": 0x08, "i1": 0x09, "i2": 0x0B, "i4": 0x0C, "f4": 0x0D, "f8": 0x0E}
-REPOSITORY = Path(__file__).resolve().parents[3]
-# Read before the environment is cleaned for each test.
-REAL_DATA = Path(os.environ.get("FASTMLP_DATA") or REPOSITORY.parent / "shared" / "data")
 
 
 def encode(array: NDArray[Any]) -> bytes:
@@ -29,12 +25,6 @@ def encode(array: NDArray[Any]) -> bytes:
 @pytest.fixture(scope="session")
 def encode_idx() -> Callable[[NDArray[Any]], bytes]:
     return encode
-
-
-@pytest.fixture
-def real_data() -> Path:
-    """The folder with real data sets, from $FASTMLP_DATA or next to the repository."""
-    return REAL_DATA
 
 
 @pytest.fixture(autouse=True)

@@ -174,8 +174,16 @@ def test_absent_on_the_mirror(mirror: tuple[str, Path]) -> None:
 
 def test_missing_pooch_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pooch", None)  # makes the import fail
-    with pytest.raises(MissingExtraError, match=r"pip install 'fastmlp\[data\]'") as caught:
+    with pytest.raises(MissingExtraError) as caught:
         load_mnist()
+    first, *rest = str(caught.value).splitlines()
+    assert first.startswith("downloading MNIST needs the package 'pooch'")
+    assert "pip install pooch" in first and "pip install '.[data]'" in first
+    with pytest.raises(FileNotFoundError) as not_allowed:
+        load_mnist(download=False)
+    # The whole list of what to do, but for the reason in its first line.
+    assert rest[1:] == str(not_allowed.value).splitlines()[1:]
+    assert rest[0] == "MNIST was not found, and downloading it needs pooch."
     assert str(cache_folder()) in str(caught.value)
 
 

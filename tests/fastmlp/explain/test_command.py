@@ -55,6 +55,12 @@ def test_options_reach_the_text(capsys: pytest.CaptureFixture[str]) -> None:
         assert part in text
 
 
+def test_sizes_with_commas_or_spaces_or_both(capsys: pytest.CaptureFixture[str]) -> None:
+    with_commas = printed(capsys, "--sizes", "3,4,2")
+    assert printed(capsys, "--sizes", "3", "4", "2") == with_commas
+    assert printed(capsys, "--sizes", "3,4", "2") == with_commas
+
+
 def test_negative_numbers_are_read(capsys: pytest.CaptureFixture[str]) -> None:
     assert "x = (-0.5, 1)" in printed(capsys, "--x=-0.5,1")
 
@@ -114,6 +120,7 @@ def test_ascii_if_the_encoding_is_unknown(monkeypatch: pytest.MonkeyPatch) -> No
         (["--sizes", "3,0"], "sizes must be whole numbers"),
         (["--sizes", ""], "sizes must be whole numbers"),
         (["--sizes", "100000000,100000000"], "too many"),
+        (["--activation", "tanh,"], "--activation must be names with commas"),
         (["--activation", "tanhh"], "activation must be one of"),
         (["--activation", "tanh,relu"], "activation must be one name or one per hidden layer"),
         (["--output", "linear"], "output must be one of"),

@@ -1,0 +1,98 @@
+"""What each level measures: which contenders meet in a case, how often, and for how long."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+
+from fastmlp.backend import BackendInfo, get_backend
+
+from .case import LEVELS, REFERENCE, Case, Level, Setting
+from .cases_growth import thread_counts
+from .peers import PEERS, Peer
+
+REPEATS: dict[Level, int] = {"quick": 3, "default": 5, "full": 9}
+FEWEST_REPEATS: dict[Level, int] = {"quick": 2, "default": 3, "full": 5}
+REFERENCE_REPEATS: dict[Level, int] = {"quick": 1, "default": 2, "full": 3}
+"""The reference is slow and hundreds of times behind: a few repetitions say enough."""
+SUITE_SECONDS: dict[Level, float] = {"quick": 7.0, "default": 90.0, "full": 1200.0}
+"""How long the cases may take together: within it, each is repeated as often as the level says,
+beyond it only FEWEST_REPEATS times."""
+
+WEIGHTS = {"training": 6.0, "inference": 1.0, "kernels": 0.4, "growth": 0.8}
+"""How the time of a level is shared between the cases of the groups."""
+
+DEFAULT_PEERS = ("numpy_by_hand", "scikit_learn")
+"""Peers below the full level: they are loaded quickly."""
+
+PRECISION = "float32"
+
+
+def peers_of(level: Level) -> list[Peer]:
+    """Return the peers of a level."""
+    return [peer for peer in PEERS.values() if level == "full" or peer.name in DEFAULT_PEERS]
+
+
+def weaker_isas() -> list[str]:
+    """Return the instruction sets below the one that the cython backend uses here."""
+    backend = get_backend("cython")
+    names = list(getattr(inspect.getmodule(type(backend)), "ISA_NAMES", ()))
+    return names[: names.index(backend.isa)] if backend.isa in names else []
+
+
+def settings_of(
+    case: Case,
+    level: Level,
+    infos: Sequence[BackendInfo],
+    peers: Sequence[Peer],
+    n_threads: int,
+    n_rows: int | None,
+) -> list[Setting]:
+    """Return with what a case is measured, the reference first.
+
+    Parameters
+    ----------
+    case : Case
+    level : {"quick", "default", "full"}
+    infos : sequence of BackendInfo
+        The backends that take part.
+    peers : sequence of Peer
+        The peers that take part; they are installed.
+    n_threads : int
+        As the run was asked for; the case may have its own.
+    n_rows : int or None
+        How many images there are.
+    """
+    images = case.parameters.get("data") == "images" or case.group == "kernels"
+    limit = n_rows if images and not case.name.startswith("update") else None
+    threads = n_threads if case.n_threads is None else case.n_threads
+    settings: list[Setting] = []
+
+    def add(contender: str, kind: str, n: int = threads, **others: str) -> None:
+        rows = case.rows_timed(contender, limit, level)
+        setting = Setting(contender, rows, n, kind, **others)  # type: ignore[arg-type]
+        if rows > 0 and not case.refuses(setting):
+            settings.append(setting)
+
+    for info in infos:
+        add(info.name, "backend")
+    if case.dimensions is not None and LEVELS.index(level) >= LEVELS.index(case.dimensions):
+        for info in infos:
+            if info.name == REFERENCE:
+                continue
+            if info.name == "cython" or (info.name == "numba" and level == "full"):
+                caps = weaker_isas() if "cython" in {each.name for each in infos} else []
+                for isa in caps:
+                    add(info.name, "backend", max_isa=isa)
+            for precision in info.precisions:
+                if precision != PRECISION:
+                    add(info.name, "backend", precision=precision)
+            usable = get_backend(info.name).usable_threads
+            for count in thread_counts() if level == "full" else [1]:
+                if usable(count) != usable(threads):
+                    add(info.name, "backend", count)
+    if case.with_peers and (case.group != "growth" or level == "full"):
+        for peer in peers:
+            if case.group != "growth" or not peer.compiles_slowly:
+                add(peer.name, "peer")
+    return settings

@@ -1,0 +1,54 @@
+"""What a run shows in the terminal: the tables in their order, and lines on what is missing."""
+
+from __future__ import annotations
+
+from .ratio_tables import peers_ratio_table
+from .results import Results
+from .tables import (
+    Table,
+    dimensions_table,
+    growth_peers_table,
+    growth_table,
+    inference_peers_table,
+    inference_table,
+    kernels_table,
+    training_table,
+)
+
+
+def terminal_tables(results: Results) -> list[Table]:
+    """Return the tables that the terminal shows, the most wanted last."""
+    tables = (
+        kernels_table(results),
+        growth_table(results),
+        growth_peers_table(results),
+        inference_table(results),
+        inference_peers_table(results),
+        dimensions_table(results),
+        training_table(results),
+        peers_ratio_table(results),
+    )
+    return [table for table in tables if table.rows]
+
+
+def missing_lines(results: Results) -> list[str]:
+    """Return a line for each reason why peers are missing."""
+    reasons: dict[str, list[str]] = {}
+    for each in results.peers:
+        if not each["available"]:
+            kind = "not installed" if "not installed" in each["reason"] else each["reason"]
+            reasons.setdefault(kind, []).append(each["title"])
+    return [
+        f"Not compared, {reason}: {', '.join(titles)}"
+        + ("; for all of them: pip install 'fastmlp[peers]'." if "inst" in reason else ".")
+        for reason, titles in reasons.items()
+    ]
+
+
+def failure_lines(results: Results) -> list[str]:
+    """Return a line for each measurement that failed."""
+    return [
+        f"{each['case']}{' with ' if each['contender'] else ''}{each['contender']} failed: "
+        f"{each['error']}"
+        for each in results.failures
+    ]

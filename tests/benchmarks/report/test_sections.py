@@ -1,0 +1,170 @@
+"""What the sections compute: shares of the peak, ratios, powers of growth, scales."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from fastmlp.benchmarks.report.build import build_report
+from fastmlp.benchmarks.report.document import Document
+from fastmlp.benchmarks.report.drawbacks import drawbacks_section
+from fastmlp.benchmarks.report.kernels import kernels_section
+from fastmlp.benchmarks.report.measured import axis_scale
+from fastmlp.benchmarks.report.model import Figure, Picture, Section, Style, Table
+from fastmlp.benchmarks.report.peers import peers_section
+from fastmlp.benchmarks.report.scaling import scaling_section
+from fastmlp.benchmarks.report.training import training_section
+
+
+def figures(section: Section) -> dict[str, Figure]:
+    return {each.name: each for each in section.blocks if isinstance(each, Figure)}
+
+
+def table(section: Section, title: str) -> list[list[str]]:
+    for each in section.blocks:
+        if isinstance(each, Table) and each.title == title:
+            return [[cell.text for cell in row] for row in each.rows]
+    raise AssertionError(title)
+
+
+def only(content: dict[str, Any], case: str, contender: str) -> dict[str, Any]:
+    found: dict[str, Any] = next(
+        each
+        for each in content["measurements"]
+        if (each["case"], each["contender"]) == (case, contender)
+    )
+    return found
+
+
+def test_names_of_figures_are_unique(content: dict[str, Any]) -> None:
+    report = build_report(Document(content))
+    names = [
+        block.name
+        for section in report.sections
+        for block in section.blocks
+        if isinstance(block, Figure | Picture)
+    ]
+    assert len(names) == len(set(names)) > 18
+
+
+def test_the_share_of_the_peak_is_of_the_same_precision_and_threads(
+    content: dict[str, Any],
+) -> None:
+    each = only(content, "growth_width_256", "cython")
+    each["repetitions"], each["flops"] = [0.5], 130_000_000_000  # 260 GFLOP/s; the peak is 520
+    section = scaling_section(Document(content))
+    line = figures(section)["scaling-width-rate"].plot.series[0]
+    assert line.y[line.x.index(256.0)] == pytest.approx(0.5)
+
+
+def test_bfloat16_is_measured_against_the_matrix_unit(content: dict[str, Any]) -> None:
+    rows = [{"threads": 2, "gflops": 9000.0}, {"threads": 1, "gflops": 4500.0}]
+    content["roofline"]["amx"] = {"available": True, "reason": "", "rows": rows, **rows[0]}
+    document = Document(content)
+    found = {"contender": "cython", "precision": "bfloat16", "n_threads": 1}
+    assert document.peak_gflops(found) == 4500.0
+    assert document.peak_gflops(found | {"precision": "float32"}) == 260.0
+    assert document.peak_gflops(found | {"precision": "float16"}) is None
+    # The reference computes in float64 whatever it is asked for.
+    assert document.peak_gflops(found | {"contender": "python", "precision": "float32"}) == 130.0
+    assert ["AMX", "bfloat16", "2", "9000", "-"] in [
+        [*row[:3], row[3].replace(",", ""), row[4]]
+        for row in table(scaling_section(document), "Peak of the arithmetic")
+    ]
+
+
+def test_without_a_roofline_the_rate_is_shown(content: dict[str, Any]) -> None:
+    section = scaling_section(Document(content | {"roofline": None}))
+    plot = figures(section)["scaling-width-rate"].plot
+    assert plot.y_label == "GFLOP/s" and plot.limits == []
+    assert "no share is shown" in section.lead
+
+
+def test_the_power_of_growth(content: dict[str, Any]) -> None:
+    for width, seconds in ((512, 0.01), (1024, 0.04)):
+        only(content, f"growth_width_{width}", "cython")["repetitions"] = [seconds]
+    figure = figures(scaling_section(Document(content)))["scaling-width-cost"]
+    assert "cython 2.00" in figure.caption
+
+
+def test_variants_are_apart_from_the_main_measurements(content: dict[str, Any]) -> None:
+    found = figures(training_section(Document(content)))
+    labels = [line.label for line in found["training-backends"].plot.series]
+    assert labels == ["cython", "numba", "numpy", "python"]
+    variants = [line.label for line in found["training-dimensions"].plot.series]
+    assert variants == ["cython", "cython avx2", "cython bfloat16"]
+    styles = [line.style for line in found["training-dimensions"].plot.series]
+    assert len({(style.marker, style.dash) for style in styles}) == 3
+
+
+def test_no_two_contenders_look_alike_without_colour(content: dict[str, Any]) -> None:
+    plot = figures(training_section(Document(content)))["training-peers"].plot
+    looks = [(line.style.marker, line.style.is_hollow) for line in plot.series]
+    assert len(looks) == len(set(looks)) == 9
+
+
+def test_kernels_are_sorted_into_parts(content: dict[str, Any]) -> None:
+    found = figures(kernels_section(Document(content)))
+    assert found["kernels-products"].plot.names[-1] == "backpropagation 784-128-10 batch 128"
+    assert found["kernels-activations"].plot.names[0] == "sigmoid 128x128"
+    assert found["kernels-updates"].plot.names == ["sgd update", "adam update"]
+
+
+def test_a_peer_is_compared_with_the_fastest_backend_of_its_precision(
+    content: dict[str, Any],
+) -> None:
+    name = "train_784-128-10_128"
+    for each in content["measurements"]:
+        if each["case"] == name:
+            each["repetitions"] = [10.0 * each["rows_timed"] / each["rows_reported"]]
+            if each["contender"] == "cython":
+                each["repetitions"] = [1.0 if each["precision"] == "float32" else 0.25]
+    rows = table(
+        peers_section(Document(content)), "Training: how many times as long as the fastest backend"
+    )
+    ratios = {row[0]: row[3] for row in rows}
+    assert ratios["scikit-learn"] == "10.0x"
+    assert ratios["PyTorch bfloat16 autocast"] == "40.0x"
+
+
+def test_the_peers_that_are_missing_say_why(content: dict[str, Any]) -> None:
+    rows = table(peers_section(Document(content)), "Which peers took part")
+    assert rows[-1] == [
+        "TensorFlow, Keras layers", "-", "skipped: not installed; pip install 'fastmlp[peers]'",
+    ]  # fmt: skip
+
+
+def test_experiments_become_curves(content: dict[str, Any]) -> None:
+    found = figures(drawbacks_section(Document(content)))
+    permutation = found["drawback-permutation"].plot
+    assert permutation.x_scale == "names" and permutation.names == ["in place", "permuted"]
+    memory = found["drawback-size-memory"].plot
+    assert (memory.x_scale, memory.y_scale, memory.y_kind) == ("log2", "log10", "bytes")
+    shift = found["drawback-translation"].plot
+    assert (shift.x_scale, shift.y_scale, shift.y_kind) == ("linear", "linear", "share")
+    assert found["drawback-recall"].plot.series[2].x == [10.0, 20.0]  # the last was not reached
+
+
+def test_a_model_looks_the_same_in_every_figure(content: dict[str, Any]) -> None:
+    looks: dict[str, set[Style]] = {}
+    for figure in figures(drawbacks_section(Document(content))).values():
+        for line in figure.plot.series:
+            looks.setdefault(line.label, set()).add(line.style)
+    assert set(looks) == {"MLP", "CNN", "RNN", "LSTM"}
+    assert all(len(styles) == 1 for styles in looks.values())
+    assert len(set.union(*looks.values())) == 4
+
+
+def test_a_picture_of_the_wrong_size_is_damage(content: dict[str, Any]) -> None:
+    content["drawbacks"]["pictures"][0]["height"] = 27
+    with pytest.raises(ValueError, match="784 pixels, not 28x27"):
+        drawbacks_section(Document(content))
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [([1.0, 2.0], "linear"), ([1.0, 100.0], "log10"), ([0.0, 100.0], "linear"), ([], "linear")],
+)
+def test_axis_scale(values: list[float], expected: str) -> None:
+    assert axis_scale(values) == expected
