@@ -9,7 +9,7 @@ import numpy as np
 from fastmlp.datasets import Dataset
 from fastmlp.trainer import Trainer
 
-from .case import Case, Level, Prepared, Setting
+from .case import REFERENCE, Case, Level, Prepared, Setting
 from .peers import PEERS
 from .problem import SEED, TABLE_ROWS, Problem, Rows, draw_order
 
@@ -26,8 +26,9 @@ def _train_epoch(trainer: Trainer, rows: Rows) -> None:
 def prepare_training(setting: Setting, data: Dataset, *, problem: Problem) -> Prepared:
     """Return an epoch on the first rows of the data, for a backend or a peer."""
     rows = problem.rows(data).first(setting.rows)
-    # On a few rows an accuracy would say nothing.
+    # On a few rows, such as the reference gets, an accuracy would say nothing.
     scored = len(rows.x_test) > 0 and setting.rows >= 4 * problem.batch_size
+    scored = scored and setting.contender != REFERENCE
     if setting.kind == "peer":
         return _prepare_peer(setting, rows, problem, scored)
 

@@ -137,6 +137,8 @@ def run(request: Request, progress: ProgressReport = lambda fraction, text: None
             for case in cases:
                 work.run_case(case)
             results.settings["repeats"] = max(1, work.most_rounds)
+        if "drawbacks" not in skipped:
+            results.drawbacks = {}  # filled bit by bit: an interrupted run keeps what it has
         run_sections(
             results,
             request.level,
@@ -149,6 +151,7 @@ def run(request: Request, progress: ProgressReport = lambda fraction, text: None
                     "n_threads": n_threads,
                     "failures": results.failures,
                 },
+                "drawbacks": {"into": results.drawbacks, "data_dir": request.data_dir},
             },
         )
         results.complete = True
@@ -160,6 +163,7 @@ def run(request: Request, progress: ProgressReport = lambda fraction, text: None
 
 def _finish(results: Results) -> None:
     """Put the measurements into the table's order, and say why an accuracy is missing."""
+    results.drawbacks = results.drawbacks or None
     position = {name: number for number, name in enumerate(case["name"] for case in results.cases)}
     results.measurements.sort(key=lambda each: position[each.case])
     for each in results.measurements:

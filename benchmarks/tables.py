@@ -237,7 +237,7 @@ def training_table(results: Results) -> Table:
         for position, each in enumerate(measurements):
             rows.append(
                 [
-                    "" if position else case["title"],
+                    "" if position else case["title"].split(", batch")[0],
                     each.contender,
                     shown_time(each),
                     shown_spread(each),

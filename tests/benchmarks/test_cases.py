@@ -117,6 +117,7 @@ def test_kernels_compute_what_they_say(digits: Dataset) -> None:
 def test_training_scores_only_what_was_trained_on_enough_rows(digits: Dataset) -> None:
     case = CASES["M128"]
     assert case.prepare(Setting("numpy", 128, 1), digits).score is None
+    assert case.prepare(Setting(REFERENCE, 1024, 1), digits).score is None
     whole = case.prepare(Setting("numpy", 1024, 1), digits)
     assert whole.score is not None
     before = whole.score()

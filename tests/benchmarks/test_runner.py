@@ -10,7 +10,7 @@ from fastmlp.benchmarks import request as request_module
 from fastmlp.benchmarks import runner
 from fastmlp.benchmarks.case import GROUPS, Case, Prepared, Setting
 from fastmlp.benchmarks.cases import cases_of
-from fastmlp.benchmarks.levels import FEWEST_REPEATS
+from fastmlp.benchmarks.levels import LATE_REPEATS
 from fastmlp.benchmarks.request import Request
 from fastmlp.benchmarks.results import Results
 from fastmlp.benchmarks.runner import run
@@ -151,7 +151,7 @@ def test_a_slow_machine_gets_fewer_rounds(monkeypatch: pytest.MonkeyPatch) -> No
     replace_cases(monkeypatch, called.append)
     monkeypatch.setattr(runner, "SUITE_SECONDS", {"quick": 0.0})
     results = run(small(repeats=None))
-    assert len(called) == FEWEST_REPEATS["quick"] == results.settings["repeats"]
+    assert len(called) == LATE_REPEATS == results.settings["repeats"]
     called.clear()
     run(small(repeats=4))
     assert len(called) == 4
