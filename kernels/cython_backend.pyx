@@ -1060,24 +1060,31 @@ class CythonBackend(Backend):
         import numpy
 
         cdef const kernels *table = kernels_for(z.dtype.name)
-        cdef ptrdiff_t rows = z.shape[0], columns = z.shape[1], row
-        cdef ptrdiff_t panel_values = (columns + table.lanes - 1) // table.lanes * table.lanes
+        cdef ptrdiff_t rows = z.shape[0], columns = z.shape[1], offset
+        cdef ptrdiff_t stride = rows * table.lanes
         cdef int formula = formula_number(LOSS_NAMES, name)
+        cdef int64_t row
         cdef wanted_targets goals
         z = numpy.ascontiguousarray(z)
         targets = numpy.ascontiguousarray(targets, z.dtype)
-        losses, slopes = numpy.empty(rows, z.dtype), numpy.empty_like(z)
-        cdef Memory taken = Memory(panel_values * table.value_bytes)
-        cdef Memory slope = Memory(panel_values * table.value_bytes)
+        losses, slopes = numpy.zeros(rows), numpy.empty_like(z)
+        if z.size == 0:
+            return losses.astype(z.dtype), slopes
+        cdef double[::1] losses_view = losses
+        cdef ptrdiff_t n_bytes = (columns + table.lanes - 1) // table.lanes * stride * table.value_bytes
+        cdef Memory taken = Memory(n_bytes)
+        cdef Memory slope = Memory(n_bytes)
         goals.labels = NULL
         goals.weights = NULL
-        for row in range(rows):
-            goals.values = address(targets[row])
-            table.product.to_panels(address(z[row]), 1, columns, taken.start, table.lanes)
-            losses[row] = table.element.loss(
-                formula, taken.start, table.lanes, 1, columns, &goals, NULL, 1.0, slope.start)
-            table.product.from_panels(slope.start, table.lanes, 1, columns, address(slopes[row]))
-        return losses, slopes
+        goals.values = address(targets)
+        table.product.to_panels(address(z), rows, columns, taken.start, stride)
+        for row in range(rows):  # one by one: the kernel gives the sum over its rows
+            offset = row * table.lanes * table.value_bytes
+            losses_view[row] = table.element.loss(
+                formula, taken.start + offset, stride, 1, columns, &goals, &row, 1.0,
+                slope.start + offset)
+        table.product.from_panels(slope.start, stride, rows, columns, address(slopes))
+        return losses.astype(z.dtype), slopes
 
     def update(self, name, w, g, state, coefficients):
         import numpy
