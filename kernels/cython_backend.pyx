@@ -88,7 +88,7 @@ cdef extern from "kernels.h":
                         ptrdiff_t columns) noexcept nogil
         double (*loss)(int formula, const void *taken, ptrdiff_t stride, ptrdiff_t rows,
                        ptrdiff_t columns, const wanted_targets *targets, const int64_t *order,
-                       double factor, void *slopes) noexcept nogil
+                       double factor, void *slopes, void *row_losses) noexcept nogil
         const step_function *steps
 
     struct kernels:
@@ -392,7 +392,7 @@ cdef double loss(Native *native, const wanted_targets *wanted, const int64_t *or
         native.block_losses[row // LOSS_BLOCK] = native.element.loss(
             native.loss_formula, taken + offset, layer.stride, min(LOSS_BLOCK, last - row),
             layer.fan_out, wanted, order + row, factor,
-            layer.dz + offset if with_slopes else NULL)
+            layer.dz + offset if with_slopes else NULL, NULL)
         row += LOSS_BLOCK
     team_barrier(team)
     total = 0.0
@@ -1060,17 +1060,15 @@ class CythonBackend(Backend):
         import numpy
 
         cdef const kernels *table = kernels_for(z.dtype.name)
-        cdef ptrdiff_t rows = z.shape[0], columns = z.shape[1], offset
+        cdef ptrdiff_t rows = z.shape[0], columns = z.shape[1]
         cdef ptrdiff_t stride = rows * table.lanes
         cdef int formula = formula_number(LOSS_NAMES, name)
-        cdef int64_t row
         cdef wanted_targets goals
         z = numpy.ascontiguousarray(z)
         targets = numpy.ascontiguousarray(targets, z.dtype)
-        losses, slopes = numpy.zeros(rows), numpy.empty_like(z)
+        losses, slopes = numpy.zeros(rows, z.dtype), numpy.empty_like(z)
         if z.size == 0:
-            return losses.astype(z.dtype), slopes
-        cdef double[::1] losses_view = losses
+            return losses, slopes
         cdef ptrdiff_t n_bytes = (columns + table.lanes - 1) // table.lanes * stride * table.value_bytes
         cdef Memory taken = Memory(n_bytes)
         cdef Memory slope = Memory(n_bytes)
@@ -1078,13 +1076,11 @@ class CythonBackend(Backend):
         goals.weights = NULL
         goals.values = address(targets)
         table.product.to_panels(address(z), rows, columns, taken.start, stride)
-        for row in range(rows):  # one by one: the kernel gives the sum over its rows
-            offset = row * table.lanes * table.value_bytes
-            losses_view[row] = table.element.loss(
-                formula, taken.start + offset, stride, 1, columns, &goals, &row, 1.0,
-                slope.start + offset)
+        table.element.loss(
+            formula, taken.start, stride, rows, columns, &goals, NULL, 1.0, slope.start,
+            address(losses))
         table.product.from_panels(slope.start, stride, rows, columns, address(slopes))
-        return losses.astype(z.dtype), slopes
+        return losses, slopes
 
     def update(self, name, w, g, state, coefficients):
         import numpy

@@ -194,7 +194,7 @@ static void (*const NAME(loss_blocks)[])(LOSS_PARAMETERS) = {FOREACH_LOSS(LOSS_E
 
 static double NAME(loss)(int formula, const void *taken_, ptrdiff_t stride, ptrdiff_t rows,
                          ptrdiff_t columns, const struct targets *targets, const int64_t *order,
-                         double factor, void *slopes_) {
+                         double factor, void *slopes_, void *row_losses) {
     const REAL *taken = taken_;
     REAL *slopes = slopes_;
     const REAL nothing[LOSS_BLOCK] = {0};
@@ -211,6 +211,7 @@ static double NAME(loss)(int formula, const void *taken_, ptrdiff_t stride, ptrd
         for (ptrdiff_t column = columns; to && column < padded; column++)
             NAME(store_column)(to, stride, column, n, nothing);
         for (int i = 0; i < n; i++) total += (double)block.weight[i] * losses[i];
+        if (row_losses) memcpy((REAL *)row_losses + first, losses, n * sizeof(REAL));
     }
     return total;
 }

@@ -93,10 +93,10 @@ struct element_kernels {
     void (*softmax)(const void *z, void *p, ptrdiff_t stride, ptrdiff_t rows, ptrdiff_t columns);
     /* Slopes of the rows' losses, row i times weight(order[i]) * factor, to panels; `order` NULL
      * stands for 0, 1, 2...; returns the weighted sum of the losses. Slopes may be `taken`; if NULL
-     * they are left out. */
+     * they are left out. `row_losses`, if not NULL, takes each row's own loss. */
     double (*loss)(int formula, const void *taken, ptrdiff_t stride, ptrdiff_t rows,
                    ptrdiff_t columns, const struct targets *targets, const int64_t *order,
-                   double factor, void *slopes);
+                   double factor, void *slopes, void *row_losses);
     /* The steps of the optimizers, in the order of their table. */
     const step_function *steps;
 };
