@@ -11,13 +11,13 @@ from .case import LEVELS, REFERENCE, Case, Level, Setting
 from .cases_growth import thread_counts
 from .peers import PEERS, Peer
 
-REPEATS: dict[Level, int] = {"quick": 3, "default": 5, "full": 9}
+REPEATS: dict[Level, int] = {"quick": 2, "default": 5, "full": 9}
 FEWEST_REPEATS: dict[Level, int] = {"quick": 2, "default": 3, "full": 5}
 LATE_REPEATS = 2
 """Once the level's time is over, which happens on a slow or a busy machine."""
 REFERENCE_REPEATS: dict[Level, int] = {"quick": 1, "default": 2, "full": 3}
 """The reference is slow and hundreds of times behind: a few repetitions say enough."""
-SUITE_SECONDS: dict[Level, float] = {"quick": 7.0, "default": 90.0, "full": 1200.0}
+SUITE_SECONDS: dict[Level, float] = {"quick": 4.0, "default": 90.0, "full": 1200.0}
 """How long the cases may take together. A case that would take more than its share is repeated
 FEWEST_REPEATS times, and once the time is over LATE_REPEATS times."""
 

@@ -10,7 +10,7 @@ from fastmlp.benchmarks import request as request_module
 from fastmlp.benchmarks import runner
 from fastmlp.benchmarks.case import GROUPS, Case, Prepared, Setting
 from fastmlp.benchmarks.cases import cases_of
-from fastmlp.benchmarks.levels import LATE_REPEATS
+from fastmlp.benchmarks.levels import LATE_REPEATS, REFERENCE_REPEATS, REPEATS
 from fastmlp.benchmarks.request import Request
 from fastmlp.benchmarks.results import Results
 from fastmlp.benchmarks.runner import run
@@ -90,7 +90,8 @@ def test_the_reference_is_repeated_less_often(monkeypatch: pytest.MonkeyPatch) -
     called: list[str] = []
     replace_cases(monkeypatch, called.append)
     run(small(backends=["numpy", "python"], repeats=None))
-    assert called == ["python", "numpy", "numpy", "numpy"]
+    assert called == ["python"] * REFERENCE_REPEATS["quick"] + ["numpy"] * REPEATS["quick"]
+    assert REFERENCE_REPEATS["quick"] < REPEATS["quick"]
 
 
 def test_progress_goes_from_zero_upwards() -> None:
