@@ -2,10 +2,38 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from .trainer import Trainer
+    from .history import History
+    from .network import Network
+
+
+class Training(Protocol):
+    """What a callback is given, and may rely on: the `Trainer` that trains."""
+
+    history: History
+    n_steps: int
+
+    @property
+    def network(self) -> Network:
+        """The network that is trained."""
+
+    @property
+    def score_name(self) -> str:
+        """What the score of a validation is."""
+
+    def stop(self, reason: str) -> None:
+        """End training after the current chunk of batches."""
+
+    def predict(self, X: object) -> Any:  # noqa: N803 (the field's own name)
+        """Predict classes or values."""
+
+    def gradients(self, X: object, y: object, sample_weight: object = None) -> Any:  # noqa: N803
+        """Return the loss, the gradients, and what led to them."""
+
+    def evaluate(self, X: object, y: object, sample_weight: object = None) -> Any:  # noqa: N803
+        """Return the mean loss and the score."""
 
 
 class Callback:
@@ -14,14 +42,14 @@ class Callback:
     ``trainer.stop(reason)`` ends training after the current chunk of batches.
     """
 
-    def on_fit_start(self, trainer: Trainer, n_epochs: int) -> None:
+    def on_fit_start(self, trainer: Training, n_epochs: int) -> None:
         """Training of `n_epochs` starts."""
 
-    def on_chunk_end(self, trainer: Trainer, n_batches_done: int, n_batches: int) -> None:
+    def on_chunk_end(self, trainer: Training, n_batches_done: int, n_batches: int) -> None:
         """A chunk of batches of the current epoch is done (the longest time without a call)."""
 
-    def on_epoch_end(self, trainer: Trainer) -> None:
+    def on_epoch_end(self, trainer: Training) -> None:
         """An epoch is done and validated."""
 
-    def on_fit_end(self, trainer: Trainer) -> None:
+    def on_fit_end(self, trainer: Training) -> None:
         """Training has ended, for whatever reason."""

@@ -7,12 +7,9 @@ import math
 import os
 import sys
 import time
-from typing import TYPE_CHECKING, TextIO
+from typing import TextIO
 
-from .callbacks import Callback
-
-if TYPE_CHECKING:
-    from .trainer import Trainer
+from .callbacks import Callback, Training
 
 BAR_WIDTH, SHORTEST_BAR = 28, 6
 USUAL_COLUMNS = 80
@@ -110,20 +107,20 @@ class TrainingProgress(Callback):
         self.stream = stream
         self.score_of = score_of
 
-    def on_fit_start(self, trainer: Trainer, n_epochs: int) -> None:
+    def on_fit_start(self, trainer: Training, n_epochs: int) -> None:
         """Draw the empty bar."""
         self.n_epochs = n_epochs
         self.first_epoch = trainer.history.n_epochs
         self.bar = ProgressBar("training", self.stream)
         self.bar.update(0.0)
 
-    def on_chunk_end(self, trainer: Trainer, n_batches_done: int, n_batches: int) -> None:
+    def on_chunk_end(self, trainer: Training, n_batches_done: int, n_batches: int) -> None:
         """Move the bar."""
         epoch = trainer.history.n_epochs - self.first_epoch
         fraction = (epoch + n_batches_done / n_batches) / self.n_epochs
         self.bar.update(fraction, f"epoch {epoch + 1}/{self.n_epochs}  {self._state(trainer)}")
 
-    def on_fit_end(self, trainer: Trainer) -> None:
+    def on_fit_end(self, trainer: Training) -> None:
         """Leave one line that says what came out."""
         history = trainer.history
         epochs = history.n_epochs - self.first_epoch
@@ -133,7 +130,7 @@ class TrainingProgress(Callback):
             f"{history.stop_reason}: {epochs} {plural} in {spent}  {self._state(trainer)}".rstrip()
         )
 
-    def _state(self, trainer: Trainer) -> str:
+    def _state(self, trainer: Training) -> str:
         history = trainer.history
         parts = [f"loss {history.loss[-1]:.4g}"] if history.loss else []
         if history.validation_score:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..callbacks import Callback
+from ..callbacks import Callback, Training
 from ..errors import DivergenceError
 from ..kernels.contract import Gradients
 from ..kernels.formulas import ACTIVATIONS, LOSSES
@@ -232,14 +232,14 @@ class _Repeater(Callback):
     def reached(self) -> bool:
         return self.latest.loss <= self.until_loss
 
-    def look(self, trainer: Trainer) -> None:
+    def look(self, trainer: Training) -> None:
         """Take loss and outputs as they are now."""
         found = trainer.gradients(self.sample.x, self.sample.y)
         self.latest = Moment(trainer.n_steps, found.loss, found.a[-1][0].copy())
         if is_milestone(trainer.n_steps):
             self.moments.append(self.latest)
 
-    def on_epoch_end(self, trainer: Trainer) -> None:
+    def on_epoch_end(self, trainer: Training) -> None:
         self.look(trainer)
         if self.reached:
             trainer.stop("the loss is small")
