@@ -100,7 +100,6 @@ cdef extern from "kernels.h":
 
     const kernels *fastmlp_kernels(const char *cap, int use_double)
     const char *fastmlp_isa_name(int i)
-    int fastmlp_isa_runs(int i)
     const char *fastmlp_activation_name(int i)
     const char *fastmlp_loss_name(int i)
     const char *fastmlp_optimizer_name(int i)

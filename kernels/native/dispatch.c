@@ -24,17 +24,13 @@ const char *fastmlp_activation_name(int i) { return activation_names[i]; }
 const char *fastmlp_loss_name(int i) { return loss_names[i]; }
 const char *fastmlp_optimizer_name(int i) { return optimizer_names[i]; }
 
-int fastmlp_isa_runs(int i) {
-#define RUNS_ROW(name, family, bytes, unix_flags, msvc_flags, runs) runs,
-    const int runs[] = {FOREACH_ISA(RUNS_ROW) 0};
-    return runs[i];
-}
-
 const struct kernels *fastmlp_kernels(const char *cap, int use_double) {
+#define RUNS_ROW(name, family, bytes, unix_flags, msvc_flags, runs) runs,
+    const int runs[] = {FOREACH_ISA(RUNS_ROW) 0}; /* asked once: slow in a virtual machine */
     static struct kernels tables[2];
     int best = -1;
     for (int i = 0; isa_names[i]; i++) {
-        if (fastmlp_isa_runs(i)) best = i;
+        if (runs[i]) best = i;
         if (cap && !strcmp(cap, isa_names[i])) break;
         if (cap && !isa_names[i + 1]) return 0;
     }

@@ -114,8 +114,6 @@ struct kernels {
 const struct kernels *fastmlp_kernels(const char *cap, int use_double);
 /* The names of the ISAs of this build, weakest first; NULL past the last. */
 const char *fastmlp_isa_name(int i);
-/* 1 if this CPU runs ISA i. */
-int fastmlp_isa_runs(int i);
 /* The names in the formula tables, in order; NULL past the last. */
 const char *fastmlp_activation_name(int i);
 const char *fastmlp_loss_name(int i);

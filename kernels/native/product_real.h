@@ -144,7 +144,8 @@ static void NAME(weighted_sum)(const void *a_, ptrdiff_t a_stride, const void *w
         const ptrdiff_t n_tiles = (rows + TILE_ROWS - 1) / TILE_ROWS;
         ptrdiff_t depth = fan_in;
         if (rows * fan_in > NAME(BLOCK_VALUES)) depth = NAME(BLOCK_VALUES) / rows / LANES * LANES;
-        for (ptrdiff_t input = 0; input < fan_in || input == 0; input += depth) {
+        ptrdiff_t input = 0;
+        do { /* once even if there is nothing to sum: then z is b */
             const ptrdiff_t inputs = fan_in - input < depth ? fan_in - input : depth;
             ptrdiff_t panels;
             for (ptrdiff_t panel = first; panel < last; panel += panels) {
@@ -164,8 +165,8 @@ static void NAME(weighted_sum)(const void *a_, ptrdiff_t a_stride, const void *w
                         z_stride);
                 }
             }
-            if (depth == 0) break;
-        }
+            input += depth;
+        } while (input < fan_in);
     }
 }
 
