@@ -18,7 +18,9 @@ _HOMES = {
     "BackendInfo": "backend",
     "BackendUnavailableError": "errors",
     "Callback": "callbacks",
+    "Clipping": "regularization",
     "DivergenceError": "errors",
+    "Dropout": "regularization",
     "Evaluation": "trainer",
     "FormatError": "errors",
     "Gradients": "kernels.contract",
@@ -26,6 +28,7 @@ _HOMES = {
     "MissingExtraError": "errors",
     "Network": "network",
     "RMSprop": "optimizers",
+    "Regularization": "regularization",
     "SGD": "optimizers",
     "Trainer": "trainer",
     "backends": "backend",
@@ -55,6 +58,9 @@ if TYPE_CHECKING:
     from .optimizers import RMSprop as RMSprop
     from .persistence import load as load
     from .persistence import save as save
+    from .regularization import Clipping as Clipping
+    from .regularization import Dropout as Dropout
+    from .regularization import Regularization as Regularization
     from .trainer import Evaluation as Evaluation
     from .trainer import Trainer as Trainer
 

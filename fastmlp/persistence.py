@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import zipfile
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from .history import History
 from .network import Network
 from .optimizers import NAMED_OPTIMIZERS
 from .plan import resolve_threads
+from .regularization import Clipping, Dropout, Regularization
 from .trainer import Trainer
 
 FORMAT = "fastmlp-trainer"
@@ -55,7 +57,11 @@ def save(trainer: Trainer, path: str | os.PathLike[str]) -> None:
             "loss": plan.loss,
             "batch_size": plan.batch_size,
             "precision": plan.precision,
+            "dropout": {"input": plan.dropout[0], "hidden": plan.dropout[1:]},
+            "regularization": asdict(trainer.regularization),
+            "clipping": asdict(trainer.clipping),
         },
+        "dropout_seed": trainer.dropout_seed,
         "n_steps": trainer.n_steps,
         "random": trainer.random.bit_generator.state,
         "history": trainer.history.as_dict(),
@@ -94,6 +100,10 @@ def load(
             raise ValueError(f"unknown optimizer {header['optimizer']['name']!r}")
         optimizer = made[header["optimizer"]["name"]](**header["optimizer"]["settings"])
         settings = header["trainer"]
+        # Files written before there were any lack these.
+        settings["dropout"] = Dropout(**settings.get("dropout", {"hidden": 0.0}))
+        settings["regularization"] = Regularization(**settings.get("regularization", {}))
+        settings["clipping"] = Clipping(**settings.get("clipping", {}))
         trainer = Trainer(
             network, **settings, optimizer=optimizer, backend=backend, n_threads=n_threads
         )
@@ -110,6 +120,7 @@ def load(
                 raise ValueError(f"{name} has values that are not finite")
             destination[...] = arrays[name]
         trainer.n_steps = check_integer("n_steps", header["n_steps"], 0)
+        trainer.dropout_seed = check_integer("dropout_seed", header.get("dropout_seed", 0), 0, None)
         trainer.random.bit_generator.state = header["random"]
         trainer.history = _history(header["history"])
     except Exception as error:  # a header that was tampered with raises almost anything

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 
 from .checks import check_integer
@@ -11,6 +12,7 @@ from .kernels.cpus import available_cpus
 from .kernels.formulas import LOSSES
 from .network import DTYPES, Network
 from .optimizers import Optimizer
+from .regularization import Clipping, Dropout, Regularization, check_dropout, check_kind
 
 # The first loss of an output is its default.
 DEFAULT_LOSSES: dict[str, str] = {loss.output: name for name, loss in reversed(LOSSES.items())}
@@ -24,6 +26,9 @@ def make_plan(
     batch_size: int = 32,
     precision: str = "float32",
     n_threads: int | None = None,
+    dropout: float | Dropout = 0.0,
+    regularization: Regularization = Regularization(),  # noqa: B008 (it is frozen)
+    clipping: Clipping = Clipping(),  # noqa: B008 (it is frozen)
 ) -> Plan:
     """Check everything and lay out one batch.
 
@@ -45,10 +50,17 @@ def make_plan(
         )
     )
     last = len(layers) - 1
+    rates = check_dropout(dropout).rates(n_hidden=last)
+    check_kind("regularization", regularization, Regularization)
+    check_kind("clipping", clipping, Clipping)
+    adjusts_gradient = regularization.has_penalty or clipping.value is not None
+
     forward = [Step("gather", 0)]
-    for layer in range(last):
+    for layer in range(last + 1):
+        if rates[layer] > 0.0:
+            forward.append(Step("dropout", layer))
         forward += [Step("weighted_sum", layer), Step("activation", layer)]
-    forward.append(Step("weighted_sum", last))
+    del forward[-1]  # the output's activation may be a part of the loss
     output = [Step("activation", last)]
     backward = [Step("loss", last)]
     if not merged:
@@ -57,7 +69,19 @@ def make_plan(
     for layer in range(last, -1, -1):
         backward += [Step("weight_gradient", layer), Step("bias_gradient", layer)]
         if layer > 0:
-            backward += [Step("input_gradient", layer), Step("activation_slope", layer - 1)]
+            backward.append(Step("input_gradient", layer))
+            if rates[layer] > 0.0:
+                backward.append(Step("dropout_slope", layer))
+            backward.append(Step("activation_slope", layer - 1))
+    every = range(len(layers))
+    update: list[Step] = []
+    if adjusts_gradient:
+        update += [Step("adjust_gradient", layer) for layer in every]
+    if clipping.norm is not None:
+        update.append(Step("clip_norm", 0))
+    update += [Step("update", layer) for layer in every]
+    if regularization.max_norm is not None:
+        update += [Step("limit_norm", layer) for layer in every]
     return Plan(
         layers=layers,
         loss=loss_name,
@@ -66,6 +90,10 @@ def make_plan(
         optimizer=optimizer.formula_name,
         n_states=len(optimizer.formula.states),
         n_coefficients=optimizer.formula.n_coefficients,
+        dropout=rates,
+        adjusts_gradient=adjusts_gradient,
+        clip_norm=math.inf if clipping.norm is None else clipping.norm,
+        max_norm=math.inf if regularization.max_norm is None else regularization.max_norm,
         batch_size=check_integer("batch_size", batch_size, 1),
         precision=precision,
         n_threads=resolve_threads(n_threads),
@@ -74,7 +102,7 @@ def make_plan(
         forward=tuple(forward),
         output=tuple(output),
         backward=tuple(backward),
-        update=tuple(Step("update", layer.index) for layer in layers),
+        update=tuple(update),
     )
 
 

@@ -18,10 +18,11 @@ from .data import check_features, check_sample_weight, check_targets
 from .errors import DivergenceError
 from .history import History
 from .kernels.contract import Engine, Gradients, Plan
-from .kernels.formulas import LOSSES
+from .kernels.formulas import LOSSES, random_bits
 from .network import Network
 from .optimizers import SGD, Optimizer, check_optimizer
 from .plan import make_plan
+from .regularization import Clipping, Dropout, Regularization
 
 SECONDS_PER_CALL = 0.05
 """How long one engine call should take: Ctrl-C and callbacks wait no longer than about this."""
@@ -80,7 +81,14 @@ class Trainer:
     n_threads : int or None, default None
         None takes OMP_NUM_THREADS, else the CPUs that the process may use.
     seed : int or None, default None
-        Seed of the shuffling.
+        Seed of the shuffling and of dropout.
+    dropout : float or Dropout, default 0.0
+        The rate at which the hidden layers' units are left out while training; a `Dropout` says it
+        per layer, and for the inputs.
+    regularization : Regularization, optional
+        Penalties (L1, L2) and limits on the weights.
+    clipping : Clipping, optional
+        Limits on the gradient, by value or by norm.
 
     Attributes
     ----------
@@ -121,6 +129,9 @@ class Trainer:
         precision: str = "float32",
         n_threads: int | None = None,
         seed: int | None = None,
+        dropout: float | Dropout = 0.0,
+        regularization: Regularization = Regularization(),  # noqa: B008 (it is frozen)
+        clipping: Clipping = Clipping(),  # noqa: B008 (it is frozen)
     ) -> None:
         self._optimizer = check_optimizer(optimizer)
         self._plan: Plan = make_plan(
@@ -130,7 +141,11 @@ class Trainer:
             batch_size=batch_size,
             precision=precision,
             n_threads=n_threads,
+            dropout=dropout,
+            regularization=regularization,
+            clipping=clipping,
         )
+        self._regularization, self._clipping = regularization, clipping
         if seed is not None:
             seed = check_seed(seed)
         self._backend, self.backend_reason = choose_backend(backend, precision)
@@ -140,6 +155,8 @@ class Trainer:
         self._optimizer_state = np.zeros((self.plan.n_states, self.plan.n_parameters), precision)
         self.n_steps = 0
         self.random = np.random.default_rng(seed)
+        # Of its own: whether there is dropout does not change how rows are shuffled.
+        self.dropout_seed = int(np.random.SeedSequence(seed).generate_state(1)[0])
         self._engine: Engine | None = None
         plan = self._plan
         self._input_limit = float(np.finfo(precision).max) / max(1.0, abs(plan.input_scale))
@@ -179,6 +196,16 @@ class Trainer:
                 f"{checked.formula_name}. Make a new Trainer for it"
             )
         self._optimizer = checked
+
+    @property
+    def regularization(self) -> Regularization:
+        """Penalties and limits on the weights."""
+        return self._regularization
+
+    @property
+    def clipping(self) -> Clipping:
+        """Limits on the gradient."""
+        return self._clipping
 
     @property
     def backend_name(self) -> str:
@@ -431,7 +458,11 @@ class Trainer:
         history, batch_size = self.history, self.plan.batch_size
         n_batches = -(-len(x) // batch_size)
         order = self.random.permutation(len(x))
+        counts = _batch_weights(order, weights, len(x), batch_size)
         coefficients = self.optimizer.coefficients(self.n_steps + 1, n_batches)
+        if self.plan.adjusts_gradient:
+            coefficients = np.hstack([coefficients, self._adjustments(counts)])
+        keys = self._dropout_keys(n_batches)
         snapshot = self.network.parameters.copy(), self.optimizer_state.copy(), self.n_steps
         sums: list[float] = []
         spent = 0.0
@@ -445,6 +476,7 @@ class Trainer:
                     weights,
                     order[first * batch_size : last * batch_size],
                     coefficients[first:last],
+                    None if keys is None else keys[first:last],
                 )
             seconds = time.perf_counter() - start
             spent += seconds
@@ -459,12 +491,27 @@ class Trainer:
                 listener.on_chunk_end(self, len(sums), n_batches)
             if self._stop_requested and not finished:
                 return False
-        counts = _batch_weights(order, weights, len(x), batch_size)
         means = np.divide(sums, counts, out=np.zeros(n_batches), where=counts > 0)
         history.batch_losses = means.tolist()
         history.loss.append(float(np.sum(sums) / np.sum(counts)))
         history.seconds.append(spent)
         return True
+
+    def _adjustments(self, counts: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return l1, l2 and the limit of each batch, (n_batches, 3); `counts` as its rows count."""
+        penalty = self.regularization
+        share = 1.0 / np.maximum(counts, 1e-30) if penalty.divided_by_rows else np.ones(len(counts))
+        limit = np.full(len(counts), self.clipping.largest)
+        return np.column_stack([penalty.l1 * share, penalty.l2 * share, limit])
+
+    def _dropout_keys(self, n_batches: int) -> NDArray[np.int64] | None:
+        """Return the keys of dropout per batch and layer, from the next step on."""
+        if not any(self.plan.dropout):
+            return None
+        steps = np.arange(self.n_steps, self.n_steps + n_batches, dtype=np.uint64)[:, None]
+        layers = np.arange(len(self.plan.layers), dtype=np.uint64)
+        keys = random_bits(random_bits(steps + np.uint64(self.dropout_seed)) + layers)
+        return keys.astype(np.int64)
 
     def _plan_next_call(self, n_batches: int, seconds: float) -> None:
         """Aim at SECONDS_PER_CALL, growing at most eightfold at a time."""

@@ -6,6 +6,7 @@ everything first), picks a `Backend` and asks it for an Engine. Nothing here com
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ Array = Any  # NumPy's ndarray; the reference backend gets by with the standard 
 
 Operation = Literal[
     "gather",
+    "dropout",
     "weighted_sum",
     "activation",
     "loss",
@@ -22,8 +24,15 @@ Operation = Literal[
     "weight_gradient",
     "bias_gradient",
     "input_gradient",
+    "dropout_slope",
+    "adjust_gradient",
+    "clip_norm",
     "update",
+    "limit_norm",
 ]
+
+N_ADJUSTMENTS = 3
+"""The coefficients that `formulas.adjusted_gradient` takes: l1, l2 and the limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +75,17 @@ class Plan:
     optimizer : str
         A name in ``formulas.OPTIMIZERS``.
     n_states, n_coefficients : int
-        How many state vectors the optimizer keeps, how many coefficients a step takes.
+        How many state vectors the optimizer keeps, how many coefficients its step takes.
+    dropout : tuple of float
+        Per layer, the share of its inputs (of the network's inputs for the first) that training
+        leaves out of each row; the others are multiplied by 1 / (1 - share). 0 for none.
+    adjusts_gradient : bool
+        Whether the gradient goes through ``formulas.adjusted_gradient`` before the update, with
+        N_ADJUSTMENTS more coefficients after the optimizer's; biases have no penalty.
+    clip_norm : float
+        The whole gradient, as adjusted, is scaled down to at most this Euclidean norm; or infinity.
+    max_norm : float
+        After each update the weights into each unit are scaled down to it; or infinity.
     batch_size : int
         Rows of a batch; the last one of an epoch may be smaller.
     precision : {"float32", "float64"}
@@ -78,7 +97,8 @@ class Plan:
     forward, output, backward, update : tuple of Step
         The steps of one batch in order. `forward` ends with what the loss takes; `output` makes the
         network's output of it (nothing, if the loss takes the output); `backward` starts with the
-        loss; `update` has a step per layer.
+        loss; `update` takes the gradient to the new parameters. Steps of dropout are for training
+        alone: elsewhere they do nothing.
     """
 
     layers: tuple[Layer, ...]
@@ -88,6 +108,10 @@ class Plan:
     optimizer: str
     n_states: int
     n_coefficients: int
+    dropout: tuple[float, ...]
+    adjusts_gradient: bool
+    clip_norm: float
+    max_norm: float
     batch_size: int
     precision: str
     n_threads: int
@@ -107,6 +131,11 @@ class Plan:
     def n_outputs(self) -> int:
         """The width of the output."""
         return self.layers[-1].fan_out
+
+    @property
+    def needs_whole_gradient(self) -> bool:
+        """Whether the update must wait until the gradients of all layers are known."""
+        return min(self.clip_norm, self.max_norm) < math.inf
 
 
 @dataclass(slots=True)
@@ -154,10 +183,13 @@ class Engine(ABC):
         sample_weight: Array | None,
         order: Array,
         coefficients: Array,
+        dropout_keys: Array | None = None,
     ) -> Sequence[float]:
         """Train on the rows that `order` (int64) lists, batch after batch.
 
-        `coefficients` (n_batches, n_coefficients) float64 holds the optimizer's numbers per batch.
+        `coefficients` (n_batches, n_coefficients) float64 holds the optimizer's numbers per batch,
+        and then, if the plan adjusts the gradient, those of the adjustment. `dropout_keys`
+        (n_batches, n_layers) int64 are what ``formulas.dropout_bits`` takes; needed for dropout.
         Returns the sum of the (weighted) losses of the rows of each batch, before its update. Stops
         after a batch whose loss is not finite, without updating: then fewer sums come back than
         there are batches, and the last one is not finite.

@@ -17,11 +17,11 @@ from cpython.buffer cimport (
     PyObject_GetBuffer,
 )
 from cpython.mem cimport PyMem_RawCalloc, PyMem_RawFree
-from libc.math cimport isfinite
-from libc.stdint cimport int32_t, int64_t, uint8_t, uintptr_t
+from libc.math cimport INFINITY, isfinite, sqrt
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uintptr_t
 
 from . import formulas
-from .contract import Backend, Engine, Gradients
+from .contract import N_ADJUSTMENTS, Backend, Engine, Gradients
 from .cpus import available_cpus
 
 
@@ -49,8 +49,19 @@ cdef extern from "kernels.h":
     ctypedef void (*step_function)(void *w, const void *g, void *state, ptrdiff_t state_stride,
                                    const void *coefficients, ptrdiff_t n) noexcept nogil
 
+    struct dropout_rule "dropout":
+        uint32_t key
+        uint32_t threshold
+        double factor
+
+    ctypedef void (*adjust_function)(const void *w, void *g, const void *adjustments,
+                                     ptrdiff_t n) noexcept nogil
+
     struct update_rule "update":
         step_function step
+        adjust_function adjust
+        const void *adjustments
+        const void *bias_adjustments
         int is_gradient_descent
         ptrdiff_t state_offset
         ptrdiff_t state_stride
@@ -89,6 +100,12 @@ cdef extern from "kernels.h":
         double (*loss)(int formula, const void *taken, ptrdiff_t stride, ptrdiff_t rows,
                        ptrdiff_t columns, const wanted_targets *targets, const int64_t *order,
                        double factor, void *slopes, void *row_losses) noexcept nogil
+        void (*drop)(const dropout_rule *dropout, ptrdiff_t first_row, ptrdiff_t rows,
+                     ptrdiff_t first_unit, const void *values, void *kept) noexcept nogil
+        adjust_function adjust
+        double (*sum_of_squares)(const void *values, ptrdiff_t n) noexcept nogil
+        void (*scale)(void *values, double factor, ptrdiff_t n) noexcept nogil
+        void (*limit_norm)(void *panel, ptrdiff_t rows, double limit) noexcept nogil
         const step_function *steps
 
     struct kernels:
@@ -129,7 +146,8 @@ cdef enum:
     VALUES_PER_MEETING = 60_000
     WAKE_UP = 50
     OWN_INPUTS = 4  # so many threads gather their own input
-    MAX_COEFFICIENTS = 16
+    MAX_COEFFICIENTS = 24
+    N_ADJUSTED = 3  # contract.N_ADJUSTMENTS
 
 
 cdef list names_of(const char *(*name_at)(int)):
@@ -222,6 +240,11 @@ cdef struct NativeLayer:
     ptrdiff_t w_step
     ptrdiff_t transposed_stride
     char *w_transposed
+    # Dropout of its inputs while training, if `drops`: (rows, fan_in) panels of what is kept. The
+    # network's inputs are dropped where they are.
+    bint drops
+    dropout_rule dropout
+    char *kept
     # The batch, as panels: (rows, fan_out) each. `a` may be `z` (see `Workspace`).
     ptrdiff_t stride
     char *z
@@ -241,6 +264,10 @@ cdef struct Native:
     int loss_formula
     int optimizer_formula
     bint is_gradient_descent
+    bint adjusts_gradient
+    bint needs_whole_gradient  # before the update: `clip_norm` or `max_norm` is finite
+    double clip_norm
+    double max_norm
     bint loss_is_merged
     ptrdiff_t batch_size
     ptrdiff_t n_states
@@ -248,7 +275,7 @@ cdef struct Native:
     ptrdiff_t n_outputs
     ptrdiff_t packed_bytes  # of one packed vector
     char *parameters        # packed; the states follow, packed_bytes each
-    char *gradient          # packed; only for `gradients`
+    char *gradient          # packed; for `gradients`, and where the whole gradient is needed
     # The gathered rows, as panels. A few threads gather for themselves, each all rows: reading what
     # another core has just written takes longer.
     bint input_is_shared
@@ -258,6 +285,7 @@ cdef struct Native:
     # Whether a batch must wait until the one before is done everywhere (see `train_batches`).
     bint batches_touch
     double *block_losses    # of each LOSS_BLOCK rows: summed in order, whoever computed them
+    double *panel_squares   # of the gradient of each output panel of all layers, likewise
 
 
 cdef struct Call:
@@ -268,6 +296,7 @@ cdef struct Call:
     const int64_t *order
     ptrdiff_t n_rows
     const double *coefficients
+    const int64_t *dropout_keys  # (batches, layers), or NULL
     double *losses
     ptrdiff_t n_losses
     char *outputs
@@ -302,36 +331,57 @@ cdef ptrdiff_t share_rows(ptrdiff_t rows, int thread, int n_threads) noexcept no
 
 
 cdef void gather(Native *native, const source *x, const int64_t *order, ptrdiff_t rows,
-                 ptrdiff_t n_known, team *team, int thread) noexcept nogil:
+                 ptrdiff_t n_known, const int64_t *keys, team *team, int thread) noexcept nogil:
     """The rows, to the thread's own input panels; or its part of them, to the shared ones.
 
     `order` goes on to `n_known`: rows of the next batch are fetched ahead.
     """
+    cdef char *panels = input_of(native, 0, keys, thread)
+    cdef ptrdiff_t in_panels = native.input_bytes // (native.input_stride * native.value_bytes)
     cdef ptrdiff_t first = 0, last = rows
     if native.input_is_shared:
         first = share_rows(rows, thread, team.n_threads)
         last = share_rows(rows, thread + 1, team.n_threads)
     native.product.gather(
         x, order + first, last - first, n_known - first, native.layers[0].fan_in,
-        input_of(native, thread) + first * native.lanes * native.value_bytes, native.input_stride)
+        panels + first * native.lanes * native.value_bytes, native.input_stride)
+    drop(native, 0, keys, panels, panels, first, last, 0, in_panels)
     if native.input_is_shared:
         team_barrier(team)
 
 
-cdef char *input_of(Native *native, int thread) noexcept nogil:
-    """The input panels that a thread reads."""
-    return native.input + (0 if native.input_is_shared else thread * native.input_bytes)
+cdef char *input_of(Native *native, int index, const int64_t *keys, int thread) noexcept nogil:
+    """The panels that a thread reads as a layer's input; `keys` are those of dropout, or NULL."""
+    if index == 0:
+        return native.input + (0 if native.input_is_shared else thread * native.input_bytes)
+    if keys is not NULL and native.layers[index].drops:
+        return native.layers[index].kept
+    return native.layers[index - 1].a
 
 
-cdef void forward(Native *native, ptrdiff_t rows, team *team, int thread) noexcept nogil:
+cdef void drop(Native *native, int index, const int64_t *keys, const char *values, char *kept,
+               ptrdiff_t first_row, ptrdiff_t last_row, ptrdiff_t first, ptrdiff_t last) noexcept nogil:
+    """Dropout of a layer's inputs, or of their slopes, for some rows and panels; or nothing."""
+    cdef NativeLayer *layer = &native.layers[index]
+    cdef dropout_rule rule = layer.dropout
+    cdef ptrdiff_t panel, offset
+    if keys is NULL or not layer.drops:
+        return
+    rule.key = <uint32_t>keys[index]
+    for panel in range(first, last):
+        offset = (panel * native.input_stride + first_row * native.lanes) * native.value_bytes
+        native.element.drop(&rule, first_row, last_row - first_row, panel * native.lanes,
+                            values + offset, kept + offset)
+
+
+cdef void forward(Native *native, ptrdiff_t rows, const int64_t *keys, team *team,
+                  int thread) noexcept nogil:
     """Per layer the weighted sum and the activation, up to what the loss takes.
 
     Ends without a barrier: the thread's own rows (or panels) of the last layer are ready.
     """
     cdef int index
     cdef NativeLayer *layer
-    cdef const char *a_in = input_of(native, thread)
-    cdef ptrdiff_t a_stride = native.input_stride
     cdef ptrdiff_t first_row, last_row, first, last, offset
     for index in range(native.n_layers):
         if index > 0:
@@ -347,11 +397,14 @@ cdef void forward(Native *native, ptrdiff_t rows, team *team, int thread) noexce
             last_row = share_rows(rows, thread + 1, team.n_threads)
         offset = first_row * native.lanes * native.value_bytes
         native.product.weighted_sum(
-            a_in + offset, a_stride, layer.w, layer.w_panel, layer.w_step, layer.b,
-            layer.z + offset, layer.stride, last_row - first_row, layer.fan_in, first, last)
+            input_of(native, index, keys, thread) + offset, native.input_stride, layer.w,
+            layer.w_panel, layer.w_step, layer.b, layer.z + offset, layer.stride,
+            last_row - first_row, layer.fan_in, first, last)
         if index < native.n_layers - 1 or not native.loss_is_merged:
             activate(native, layer, first_row, last_row, first, last)
-        a_in, a_stride = layer.a, layer.stride
+        if index < native.n_layers - 1:
+            drop(native, index + 1, keys, layer.a, native.layers[index + 1].kept, first_row,
+                 last_row, first, last)
 
 
 cdef void activate(Native *native, NativeLayer *layer, ptrdiff_t first_row, ptrdiff_t last_row,
@@ -426,8 +479,8 @@ cdef void activation_slope(Native *native, NativeLayer *layer, ptrdiff_t rows, p
             layer.dz + offset, rows * native.lanes)
 
 
-cdef void backward(Native *native, ptrdiff_t rows, const update_rule *update, team *team,
-                   int thread) noexcept nogil:
+cdef void backward(Native *native, ptrdiff_t rows, const int64_t *keys, const update_rule *update,
+                   team *team, int thread) noexcept nogil:
     """From the loss's slopes: per layer da and dz of the layer before, then dw and db.
 
     With an update the parameters are changed at once; without, the gradient is written.
@@ -455,20 +508,20 @@ cdef void backward(Native *native, ptrdiff_t rows, const update_rule *update, te
             native.product.weighted_sum(
                 layer.dz, layer.stride, layer.w_transposed, layer.transposed_stride,
                 native.lanes, NULL, before.dz, before.stride, rows, layer.fan_out, first, last)
+            drop(native, index, keys, before.dz, before.dz, 0, rows, first, last)
             activation_slope(native, before, rows, first, last)
             # The others may still read w or need this thread's slopes; not so where each thread
             # goes on with the inputs and slopes that it has just made itself.
             if index > 1 or layer.outputs_are_split or not before.outputs_are_split:
                 team_barrier(team)
-        gradient_of_layer(native, index, out, update, rows, team, thread)
+        gradient_of_layer(native, index, keys, out, update, rows, team, thread)
 
 
-cdef void gradient_of_layer(Native *native, int index, char *out, const update_rule *update,
-                            ptrdiff_t rows, team *team, int thread) noexcept nogil:
+cdef void gradient_of_layer(Native *native, int index, const int64_t *keys, char *out,
+                            const update_rule *update, ptrdiff_t rows, team *team,
+                            int thread) noexcept nogil:
     """dw = a_in.T @ dz and db = the sum of dz, for what the thread owns."""
     cdef NativeLayer *layer = &native.layers[index]
-    cdef const char *a_in = input_of(native, thread) if index == 0 else native.layers[index - 1].a
-    cdef ptrdiff_t a_stride = native.input_stride if index == 0 else native.layers[index - 1].stride
     cdef ptrdiff_t first_input = 0, last_input = layer.fan_in, first = 0, last = layer.out_panels
     cdef ptrdiff_t in_panels = (layer.fan_in + native.lanes - 1) // native.lanes
     if layer.outputs_are_split:
@@ -478,11 +531,70 @@ cdef void gradient_of_layer(Native *native, int index, char *out, const update_r
         first_input = native.lanes * share(in_panels, thread, team.n_threads)
         last_input = min(layer.fan_in, native.lanes * share(in_panels, thread + 1, team.n_threads))
     native.product.weight_gradient(
-        a_in, a_stride, layer.dz, layer.stride, out + layer.packed_weights, layer.w_stride, update,
-        rows, first_input, last_input, first, last)
+        input_of(native, index, keys, thread), native.input_stride, layer.dz, layer.stride,
+        out + layer.packed_weights, layer.w_stride, update, rows, first_input, last_input, first,
+        last)
     if layer.outputs_are_split or thread == 0:
         native.product.bias_gradient(
             layer.dz, layer.stride, out + layer.packed_biases, update, rows, first, last)
+
+
+cdef void update_at_once(Native *native, const update_rule *update, team *team,
+                         int thread) noexcept nogil:
+    """The update where it needs the whole gradient: that of all layers lies in `native.gradient`.
+
+    Each thread takes output panels. Begins and ends with a barrier.
+    """
+    cdef int index
+    cdef NativeLayer *layer
+    cdef ptrdiff_t panel, n_panels = 0, weights, biases, n
+    cdef double total = 0.0, factor = 1.0
+    team_barrier(team)
+    for index in range(native.n_layers):
+        layer = &native.layers[index]
+        n = layer.fan_in * native.lanes
+        for panel in range(share(layer.out_panels, thread, team.n_threads),
+                           share(layer.out_panels, thread + 1, team.n_threads)):
+            weights = layer.packed_weights + panel * layer.w_stride * native.value_bytes
+            biases = layer.packed_biases + panel * native.lanes * native.value_bytes
+            if native.adjusts_gradient:
+                native.element.adjust(native.parameters + weights, native.gradient + weights,
+                                      update.adjustments, n)
+                native.element.adjust(native.parameters + biases, native.gradient + biases,
+                                      update.bias_adjustments, native.lanes)
+            if native.clip_norm < INFINITY:
+                native.panel_squares[n_panels + panel] = (
+                    native.element.sum_of_squares(native.gradient + weights, n)
+                    + native.element.sum_of_squares(native.gradient + biases, native.lanes))
+        n_panels += layer.out_panels
+    if native.clip_norm < INFINITY:
+        team_barrier(team)
+        for panel in range(n_panels):
+            total += native.panel_squares[panel]
+        if sqrt(total) > native.clip_norm:
+            factor = native.clip_norm / sqrt(total)
+    for index in range(native.n_layers):
+        layer = &native.layers[index]
+        n = layer.fan_in * native.lanes
+        for panel in range(share(layer.out_panels, thread, team.n_threads),
+                           share(layer.out_panels, thread + 1, team.n_threads)):
+            weights = layer.packed_weights + panel * layer.w_stride * native.value_bytes
+            biases = layer.packed_biases + panel * native.lanes * native.value_bytes
+            step_scaled(native, update, weights, factor, n)
+            step_scaled(native, update, biases, factor, native.lanes)
+            if native.max_norm < INFINITY:
+                native.element.limit_norm(native.parameters + weights, layer.fan_in, native.max_norm)
+    team_barrier(team)
+
+
+cdef void step_scaled(Native *native, const update_rule *update, ptrdiff_t offset, double factor,
+                      ptrdiff_t n) noexcept nogil:
+    """The optimizer's step of n packed parameters, with their gradient times `factor`."""
+    cdef char *w = native.parameters + offset
+    if factor != 1.0:
+        native.element.scale(native.gradient + offset, factor, n)
+    update.step(w, native.gradient + offset, w + update.state_offset, update.state_stride,
+                update.coefficients, n)
 
 
 # ----------------------------------------------------------------------- what a team can be asked
@@ -501,19 +613,36 @@ cdef void train_batches(void *context, team *team, int thread) noexcept nogil:
     cdef double loss_sum
     cdef double[MAX_COEFFICIENTS] doubles
     cdef float[MAX_COEFFICIENTS] floats
+    cdef ptrdiff_t n_coefficients = native.n_coefficients
+    cdef const int64_t *keys = NULL
     cdef update_rule update
     update.step = native.element.steps[native.optimizer_formula]
     update.is_gradient_descent = native.is_gradient_descent
     update.state_offset = native.packed_bytes
     update.state_stride = native.packed_bytes // native.value_bytes
     update.coefficients = <const void *>floats if native.value_bytes == 4 else <const void *>doubles
+    update.adjust = native.element.adjust
+    update.adjustments = update.bias_adjustments = NULL
+    if native.adjusts_gradient:
+        # After the optimizer's coefficients l1, l2 and the limit; then 0, 0 and the limit.
+        update.adjustments = (
+            <const char *>update.coefficients + n_coefficients * native.value_bytes)
+        n_coefficients += N_ADJUSTED
+        update.bias_adjustments = (
+            <const char *>update.coefficients + n_coefficients * native.value_bytes)
     while start < call.n_rows:
         rows = min(native.batch_size, call.n_rows - start)
-        for i in range(native.n_coefficients):
-            doubles[i] = call.coefficients[batch * native.n_coefficients + i]
+        for i in range(n_coefficients):
+            doubles[i] = call.coefficients[batch * n_coefficients + i]
+        if native.adjusts_gradient:
+            doubles[n_coefficients] = doubles[n_coefficients + 1] = 0.0
+            doubles[n_coefficients + 2] = doubles[n_coefficients - 1]
+        for i in range(MAX_COEFFICIENTS):
             floats[i] = <float>doubles[i]
-        gather(native, call.x, call.order + start, rows, call.n_rows - start, team, thread)
-        forward(native, rows, team, thread)
+        if call.dropout_keys is not NULL:
+            keys = call.dropout_keys + batch * native.n_layers
+        gather(native, call.x, call.order + start, rows, call.n_rows - start, keys, team, thread)
+        forward(native, rows, keys, team, thread)
         loss_sum = loss(native, call.wanted, call.order + start, rows, True, team, thread)
         batch += 1
         if thread == 0:
@@ -521,9 +650,13 @@ cdef void train_batches(void *context, team *team, int thread) noexcept nogil:
             call.n_losses = batch
         if not isfinite(loss_sum):
             return
-        backward(native, rows, &update, team, thread)
-        if native.batches_touch:
-            team_barrier(team)
+        if native.needs_whole_gradient:
+            backward(native, rows, keys, NULL, team, thread)
+            update_at_once(native, &update, team, thread)
+        else:
+            backward(native, rows, keys, &update, team, thread)
+            if native.batches_touch:
+                team_barrier(team)
         start += rows
 
 
@@ -533,10 +666,10 @@ cdef void find_gradients(void *context, team *team, int thread) noexcept nogil:
     cdef Native *native = call.native
     cdef NativeLayer *last = &native.layers[native.n_layers - 1]
     cdef double loss_sum
-    gather(native, call.x, call.order, call.n_rows, call.n_rows, team, thread)
-    forward(native, call.n_rows, team, thread)
+    gather(native, call.x, call.order, call.n_rows, call.n_rows, NULL, team, thread)
+    forward(native, call.n_rows, NULL, team, thread)
     loss_sum = loss(native, call.wanted, call.order, call.n_rows, True, team, thread)
-    backward(native, call.n_rows, NULL, team, thread)
+    backward(native, call.n_rows, NULL, NULL, team, thread)
     if thread == 0:
         call.loss_sum = loss_sum
         if native.loss_is_merged:
@@ -559,8 +692,8 @@ cdef void predict_rows(void *context, team *team, int thread) noexcept nogil:
         rows = min(<ptrdiff_t>PREDICTION_ROWS, call.n_rows - start)
         for i in range(rows):
             order[i] = start + i
-        gather(native, call.x, order, rows, rows, &alone, 0)
-        forward(native, rows, &alone, 0)
+        gather(native, call.x, order, rows, rows, NULL, &alone, 0)
+        forward(native, rows, NULL, &alone, 0)
         if call.with_loss:
             call.losses[block] = loss(native, call.wanted, order, rows, False, &alone, 0)
         if native.loss_is_merged:
@@ -682,7 +815,7 @@ cdef class Workspace:
         total = n_inputs * native.input_bytes + (rows // LOSS_BLOCK + 1) * sizeof(double)
         for index in range(native.n_layers):
             native.layers[index] = engine.native.layers[index]
-            total += 3 * native.layers[index].out_panels * panel_bytes
+            total += 4 * native.layers[index].out_panels * (panel_bytes + sizeof(double))
         self.row_memory = Memory(total)
         cdef char *at = self.row_memory.start
         native.input = at
@@ -700,6 +833,12 @@ cdef class Workspace:
             if keeps_everything or layer.derivative_in_z or layer.activation == SOFTMAX:
                 layer.a = at
                 at += n_bytes
+            if index < native.n_layers - 1 and native.layers[index + 1].drops:
+                native.layers[index + 1].kept = at
+                at += n_bytes
+        native.panel_squares = <double *>at
+        for index in range(native.n_layers):
+            at += native.layers[index].out_panels * sizeof(double)
         native.block_losses = <double *>at
         native.batches_touch = not (
             native.n_layers == 2 and not native.input_is_shared
@@ -758,6 +897,9 @@ cdef class NativeEngine:
         native.loss_formula = formula_number(LOSS_NAMES, plan.loss)
         native.optimizer_formula = formula_number(OPTIMIZER_NAMES, plan.optimizer)
         native.is_gradient_descent = plan.optimizer == "sgd"
+        native.adjusts_gradient = plan.adjusts_gradient
+        native.needs_whole_gradient = plan.needs_whole_gradient
+        native.clip_norm, native.max_norm = plan.clip_norm, plan.max_norm
         native.loss_is_merged = plan.loss_is_merged
         native.batch_size = plan.batch_size
         native.n_states = plan.n_states
@@ -767,8 +909,11 @@ cdef class NativeEngine:
         self.input_scale = plan.input_scale
         self.n_parameters = plan.n_parameters
         self.predicting = []
-        assert plan.n_coefficients <= MAX_COEFFICIENTS
+        assert plan.n_coefficients + 2 * N_ADJUSTED <= MAX_COEFFICIENTS
+        assert N_ADJUSTMENTS == N_ADJUSTED
         self.lay_out_parameters(plan)
+        if plan.needs_whole_gradient:
+            self.make_gradient()
 
     cdef lay_out_parameters(self, plan):
         cdef Native *native = &self.native
@@ -785,6 +930,10 @@ cdef class NativeEngine:
                 layer.activation = formula_number(ACTIVATION_NAMES, described.activation)
                 formula = formulas.ACTIVATIONS[described.activation]
                 layer.derivative_in_z = formula.derivative_input == "z"
+            rate = plan.dropout[index]
+            layer.drops = rate > 0.0
+            layer.dropout.threshold = formulas.dropout_threshold(rate)
+            layer.dropout.factor = 1.0 / (1.0 - rate)
             layer.flat_weights = described.weights.start
             layer.flat_biases = described.biases.start
             layer.w_stride = stride_for(native, layer.fan_in)
@@ -806,12 +955,19 @@ cdef class NativeEngine:
             layer.w_transposed = transposed
             transposed += panels(native, layer.fan_in) * layer.transposed_stride * native.value_bytes
 
+    cdef make_gradient(self):
+        """Give the native gradient its memory, if it has none."""
+        if self.gradient_memory is None:
+            self.gradient_memory = Memory(self.native.packed_bytes)
+            self.native.gradient = self.gradient_memory.start
+
     cdef int threads_for(self, ptrdiff_t n_values, ptrdiff_t n_meetings) noexcept:
         """How many threads pay for so many multiply-adds with so many waits for each other."""
         return min(self.native.n_threads, 1 + n_values // (VALUES_PER_MEETING * n_meetings))
 
     def train(self, x, wanted, sample_weight, const int64_t[::1] order,
-              const double[:, ::1] coefficients, flat_parameters, flat_state):
+              const double[:, ::1] coefficients, const int64_t[:, ::1] dropout_keys,
+              flat_parameters, flat_state):
         cdef Native *native
         cdef ptrdiff_t all_rows = 0
         cdef source rows = source_of(x, self.input_scale, &all_rows)
@@ -831,8 +987,11 @@ cdef class NativeEngine:
         native = &self.training.native
         cdef Call call = Call(
             native=native, x=&rows, wanted=&goals, order=&order[0], n_rows=order.shape[0],
-            coefficients=&coefficients[0, 0], losses=&losses_view[0], n_losses=0, outputs=NULL,
-            with_loss=True, loss_sum=0.0)
+            coefficients=&coefficients[0, 0],
+            dropout_keys=NULL, losses=&losses_view[0], n_losses=0, outputs=NULL, with_loss=True,
+            loss_sum=0.0)
+        if dropout_keys is not None:
+            call.dropout_keys = &dropout_keys[0, 0]
         with nogil:
             load(native, parameters, native.parameters)
             for i in range(native.n_states):
@@ -867,7 +1026,7 @@ cdef class NativeEngine:
         prediction.natives = natives
         prediction.call = Call(
             native=NULL, x=&rows, wanted=&goals, order=NULL, n_rows=n_rows, coefficients=NULL,
-            losses=NULL, n_losses=0, outputs=address(out), with_loss=wanted is not None,
+            dropout_keys=NULL, losses=NULL, n_losses=0, outputs=address(out), with_loss=wanted is not None,
             loss_sum=0.0)
         if prediction.call.with_loss:
             goals = self.targets_of(wanted, sample_weight)
@@ -900,14 +1059,12 @@ cdef class NativeEngine:
         threads = self.threads_for(3 * n_rows * self.n_parameters, WAKE_UP)
         cdef Workspace workspace
         cdef NativeLayer *layer
-        if self.gradient_memory is None:
-            self.gradient_memory = Memory(self.native.packed_bytes)
-            self.native.gradient = self.gradient_memory.start
+        self.make_gradient()
         workspace = Workspace(self, threads, n_rows, True)
         cdef Native *native = &workspace.native
         cdef Call call = Call(
             native=native, x=&rows, wanted=&goals, order=&order_view[0], n_rows=n_rows,
-            coefficients=NULL, losses=NULL, n_losses=0, outputs=NULL, with_loss=True, loss_sum=0.0)
+            coefficients=NULL, dropout_keys=NULL, losses=NULL, n_losses=0, outputs=NULL, with_loss=True, loss_sum=0.0)
         with nogil:
             load(native, parameters, native.parameters)
             team_run(native.n_threads, find_gradients, &call)
@@ -967,9 +1124,10 @@ class CythonEngine(Engine):
         super().__init__(plan, parameters, state)
         self.native = NativeEngine(plan, backend.usable_threads(plan.n_threads))
 
-    def train(self, x, targets, sample_weight, order, coefficients):
+    def train(self, x, targets, sample_weight, order, coefficients, dropout_keys=None):
         return self.native.train(
-            x, targets, sample_weight, order, coefficients, self.parameters, self.state)
+            x, targets, sample_weight, order, coefficients, dropout_keys, self.parameters,
+            self.state)
 
     def gradients(self, x, targets, sample_weight):
         import numpy

@@ -40,6 +40,14 @@ static inline double power_of_two_float64(double n) {
     u.bits = (int64_t)((uint64_t)((int64_t)(int32_t)n + 1023) << 52);
     return u.value;
 }
+/* As in formulas.py: unsigned numbers of 32 bits wrap around by themselves. */
+static inline uint32_t random_bits(uint32_t bits) {
+    bits ^= bits >> 16;
+    bits *= 0x7feb352dU;
+    bits ^= bits >> 15;
+    bits *= 0x846ca68bU;
+    return bits ^ bits >> 16;
+}
 """
 
 

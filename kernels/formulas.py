@@ -45,6 +45,32 @@ def power_of_two(n: float) -> float:
 
 PRIMITIVES = ("sqrt", "power_of_two")
 
+
+def random_bits(counter):
+    """Return 32 bits that look random, 0 to 2**32 - 1, made of the lowest 32 bits of an integer.
+
+    A bijection that mixes well (Wellons, "Prospecting for hash functions", 2018). Dropout draws
+    with it: what is drawn depends on the place alone, not on who draws first. Integers are outside
+    the subset: Python and NumPy (uint64) run this as it is, its C is a primitive of `emit_c`.
+    """
+    bits = counter & 0xFFFFFFFF
+    bits = bits ^ (bits >> 16)
+    bits = (bits * 0x7FEB352D) & 0xFFFFFFFF
+    bits = bits ^ (bits >> 15)
+    bits = (bits * 0x846CA68B) & 0xFFFFFFFF
+    return bits ^ (bits >> 16)
+
+
+def dropout_bits(key, row, unit):
+    """Return the bits that decide over one unit of one row of a batch, whose key is `key`."""
+    return random_bits(random_bits(key + row) + unit)
+
+
+def dropout_threshold(rate):
+    """Return what a unit's bits must reach for it to be kept: a share `rate` of them does not."""
+    return min(int(rate * 4294967296.0), 0xFFFFFFFF)
+
+
 # ---------------------------------------------------------------------------------------------
 # Elementary functions. All rest on exp(x) = 2**n * exp(r), |r| <= ln(2) / 2 (Cody and Waite, 1980);
 # the polynomials are minimax (Remez), their errors below a quarter of the last place.
@@ -429,6 +455,22 @@ LOSSES: dict[str, Loss] = {
     ),
     "squared_error": Loss(squared_error, squared_error_slope, of="logits", output="identity"),
 }
+
+# ---------------------------------------------------------------------------------------------
+# What is done to a gradient before the optimizer's update.
+
+
+def sign(x):
+    """Return -1, 0 or 1."""
+    return -1.0 if x < 0.0 else 1.0 if x > 0.0 else 0.0
+
+
+def adjusted_gradient(w, g, l1, l2, limit):
+    """Return the gradient with that of the penalty l1 |w| + l2 w^2 / 2, within [-limit, limit]."""
+    g = g + (l2 * w + l1 * sign(w))
+    g = -limit if g < -limit else g
+    return limit if g > limit else g
+
 
 # ---------------------------------------------------------------------------------------------
 # Optimizers. `coefficients` turns the step's number (from 1) and the hyperparameters into the few

@@ -205,6 +205,7 @@ class NumbaEngine(Engine):
         sample_weight: Array | None,
         order: Array,
         coefficients: Array,
+        dropout_keys: Array | None = None,
     ) -> Sequence[float]:
         batch_size = max(1, min(self.plan.batch_size, len(order)))
         return self.run(
@@ -270,6 +271,10 @@ class NumbaBackend(Backend):
         return 1
 
     def compile(self, plan: Plan, parameters: Array, state: Array) -> Engine:
+        if any(plan.dropout) or plan.adjusts_gradient or plan.needs_whole_gradient:
+            raise NotImplementedError(
+                "the numba backend has no dropout, penalties and clipping yet; take another backend"
+            )
         return NumbaEngine(plan, parameters, state, usable_cpu())
 
     def matmul(self, a: Array, b: Array) -> Array:

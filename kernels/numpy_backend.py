@@ -79,6 +79,8 @@ class NumpyEngine(StepEngine):
         self.dw = [self.gradient[layer.weights].reshape(shape) for layer, shape in pairs]
         self.db = [self.gradient[layer.biases] for layer in plan.layers]
         empty = np.empty((0, 0), self.dtype)
+        self.inputs: list[Array] = [empty] * len(shapes)  # (rows, fan_in): what the layer takes
+        self.kept: list[Array] = [empty] * len(shapes)  # by dropout, times its factor
         self.z: list[Array] = [empty] * len(shapes)  # (rows, fan_out) each
         self.a: list[Array] = [empty] * len(shapes)
         self.da: list[Array] = [empty] * len(shapes)
@@ -113,17 +115,23 @@ class NumpyEngine(StepEngine):
         factor = 1.0 / total if total > 0.0 else 0.0
         self.row_factors = (self.row_weights * self.dtype.type(factor))[:, None]
 
-    def input_of(self, layer: Layer) -> Array:
-        """Return what the layer takes: the gathered rows or the activation before."""
-        return self.input if layer.index == 0 else self.a[layer.index - 1]
-
     def gather(self, layer: Layer) -> None:
-        self.input = self.x_rows.astype(self.dtype, order="C")  # the same bits for any strides
+        self.inputs[0] = self.x_rows.astype(self.dtype, order="C")  # the same bits for any strides
         if self.plan.input_scale != 1.0:
-            self.input *= self.plan.input_scale
+            self.inputs[0] *= self.plan.input_scale
+
+    def dropout(self, layer: Layer) -> None:
+        assert self.dropout_keys is not None
+        rate = self.plan.dropout[layer.index]
+        units = np.arange(layer.fan_in, dtype=np.uint64)
+        rows = np.arange(len(self.x_rows), dtype=np.uint64)[:, None]
+        bits = formulas.dropout_bits(np.uint64(self.dropout_keys[layer.index]), rows, units)
+        kept = (bits >= formulas.dropout_threshold(rate)).astype(self.dtype)
+        self.kept[layer.index] = kept * self.dtype.type(1.0 / (1.0 - rate))
+        self.inputs[layer.index] = self.inputs[layer.index] * self.kept[layer.index]
 
     def weighted_sum(self, layer: Layer) -> None:
-        self.z[layer.index] = self.input_of(layer) @ self.w[layer.index] + self.b[layer.index]
+        self.z[layer.index] = self.inputs[layer.index] @ self.w[layer.index] + self.b[layer.index]
 
     def activation(self, layer: Layer) -> None:
         z = self.z[layer.index]
@@ -132,6 +140,8 @@ class NumpyEngine(StepEngine):
         else:
             value = formulas.ACTIVATIONS[layer.activation].value
             self.a[layer.index] = self.formulas[value.__name__](z)
+        if layer.index + 1 < len(self.inputs):
+            self.inputs[layer.index + 1] = self.a[layer.index]
 
     def loss(self, layer: Layer) -> None:
         merged = self.plan.loss_is_merged
@@ -150,13 +160,36 @@ class NumpyEngine(StepEngine):
         self.dz[layer.index] = self.da[layer.index] * slope
 
     def weight_gradient(self, layer: Layer) -> None:
-        np.matmul(self.input_of(layer).T, self.dz[layer.index], out=self.dw[layer.index])
+        np.matmul(self.inputs[layer.index].T, self.dz[layer.index], out=self.dw[layer.index])
 
     def bias_gradient(self, layer: Layer) -> None:
         np.sum(self.dz[layer.index], axis=0, out=self.db[layer.index])
 
     def input_gradient(self, layer: Layer) -> None:
         self.da[layer.index - 1] = self.dz[layer.index] @ self.w[layer.index].T
+
+    def dropout_slope(self, layer: Layer) -> None:
+        self.da[layer.index - 1] = self.da[layer.index - 1] * self.kept[layer.index]
+
+    def adjust_gradient(self, layer: Layer) -> None:
+        l1, l2, limit = self.adjustments
+        adjusted = self.formulas[formulas.adjusted_gradient.__name__]
+        for part, penalty in ((layer.weights, (l1, l2)), (layer.biases, (0.0, 0.0))):
+            self.gradient[part] = adjusted(
+                self.parameters[part], self.gradient[part], *penalty, limit
+            )
+
+    def clip_norm(self, layer: Layer) -> None:
+        wide = self.gradient.astype(np.float64)
+        norm = float(np.sqrt(np.dot(wide, wide)))
+        if norm > self.plan.clip_norm:
+            self.gradient *= self.dtype.type(self.plan.clip_norm / norm)
+
+    def limit_norm(self, layer: Layer) -> None:
+        w = self.w[layer.index]
+        norms = np.sqrt(np.square(w, dtype=np.float64).sum(axis=0))
+        np.maximum(norms, self.plan.max_norm, out=norms)
+        w *= (self.plan.max_norm / norms).astype(self.dtype)
 
     def update(self, layer: Layer) -> None:
         part = slice(layer.weights.start, layer.biases.stop)

@@ -32,6 +32,11 @@ def transpose(a: Matrix) -> Matrix:
     return [list(column) for column in zip(*a, strict=True)]
 
 
+def multiplied(a: Matrix, b: Matrix) -> Matrix:
+    """Return the elementwise product of two matrices of one shape."""
+    return [list(map(float.__mul__, *rows)) for rows in zip(a, b, strict=True)]
+
+
 def softmax_and_log(z: Vector) -> tuple[Vector, Vector]:
     """Return softmax(z) and its logarithm, shifted by the largest logit so nothing overflows."""
     largest = max(z) if not any(map(math.isnan, z)) else math.nan
@@ -60,6 +65,8 @@ class PythonEngine(StepEngine):
     def __init__(self, plan: Plan, parameters: Array, state: Array) -> None:
         super().__init__(plan, parameters, state)
         n_layers = len(plan.layers)
+        self.inputs: list[Matrix] = [[] for _ in range(n_layers)]  # (rows, fan_in): what it takes
+        self.kept: list[Matrix] = [[] for _ in range(n_layers)]  # by dropout, times its factor
         self.z: list[Matrix] = [[] for _ in range(n_layers)]  # (rows, fan_out) each
         self.a: list[Matrix] = [[] for _ in range(n_layers)]
         self.da: list[Matrix] = [[] for _ in range(n_layers)]
@@ -97,17 +104,26 @@ class PythonEngine(StepEngine):
         self.row_weights = weights
         self.row_factors = [weight / total if total > 0.0 else 0.0 for weight in weights]
 
-    def input_of(self, layer: Layer) -> Matrix:
-        """Return what the layer takes: the gathered rows or the activation before."""
-        return self.input if layer.index == 0 else self.a[layer.index - 1]
-
     def gather(self, layer: Layer) -> None:
         scale = self.plan.input_scale
-        self.input = [[float(value) * scale for value in self.x[r].tolist()] for r in self.rows]
+        self.inputs[0] = [[float(value) * scale for value in self.x[r].tolist()] for r in self.rows]
+
+    def dropout(self, layer: Layer) -> None:
+        assert self.dropout_keys is not None
+        key, rate = self.dropout_keys[layer.index], self.plan.dropout[layer.index]
+        threshold, factor = formulas.dropout_threshold(rate), 1.0 / (1.0 - rate)
+        self.kept[layer.index] = [
+            [
+                factor if formulas.dropout_bits(key, row, unit) >= threshold else 0.0
+                for unit in range(layer.fan_in)
+            ]
+            for row in range(len(self.rows))
+        ]
+        self.inputs[layer.index] = multiplied(self.inputs[layer.index], self.kept[layer.index])
 
     def weighted_sum(self, layer: Layer) -> None:
         biases = self.flat[layer.biases]
-        product = matmul(self.input_of(layer), self.weights(layer))
+        product = matmul(self.inputs[layer.index], self.weights(layer))
         self.z[layer.index] = [[v + b for v, b in zip(r, biases, strict=True)] for r in product]
 
     def activation(self, layer: Layer) -> None:
@@ -117,6 +133,8 @@ class PythonEngine(StepEngine):
         else:
             value = formulas.ACTIVATIONS[layer.activation].value
             self.a[layer.index] = [list(map(value, row)) for row in z]
+        if layer.index + 1 < len(self.inputs):
+            self.inputs[layer.index + 1] = self.a[layer.index]
 
     def loss(self, layer: Layer) -> None:
         merged = self.plan.loss_is_merged
@@ -138,7 +156,7 @@ class PythonEngine(StepEngine):
         ]
 
     def weight_gradient(self, layer: Layer) -> None:
-        self.dw[layer.index] = matmul(transpose(self.input_of(layer)), self.dz[layer.index])
+        self.dw[layer.index] = matmul(transpose(self.inputs[layer.index]), self.dz[layer.index])
 
     def bias_gradient(self, layer: Layer) -> None:
         self.db[layer.index] = [sum(column) for column in transpose(self.dz[layer.index])]
@@ -146,6 +164,39 @@ class PythonEngine(StepEngine):
     def input_gradient(self, layer: Layer) -> None:
         transposed = transpose(self.weights(layer))
         self.da[layer.index - 1] = matmul(self.dz[layer.index], transposed)
+
+    def dropout_slope(self, layer: Layer) -> None:
+        before = layer.index - 1
+        self.da[before] = multiplied(self.da[before], self.kept[layer.index])
+
+    def adjust_gradient(self, layer: Layer) -> None:
+        l1, l2, limit = self.adjustments
+        adjusted = formulas.adjusted_gradient
+        self.dw[layer.index] = [
+            [adjusted(w, g, l1, l2, limit) for w, g in zip(w_row, row, strict=True)]
+            for w_row, row in zip(self.weights(layer), self.dw[layer.index], strict=True)
+        ]
+        biases = self.flat[layer.biases]
+        self.db[layer.index] = [
+            adjusted(b, g, 0.0, 0.0, limit)
+            for b, g in zip(biases, self.db[layer.index], strict=True)
+        ]
+
+    def clip_norm(self, layer: Layer) -> None:
+        rows = [*(row for dw in self.dw for row in dw), *self.db]  # views: all of the gradient
+        norm = math.sqrt(sum(g * g for row in rows for g in row))
+        if norm > self.plan.clip_norm:
+            for row in rows:
+                row[:] = [g * (self.plan.clip_norm / norm) for g in row]
+
+    def limit_norm(self, layer: Layer) -> None:
+        for column in range(layer.fan_out):
+            places = range(layer.weights.start + column, layer.weights.stop, layer.fan_out)
+            norm = math.sqrt(sum(self.flat[i] * self.flat[i] for i in places))
+            if norm > self.plan.max_norm:
+                for i in places:
+                    self.flat[i] *= self.plan.max_norm / norm
+        self.round_parameters(layer)
 
     def update(self, layer: Layer) -> None:
         step = formulas.OPTIMIZERS[self.plan.optimizer].update
@@ -155,6 +206,10 @@ class PythonEngine(StepEngine):
             self.flat[i], *states = step(self.flat[i], g, *states, *self.coefficients)
             for vector, value in zip(self.flat_state, states, strict=True):
                 vector[i] = value
+        self.round_parameters(layer)
+
+    def round_parameters(self, layer: Layer) -> None:
+        """Round this layer's parameters and state to float32, if the plan has that precision."""
         if self.plan.precision == "float32":
             # Here, and not when a call returns: how many batches a call has must not matter.
             part = slice(layer.weights.start, layer.biases.stop)

@@ -18,14 +18,20 @@ class StepEngine(Engine):
     """Runs batches step by step; holds the batch in `x`, `targets`, `weights` and lists per layer.
 
     `row_factors` are what each row's loss counts for: 1 / rows, or its share of the weights.
+    `coefficients` are the optimizer's of the batch, `adjustments` those of the adjusted gradient.
     """
 
     loss_sum: float
+    coefficients: list[float]
+    adjustments: list[float]
+    dropout_keys: list[int] | None = None
+    """Of the batch, per layer; None if this is not training: then nothing is dropped."""
 
     def run(self, steps: Sequence[Step]) -> None:
         """Do the steps in order."""
         for step in steps:
-            getattr(self, step.operation)(self.plan.layers[step.layer])
+            if self.dropout_keys is not None or not step.operation.startswith("dropout"):
+                getattr(self, step.operation)(self.plan.layers[step.layer])
 
     def train(
         self,
@@ -34,14 +40,18 @@ class StepEngine(Engine):
         sample_weight: Array | None,
         order: Array,
         coefficients: Array,
+        dropout_keys: Array | None = None,
     ) -> Sequence[float]:
         losses: list[float] = []
-        batch_size = self.plan.batch_size
+        batch_size, n_coefficients = self.plan.batch_size, self.plan.n_coefficients
         self.load_parameters()
         for batch, coefficient_row in enumerate(coefficients.tolist()):
             rows = order[batch * batch_size : (batch + 1) * batch_size]
             self.bind(x, targets, sample_weight, rows)
-            self.coefficients = coefficient_row
+            self.coefficients = coefficient_row[:n_coefficients]
+            self.adjustments = coefficient_row[n_coefficients:]
+            if dropout_keys is not None:
+                self.dropout_keys = dropout_keys[batch].tolist()
             self.run(self.plan.forward)
             self.run(self.plan.backward[:1])  # the loss
             losses.append(self.loss_sum)
@@ -49,6 +59,7 @@ class StepEngine(Engine):
                 break
             self.run(self.plan.backward[1:])
             self.run(self.plan.update)
+        self.dropout_keys = None
         self.store_parameters()
         return losses
 
@@ -109,6 +120,10 @@ class StepEngine(Engine):
         """Copy the batch's rows of x, scaled, into the input buffer (rows, n_inputs)."""
 
     @abstractmethod
+    def dropout(self, layer: Layer) -> None:
+        """Leave out some of the layer's inputs and scale the others."""
+
+    @abstractmethod
     def weighted_sum(self, layer: Layer) -> None:
         """Compute z = a_in @ w + b."""
 
@@ -137,5 +152,21 @@ class StepEngine(Engine):
         """Compute da of the layer before: dz @ w.T."""
 
     @abstractmethod
+    def dropout_slope(self, layer: Layer) -> None:
+        """Make da of the layer before that of its activation before `dropout`."""
+
+    @abstractmethod
+    def adjust_gradient(self, layer: Layer) -> None:
+        """Add the penalty's gradient to dw, and limit dw and db."""
+
+    @abstractmethod
+    def clip_norm(self, layer: Layer) -> None:
+        """Scale the gradient of all layers to at most the plan's norm (the layer says nothing)."""
+
+    @abstractmethod
     def update(self, layer: Layer) -> None:
         """Change w, b and the optimizer's state of this layer."""
+
+    @abstractmethod
+    def limit_norm(self, layer: Layer) -> None:
+        """Scale each column of w to at most the plan's norm."""

@@ -216,6 +216,64 @@ static double NAME(loss)(int formula, const void *taken_, ptrdiff_t stride, ptrd
     return total;
 }
 
+/* ---------------------------------------------------------------- dropout, penalties, limits */
+
+static void NAME(drop)(const struct dropout *dropout, ptrdiff_t first_row, ptrdiff_t rows,
+                       ptrdiff_t first_unit, const void *values_, void *kept_) {
+    const REAL *values = values_;
+    REAL *kept = kept_;
+    const REAL factor = (REAL)dropout->factor;
+    const uint32_t threshold = dropout->threshold, unit = (uint32_t)first_unit;
+    for (ptrdiff_t row = 0; row < rows; row++) {
+        const uint32_t row_bits = random_bits(dropout->key + (uint32_t)(first_row + row));
+        INDEPENDENT
+        for (int i = 0; i < LANES; i++) {
+            const uint32_t bits = random_bits(row_bits + unit + (uint32_t)i);
+            kept[row * LANES + i] = values[row * LANES + i] * (bits < threshold ? 0 : factor);
+        }
+    }
+}
+
+static void NAME(adjust)(const void *w_, void *g_, const void *adjustments, ptrdiff_t n) {
+    const REAL *w = w_;
+    REAL *g = g_, by[3];
+    memcpy(by, adjustments, sizeof by);
+    INDEPENDENT
+    for (ptrdiff_t i = 0; i < n; i++)
+        g[i] = FORMULA(adjusted_gradient)(w[i], g[i], by[0], by[1], by[2]);
+}
+
+static double NAME(sum_of_squares)(const void *values_, ptrdiff_t n) {
+    const REAL *values = values_;
+    double sums[LANES] = {0}, total = 0; /* n is of whole vectors */
+    for (ptrdiff_t i = 0; i < n; i += LANES)
+        for (int j = 0; j < LANES; j++) sums[j] += (double)values[i + j] * values[i + j];
+    for (int j = 0; j < LANES; j++) total += sums[j];
+    return total;
+}
+
+static void NAME(scale)(void *values_, double factor, ptrdiff_t n) {
+    REAL *values = values_;
+    const REAL by = (REAL)factor;
+    for (ptrdiff_t i = 0; i < n; i++) values[i] *= by;
+}
+
+static void NAME(limit_norm)(void *panel_, ptrdiff_t rows, double limit) {
+    REAL *panel = panel_, factor[LANES];
+    double squares[LANES] = {0};
+    int any = 0;
+    for (ptrdiff_t row = 0; row < rows; row++)
+        for (int j = 0; j < LANES; j++)
+            squares[j] += (double)panel[row * LANES + j] * panel[row * LANES + j];
+    for (int j = 0; j < LANES; j++) {
+        const double norm = sqrt(squares[j]);
+        any |= norm > limit;
+        factor[j] = (REAL)(norm > limit ? limit / norm : 1.0);
+    }
+    for (ptrdiff_t row = 0; any && row < rows; row++)
+        for (int j = 0; j < LANES; j++) panel[row * LANES + j] *= factor[j];
+}
+
 /* ------------------------------------------------------------------------------- optimizers */
 
 #define STEP(name, n_states, n_coefficients)                                                      \
@@ -235,7 +293,8 @@ static const step_function NAME(steps)[] = {FOREACH_OPTIMIZER(STEP_ENTRY)};
 
 const struct element_kernels TABLE(element) = {
     NAME(activation), NAME(activation_derivative), NAME(activation_slope), NAME(softmax),
-    NAME(loss),       NAME(steps),
+    NAME(loss),       NAME(drop),                  NAME(adjust),           NAME(sum_of_squares),
+    NAME(scale),      NAME(limit_norm),            NAME(steps),
 };
 
 #undef ACTIVATION_CASE

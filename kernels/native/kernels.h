@@ -40,11 +40,23 @@ struct targets {
 typedef void (*step_function)(void *w, const void *g, void *state, ptrdiff_t state_stride,
                               const void *coefficients, ptrdiff_t n);
 
+/* What one layer's inputs are dropped by in one batch; see formulas.dropout_bits. */
+struct dropout {
+    uint32_t key, threshold;
+    double factor; /* what is kept is multiplied by it */
+};
+
+/* Changes n values of a gradient by formulas.adjusted_gradient. */
+typedef void (*adjust_function)(const void *w, void *g, const void *adjustments, ptrdiff_t n);
+
 /* What the weight gradient does with a tile: the state lies where the parameters do, `state_offset`
  * bytes further, and the coefficients are of the table's precision. Plain gradient descent (`sgd`,
- * whose only coefficient is the learning rate) needs no step: the tile adds it in its registers. */
+ * whose only coefficient is the learning rate) needs no step: the tile adds it in its registers.
+ * Before the step the gradient is adjusted, unless `adjustments` is NULL; biases have their own. */
 struct update {
     step_function step;
+    adjust_function adjust;
+    const void *adjustments, *bias_adjustments;
     int is_gradient_descent;
     ptrdiff_t state_offset, state_stride;
     const void *coefficients;
@@ -97,6 +109,15 @@ struct element_kernels {
     double (*loss)(int formula, const void *taken, ptrdiff_t stride, ptrdiff_t rows,
                    ptrdiff_t columns, const struct targets *targets, const int64_t *order,
                    double factor, void *slopes, void *row_losses);
+    /* Drops some of `rows` rows of a panel, the first of them `first_row` of the batch; the panel's
+     * first column is `first_unit`. `kept` may be `values`. */
+    void (*drop)(const struct dropout *dropout, ptrdiff_t first_row, ptrdiff_t rows,
+                 ptrdiff_t first_unit, const void *values, void *kept);
+    adjust_function adjust;
+    double (*sum_of_squares)(const void *values, ptrdiff_t n);
+    void (*scale)(void *values, double factor, ptrdiff_t n);
+    /* Scales each column of a panel of w (rows) to at most this Euclidean norm. */
+    void (*limit_norm)(void *panel, ptrdiff_t rows, double limit);
     /* The steps of the optimizers, in the order of their table. */
     const step_function *steps;
 };

@@ -170,6 +170,14 @@ static void NAME(weighted_sum)(const void *a_, ptrdiff_t a_stride, const void *w
     }
 }
 
+/* One optimizer step of n parameters, whose gradient is adjusted first. */
+static void NAME(step)(const struct update *update, const void *adjustments, REAL *w, REAL *gradient,
+                       ptrdiff_t n) {
+    if (adjustments) update->adjust(w, gradient, adjustments, n);
+    update->step(w, gradient, (char *)w + update->state_offset, update->state_stride,
+                 update->coefficients, n);
+}
+
 static void NAME(weight_gradient)(const void *a_, ptrdiff_t a_stride, const void *dz_,
                                   ptrdiff_t dz_stride, void *out_, ptrdiff_t out_stride,
                                   const struct update *update, ptrdiff_t rows,
@@ -193,7 +201,7 @@ static void NAME(weight_gradient)(const void *a_, ptrdiff_t a_stride, const void
                 const REAL *dz_tile = dz + panel * dz_stride;
                 REAL *out_tile = out + panel * out_stride + input * LANES;
                 const NAME(tile_function) tile = NAME(gradient_tiles)[height][panels - 1];
-                if (!update || update->is_gradient_descent) {
+                if (!update || (update->is_gradient_descent && !update->adjustments)) {
                     const REAL *learning_rate = update ? update->coefficients : NULL;
                     tile(a_tile, 0, dz_tile, dz_stride, LANES, rows, NULL, 0, 0, learning_rate, out_tile,
                          out_stride);
@@ -202,9 +210,8 @@ static void NAME(weight_gradient)(const void *a_, ptrdiff_t a_stride, const void
                 tile(a_tile, 0, dz_tile, dz_stride, LANES, rows, NULL, 0, 0, NULL, gradient,
                      height * LANES);
                 for (int j = 0; j < panels; j++)
-                    update->step(out_tile + j * out_stride, gradient + j * height * LANES,
-                                 (char *)(out_tile + j * out_stride) + update->state_offset,
-                                 update->state_stride, update->coefficients, height * LANES);
+                    NAME(step)(update, update->adjustments, out_tile + j * out_stride,
+                               gradient + j * height * LANES, height * LANES);
             }
         }
     }
@@ -225,8 +232,7 @@ static void NAME(bias_gradient)(const void *dz_, ptrdiff_t dz_stride, void *out_
             continue;
         }
         NAME(store)(gradient, sum);
-        update->step(out + panel * LANES, gradient, (char *)(out + panel * LANES) + update->state_offset,
-                     update->state_stride, update->coefficients, LANES);
+        NAME(step)(update, update->bias_adjustments, out + panel * LANES, gradient, LANES);
     }
 }
 

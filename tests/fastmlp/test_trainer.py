@@ -171,13 +171,15 @@ class Interrupting:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.engine, name)
 
-    def train(self, x: Any, targets: Any, weights: Any, order: Any, coefficients: Any) -> Any:
+    def train(
+        self, x: Any, targets: Any, weights: Any, order: Any, coefficients: Any, keys: Any
+    ) -> Any:
         self.calls += 1
         if self.calls == 2:
             half = len(coefficients) // 2 or 1
-            self.engine.train(x, targets, weights, order, coefficients[:half])
+            self.engine.train(x, targets, weights, order, coefficients[:half], keys)
             raise KeyboardInterrupt
-        return self.engine.train(x, targets, weights, order, coefficients)
+        return self.engine.train(x, targets, weights, order, coefficients, keys)
 
 
 def test_ctrl_c_in_an_engine(backend_name: str, make_trainer: Any, make_problem: Any) -> None:
