@@ -511,7 +511,7 @@ class Trainer:
         steps = np.arange(self.n_steps, self.n_steps + n_batches, dtype=np.uint64)[:, None]
         layers = np.arange(len(self.plan.layers), dtype=np.uint64)
         keys = random_bits(random_bits(steps + np.uint64(self.dropout_seed)) + layers)
-        return keys.astype(np.int64)
+        return np.asarray(keys, np.int64)
 
     def _plan_next_call(self, n_batches: int, seconds: float) -> None:
         """Aim at SECONDS_PER_CALL, growing at most eightfold at a time."""

@@ -24,7 +24,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 Formula = Callable[..., float]
 TupleFormula = Callable[..., tuple[float, ...]]
@@ -46,7 +46,7 @@ def power_of_two(n: float) -> float:
 PRIMITIVES = ("sqrt", "power_of_two")
 
 
-def random_bits(counter):
+def random_bits(counter: Any) -> Any:
     """Return 32 bits that look random, 0 to 2**32 - 1, made of the lowest 32 bits of an integer.
 
     A bijection that mixes well (Wellons, "Prospecting for hash functions", 2018). Dropout draws
@@ -61,12 +61,12 @@ def random_bits(counter):
     return bits ^ (bits >> 16)
 
 
-def dropout_bits(key, row, unit):
+def dropout_bits(key: Any, row: Any, unit: Any) -> Any:
     """Return the bits that decide over one unit of one row of a batch, whose key is `key`."""
     return random_bits(random_bits(key + row) + unit)
 
 
-def dropout_threshold(rate):
+def dropout_threshold(rate: float) -> int:
     """Return what a unit's bits must reach for it to be kept: a share `rate` of them does not."""
     return min(int(rate * 4294967296.0), 0xFFFFFFFF)
 
