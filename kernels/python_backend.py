@@ -171,7 +171,7 @@ class PythonEngine(StepEngine):
 
     def adjust_gradient(self, layer: Layer) -> None:
         l1, l2, limit = self.adjustments
-        adjusted = formulas.adjusted_gradient
+        adjusted: formulas.Formula = formulas.adjusted_gradient
         self.dw[layer.index] = [
             [adjusted(w, g, l1, l2, limit) for w, g in zip(w_row, row, strict=True)]
             for w_row, row in zip(self.weights(layer), self.dw[layer.index], strict=True)
