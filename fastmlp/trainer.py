@@ -24,7 +24,7 @@ from .optimizers import SGD, Optimizer, check_optimizer
 from .plan import make_plan
 from .regularization import Clipping, Dropout, Regularization
 
-SECONDS_PER_CALL = 0.05
+SECONDS_PER_CALL = 0.1
 """How long one engine call should take: Ctrl-C and callbacks wait no longer than about this."""
 
 

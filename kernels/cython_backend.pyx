@@ -289,8 +289,12 @@ cdef struct Native:
 
 
 cdef struct Call:
-    # What a team of threads works on.
+    # What a team of threads works on. `flat` is the caller's vector of parameters, and `flat_state`
+    # its states; training leaves the new ones there.
     Native *native
+    char *flat
+    char *flat_state
+    ptrdiff_t flat_bytes
     const source *x
     const wanted_targets *wanted
     const int64_t *order
@@ -311,6 +315,7 @@ cdef struct Prediction:
 
 
 cdef team alone  # of one thread: its barriers are nothing
+alone.n_threads = 1
 
 
 # ------------------------------------------------------------------------- what threads share
@@ -603,6 +608,8 @@ cdef void step_scaled(Native *native, const update_rule *update, ptrdiff_t offse
 cdef void train_batches(void *context, team *team, int thread) noexcept nogil:
     """Train on the rows in order, batch after batch; every thread runs this.
 
+    The parameters are packed before and unpacked after.
+
     With one hidden layer split by outputs and an output layer split by inputs, a thread may begin
     the next batch while others are still at this one: until the first barrier it writes only what
     it alone reads, and at that barrier they all have left this batch.
@@ -630,6 +637,10 @@ cdef void train_batches(void *context, team *team, int thread) noexcept nogil:
         n_coefficients += N_ADJUSTED
         update.bias_adjustments = (
             <const char *>update.coefficients + n_coefficients * native.value_bytes)
+    for i in range(1 + native.n_states):
+        load(native, call.flat if i == 0 else call.flat_state + (i - 1) * call.flat_bytes,
+             native.parameters + i * native.packed_bytes, team, thread)
+    team_barrier(team)
     while start < call.n_rows:
         rows = min(native.batch_size, call.n_rows - start)
         for i in range(n_coefficients):
@@ -649,7 +660,7 @@ cdef void train_batches(void *context, team *team, int thread) noexcept nogil:
             call.losses[batch - 1] = loss_sum
             call.n_losses = batch
         if not isfinite(loss_sum):
-            return
+            break
         if native.needs_whole_gradient:
             backward(native, rows, keys, NULL, team, thread)
             update_at_once(native, &update, team, thread)
@@ -658,6 +669,10 @@ cdef void train_batches(void *context, team *team, int thread) noexcept nogil:
             if native.batches_touch:
                 team_barrier(team)
         start += rows
+    team_barrier(team)
+    for i in range(1 + native.n_states):
+        store(native, native.parameters + i * native.packed_bytes,
+              call.flat if i == 0 else call.flat_state + (i - 1) * call.flat_bytes, team, thread)
 
 
 cdef void find_gradients(void *context, team *team, int thread) noexcept nogil:
@@ -666,7 +681,9 @@ cdef void find_gradients(void *context, team *team, int thread) noexcept nogil:
     cdef Native *native = call.native
     cdef NativeLayer *last = &native.layers[native.n_layers - 1]
     cdef double loss_sum
+    load(native, call.flat, native.parameters, team, thread)
     gather(native, call.x, call.order, call.n_rows, call.n_rows, NULL, team, thread)
+    team_barrier(team)
     forward(native, call.n_rows, NULL, team, thread)
     loss_sum = loss(native, call.wanted, call.order, call.n_rows, True, team, thread)
     backward(native, call.n_rows, NULL, NULL, team, thread)
@@ -685,7 +702,9 @@ cdef void predict_rows(void *context, team *team, int thread) noexcept nogil:
     cdef ptrdiff_t n_blocks = (call.n_rows + PREDICTION_ROWS - 1) // PREDICTION_ROWS
     cdef ptrdiff_t block, start, rows, i
     cdef int64_t[PREDICTION_ROWS] order
-    alone.n_threads = 1
+    if call.flat is not NULL:  # else the way forward reads the flat vector itself
+        load(native, call.flat, native.parameters, team, thread)
+        team_barrier(team)
     for block in range(share(n_blocks, thread, team.n_threads),
                        share(n_blocks, thread + 1, team.n_threads)):
         start = block * PREDICTION_ROWS
@@ -706,35 +725,46 @@ cdef void predict_rows(void *context, team *team, int thread) noexcept nogil:
 # --------------------------------------------------------------------- flat vectors and panels
 
 
-cdef void load(Native *native, const char *flat, char *packed) noexcept nogil:
-    """Pack one flat vector (parameters or a state)."""
+cdef void load(Native *native, const char *flat, char *packed, team *team,
+               int thread) noexcept nogil:
+    """Pack the thread's part of one flat vector (parameters or a state): some rows of each w."""
     cdef int index
     for index in range(native.n_layers):
-        load_layer(native, &native.layers[index], flat, packed)
+        load_layer(native, &native.layers[index], flat, packed, team, thread)
 
 
-cdef void load_layer(Native *native, NativeLayer *layer, const char *flat,
-                     char *packed) noexcept nogil:
+cdef void load_layer(Native *native, NativeLayer *layer, const char *flat, char *packed, team *team,
+                     int thread) noexcept nogil:
+    cdef ptrdiff_t first = share(layer.fan_in, thread, team.n_threads)
+    cdef ptrdiff_t last = share(layer.fan_in, thread + 1, team.n_threads)
     native.product.to_panels(
-        flat + layer.flat_weights * native.value_bytes, layer.fan_in, layer.fan_out,
-        packed + layer.packed_weights, layer.w_stride)
-    native.product.to_panels(
-        flat + layer.flat_biases * native.value_bytes, 1, layer.fan_out,
-        packed + layer.packed_biases, native.lanes)
+        flat + (layer.flat_weights + first * layer.fan_out) * native.value_bytes, last - first,
+        layer.fan_out, packed + layer.packed_weights + first * native.lanes * native.value_bytes,
+        layer.w_stride)
+    if thread == 0:
+        native.product.to_panels(
+            flat + layer.flat_biases * native.value_bytes, 1, layer.fan_out,
+            packed + layer.packed_biases, native.lanes)
 
 
-cdef void store(Native *native, const char *packed, char *flat) noexcept nogil:
-    """Unpack one packed vector."""
+cdef void store(Native *native, const char *packed, char *flat, team *team,
+                int thread) noexcept nogil:
+    """Unpack the thread's part of one packed vector."""
     cdef int index
     cdef NativeLayer *layer
+    cdef ptrdiff_t first, last
     for index in range(native.n_layers):
         layer = &native.layers[index]
+        first = share(layer.fan_in, thread, team.n_threads)
+        last = share(layer.fan_in, thread + 1, team.n_threads)
         native.product.from_panels(
-            packed + layer.packed_weights, layer.w_stride, layer.fan_in, layer.fan_out,
-            flat + layer.flat_weights * native.value_bytes)
-        native.product.from_panels(
-            packed + layer.packed_biases, native.lanes, 1, layer.fan_out,
-            flat + layer.flat_biases * native.value_bytes)
+            packed + layer.packed_weights + first * native.lanes * native.value_bytes,
+            layer.w_stride, last - first, layer.fan_out,
+            flat + (layer.flat_weights + first * layer.fan_out) * native.value_bytes)
+        if thread == 0:
+            native.product.from_panels(
+                packed + layer.packed_biases, native.lanes, 1, layer.fan_out,
+                flat + layer.flat_biases * native.value_bytes)
 
 
 cdef ptrdiff_t panels(Native *native, ptrdiff_t columns) noexcept:
@@ -869,7 +899,7 @@ cdef class Workspace:
                 layer.b = flat + layer.flat_biases * native.value_bytes
                 layer.w_panel, layer.w_step = native.lanes, layer.fan_out
             else:
-                load_layer(native, layer, flat, native.parameters)
+                load_layer(native, layer, flat, native.parameters, &alone, 0)
 
 
 cdef class NativeEngine:
@@ -974,9 +1004,6 @@ cdef class NativeEngine:
         cdef wanted_targets goals = self.targets_of(wanted, sample_weight)
         losses = array.array("d", bytes(8 * coefficients.shape[0]))
         cdef double[::1] losses_view = losses
-        cdef char *parameters = address(flat_parameters)
-        cdef char *state = address(flat_state) if self.native.n_states else NULL
-        cdef ptrdiff_t flat_bytes = self.n_parameters * self.native.value_bytes, i
         cdef ptrdiff_t batch_rows = min(self.native.batch_size, order.shape[0])
         if order.shape[0] == 0:
             return losses
@@ -986,22 +1013,17 @@ cdef class NativeEngine:
             self.training = Workspace(self, threads, batch_rows, False)
         native = &self.training.native
         cdef Call call = Call(
-            native=native, x=&rows, wanted=&goals, order=&order[0], n_rows=order.shape[0],
-            coefficients=&coefficients[0, 0],
+            native=native, flat=address(flat_parameters), flat_state=NULL,
+            flat_bytes=self.n_parameters * native.value_bytes, x=&rows, wanted=&goals,
+            order=&order[0], n_rows=order.shape[0], coefficients=&coefficients[0, 0],
             dropout_keys=NULL, losses=&losses_view[0], n_losses=0, outputs=NULL, with_loss=True,
             loss_sum=0.0)
+        if native.n_states:
+            call.flat_state = address(flat_state)
         if dropout_keys is not None:
             call.dropout_keys = &dropout_keys[0, 0]
         with nogil:
-            load(native, parameters, native.parameters)
-            for i in range(native.n_states):
-                load(native, state + i * flat_bytes,
-                     native.parameters + (1 + i) * native.packed_bytes)
             team_run(native.n_threads, train_batches, &call)
-            store(native, native.parameters, parameters)
-            for i in range(native.n_states):
-                store(native, native.parameters + (1 + i) * native.packed_bytes,
-                      state + i * flat_bytes)
         return losses[:call.n_losses]
 
     def predict(self, x, wanted, sample_weight, flat_parameters, out):
@@ -1009,7 +1031,7 @@ cdef class NativeEngine:
         cdef ptrdiff_t n_rows = 0, i
         cdef source rows = source_of(x, self.input_scale, &n_rows)
         cdef wanted_targets goals
-        cdef const char *parameters = address(flat_parameters)
+        cdef char *parameters = address(flat_parameters)
         cdef Prediction prediction
         cdef ptrdiff_t n_blocks = (n_rows + PREDICTION_ROWS - 1) // PREDICTION_ROWS
         cdef int n_threads = min(n_blocks, self.threads_for(n_rows * self.n_parameters, WAKE_UP))
@@ -1025,7 +1047,8 @@ cdef class NativeEngine:
             natives[i] = &workspace.native
         prediction.natives = natives
         prediction.call = Call(
-            native=NULL, x=&rows, wanted=&goals, order=NULL, n_rows=n_rows, coefficients=NULL,
+            native=NULL, flat=NULL, flat_state=NULL, flat_bytes=0, x=&rows, wanted=&goals,
+            order=NULL, n_rows=n_rows, coefficients=NULL,
             dropout_keys=NULL, losses=NULL, n_losses=0, outputs=address(out), with_loss=wanted is not None,
             loss_sum=0.0)
         if prediction.call.with_loss:
@@ -1036,11 +1059,10 @@ cdef class NativeEngine:
         if n_rows <= FEW_ROWS:
             (<Workspace>self.predicting[0]).read_flat(parameters)
         else:
+            prediction.call.flat = parameters
             for workspace in self.predicting:
                 workspace.read_packed()
         with nogil:
-            if n_rows > FEW_ROWS:
-                load(&self.native, parameters, self.native.parameters)
             team_run(n_threads, predict_rows, &prediction)
         if prediction.call.with_loss:
             for i in range(n_blocks):  # in order, whoever computed them
@@ -1052,7 +1074,6 @@ cdef class NativeEngine:
         cdef ptrdiff_t n_rows = 0
         cdef source rows = source_of(x, self.input_scale, &n_rows)
         cdef wanted_targets goals = self.targets_of(wanted, sample_weight)
-        cdef const char *parameters = address(flat_parameters)
         cdef char *gradient = address(flat_gradient)
         order = array.array("q", range(len(x)))
         cdef const int64_t[::1] order_view = order
@@ -1063,12 +1084,11 @@ cdef class NativeEngine:
         workspace = Workspace(self, threads, n_rows, True)
         cdef Native *native = &workspace.native
         cdef Call call = Call(
-            native=native, x=&rows, wanted=&goals, order=&order_view[0], n_rows=n_rows,
-            coefficients=NULL, dropout_keys=NULL, losses=NULL, n_losses=0, outputs=NULL, with_loss=True, loss_sum=0.0)
+            native=native, flat=address(flat_parameters), flat_state=NULL, flat_bytes=0, x=&rows,
+            wanted=&goals, order=&order_view[0], n_rows=n_rows, coefficients=NULL, dropout_keys=NULL, losses=NULL, n_losses=0, outputs=NULL, with_loss=True, loss_sum=0.0)
         with nogil:
-            load(native, parameters, native.parameters)
             team_run(native.n_threads, find_gradients, &call)
-            store(native, native.gradient, gradient)
+            store(native, native.gradient, gradient, &alone, 0)
         for index, (z, a, dz) in enumerate(kept):
             layer = &native.layers[index]
             for out, panels in ((z, <uintptr_t>layer.z), (a, <uintptr_t>layer.a),

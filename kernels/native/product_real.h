@@ -252,29 +252,42 @@ static void NAME(transpose)(const void *w_, ptrdiff_t w_stride, void *out_, ptrd
     }
 }
 
+/* Rows go over in blocks: panel by panel alone, each step would be on another page of the matrix. */
+enum { NAME(ROWS_AT_ONCE) = 16 };
+
 static void NAME(to_panels)(const void *matrix_, ptrdiff_t rows, ptrdiff_t columns, void *panels_,
                             ptrdiff_t stride) {
     const REAL *matrix = matrix_;
-    REAL *panels = panels_;
-    for (ptrdiff_t column = 0; column < columns; column += LANES) {
-        const ptrdiff_t left = columns - column, width = left < LANES ? left : LANES;
-        REAL *panel = panels + column / LANES * stride;
-        for (ptrdiff_t row = 0; row < rows; row++) {
-            memcpy(panel + row * LANES, matrix + row * columns + column, width * sizeof(REAL));
-            memset(panel + row * LANES + width, 0, (LANES - width) * sizeof(REAL));
+    for (ptrdiff_t first = 0; first < rows; first += NAME(ROWS_AT_ONCE)) {
+        const ptrdiff_t last = rows - first < NAME(ROWS_AT_ONCE) ? rows : first + NAME(ROWS_AT_ONCE);
+        for (ptrdiff_t column = 0; column < columns; column += LANES) {
+            const ptrdiff_t left = columns - column, width = left < LANES ? left : LANES;
+            REAL *panel = (REAL *)panels_ + column / LANES * stride;
+            const REAL *from = matrix + column;
+            for (ptrdiff_t row = first; row < last && width == LANES; row++)
+                NAME(store)(panel + row * LANES, NAME(load)(from + row * columns));
+            for (ptrdiff_t row = first; row < last && width < LANES; row++) {
+                memcpy(panel + row * LANES, from + row * columns, width * sizeof(REAL));
+                memset(panel + row * LANES + width, 0, (LANES - width) * sizeof(REAL));
+            }
         }
     }
 }
 
 static void NAME(from_panels)(const void *panels_, ptrdiff_t stride, ptrdiff_t rows,
                               ptrdiff_t columns, void *matrix_) {
-    const REAL *panels = panels_;
     REAL *matrix = matrix_;
-    for (ptrdiff_t column = 0; column < columns; column += LANES) {
-        const ptrdiff_t left = columns - column, width = left < LANES ? left : LANES;
-        const REAL *panel = panels + column / LANES * stride;
-        for (ptrdiff_t row = 0; row < rows; row++)
-            memcpy(matrix + row * columns + column, panel + row * LANES, width * sizeof(REAL));
+    for (ptrdiff_t first = 0; first < rows; first += NAME(ROWS_AT_ONCE)) {
+        const ptrdiff_t last = rows - first < NAME(ROWS_AT_ONCE) ? rows : first + NAME(ROWS_AT_ONCE);
+        for (ptrdiff_t column = 0; column < columns; column += LANES) {
+            const ptrdiff_t left = columns - column, width = left < LANES ? left : LANES;
+            const REAL *panel = (const REAL *)panels_ + column / LANES * stride;
+            REAL *to = matrix + column;
+            for (ptrdiff_t row = first; row < last && width == LANES; row++)
+                NAME(store)(to + row * columns, NAME(load)(panel + row * LANES));
+            for (ptrdiff_t row = first; row < last && width < LANES; row++)
+                memcpy(to + row * columns, panel + row * LANES, width * sizeof(REAL));
+        }
     }
 }
 
