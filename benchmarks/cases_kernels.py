@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from fastmlp.backend import get_backend
 from fastmlp.datasets import Dataset
 from fastmlp.kernels.formulas import ACTIVATIONS, LOSSES
+from fastmlp.losses import DEFAULT_LOSSES, NAMED_LOSSES
 from fastmlp.optimizers import NAMED_OPTIMIZERS
 
 from .case import Case, Level, Prepared, Setting
@@ -75,9 +76,12 @@ def _prepare_loss(setting: Setting, data: Dataset, *, name: str) -> Prepared:
     backend = get_backend(setting.contender)
     z = _random((setting.rows, 10), setting.precision)
     targets = np.eye(10, dtype=setting.precision)[np.arange(setting.rows) % 10]
+    if LOSSES[name].targets == "positive":
+        targets += np.asarray(1, setting.precision)
+    own = NAMED_LOSSES[name].parameters(10)
     return Prepared(
-        call=lambda: backend.loss(name, z, targets),
-        warm_up=lambda: backend.loss(name, z[:WARM_UP_ROWS], targets[:WARM_UP_ROWS]),
+        call=lambda: backend.loss(name, z, targets, own),
+        warm_up=lambda: backend.loss(name, z[:WARM_UP_ROWS], targets[:WARM_UP_ROWS], own),
     )
 
 
@@ -159,6 +163,7 @@ def _formulas() -> Iterator[Case]:
             "Losses and slopes of a batch of outputs, the output activation merged in.",
             rows=BATCH_SIZE,
             prepare=partial(_prepare_loss, name=name),
+            level="default" if name in DEFAULT_LOSSES.values() else "full",
             reference_rows=REFERENCE_ROWS,
             parameters={"rows": BATCH_SIZE, "columns": 10, "loss": name, "output": loss.output},
         )

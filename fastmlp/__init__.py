@@ -13,23 +13,33 @@ __version__ = "0.1.0"
 _HOMES = {
     "ACTIVATIONS": "kernels.formulas",
     "LOSSES": "kernels.formulas",
+    "AbsoluteError": "losses",
     "Adam": "optimizers",
     "AdamW": "optimizers",
     "BackendInfo": "backend",
     "BackendUnavailableError": "errors",
+    "BinaryCrossEntropy": "losses",
     "Callback": "callbacks",
+    "CategoricalCrossEntropy": "losses",
     "Clipping": "regularization",
     "DivergenceError": "errors",
     "Dropout": "regularization",
     "Evaluation": "trainer",
+    "Focal": "losses",
     "FormatError": "errors",
+    "Gamma": "losses",
     "Gradients": "kernels.contract",
+    "Hinge": "losses",
     "History": "history",
+    "Huber": "losses",
     "MissingExtraError": "errors",
     "Network": "network",
+    "Poisson": "losses",
+    "Quantile": "losses",
     "RMSprop": "optimizers",
     "Regularization": "regularization",
     "SGD": "optimizers",
+    "SquaredError": "losses",
     "Trainer": "trainer",
     "backends": "backend",
     "load": "persistence",
@@ -51,6 +61,16 @@ if TYPE_CHECKING:
     from .kernels.contract import Gradients as Gradients
     from .kernels.formulas import ACTIVATIONS as ACTIVATIONS
     from .kernels.formulas import LOSSES as LOSSES
+    from .losses import AbsoluteError as AbsoluteError
+    from .losses import BinaryCrossEntropy as BinaryCrossEntropy
+    from .losses import CategoricalCrossEntropy as CategoricalCrossEntropy
+    from .losses import Focal as Focal
+    from .losses import Gamma as Gamma
+    from .losses import Hinge as Hinge
+    from .losses import Huber as Huber
+    from .losses import Poisson as Poisson
+    from .losses import Quantile as Quantile
+    from .losses import SquaredError as SquaredError
     from .network import Network as Network
     from .optimizers import SGD as SGD
     from .optimizers import Adam as Adam

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .kernels.contract import Plan
+from .kernels.formulas import LOSSES
 
 PASSED_AS_THEY_ARE = "fdB"
 """The dtype characters of float32, float64 and uint8."""
@@ -102,23 +103,40 @@ def check_targets(y: object, plan: Plan, n_rows: int, argument: str = "y") -> ND
         )
     if plan.targets_are_labels:
         return _labels(array, plan.n_outputs, argument)
-    if array.ndim == 1 and plan.n_outputs == 1:
+    n_targets = plan.n_outputs // plan.outputs_per_target
+    if array.ndim == 1 and n_targets == 1:
         array = array.reshape(-1, 1)
-    if array.shape != (n_rows, plan.n_outputs):
-        alternative = f" or ({n_rows},)" if plan.n_outputs == 1 else ""
+    if array.shape != (n_rows, n_targets):
+        alternative = f" or ({n_rows},)" if n_targets == 1 else ""
+        per = (
+            f"per {plan.outputs_per_target} outputs"
+            if plan.outputs_per_target > 1
+            else "per output"
+        )
         raise ValueError(
-            f"{argument} must have the shape ({n_rows}, {plan.n_outputs}){alternative}, one value "
-            f"per output of the network; got {array.shape}"
+            f"{argument} must have the shape ({n_rows}, {n_targets}){alternative}, one value "
+            f"{per} of the network; got {array.shape}"
         )
     values = _converted(array, plan.precision, argument)
-    if plan.loss == "binary_cross_entropy":
-        outside = (values < 0.0) | (values > 1.0)
-        if outside.any():
-            raise ValueError(
-                f"{argument} must lie in [0, 1] for loss='binary_cross_entropy'; "
-                f"got {values[outside][0]:g}"
-            )
+    _check_range(values, plan.loss, argument)
+    if plan.outputs_per_target > 1:
+        values = np.repeat(values, plan.outputs_per_target, axis=1)
     return values
+
+
+def _check_range(values: NDArray[Any], loss: str, argument: str) -> None:
+    """Refuse target values that the loss has no meaning for."""
+    kind = LOSSES[loss].targets
+    if kind == "any":
+        return
+    wanted, outside = {
+        "share": ("lie in [0, 1]", (values < 0.0) | (values > 1.0)),
+        "binary": ("be 0 or 1", (values != 0.0) & (values != 1.0)),
+        "not negative": ("be at least 0", values < 0.0),
+        "positive": ("be above 0", values < np.finfo(values.dtype).tiny),
+    }[kind]
+    if outside.any():
+        raise ValueError(f"{argument} must {wanted} for loss={loss!r}; got {values[outside][0]:g}")
 
 
 def _labels(array: NDArray[Any], n_classes: int, argument: str) -> NDArray[np.int32]:

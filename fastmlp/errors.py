@@ -62,16 +62,23 @@ def how_to_install(package: str, extra: str) -> str:
 
 
 ALIASES = {
+    "absolute": "absolute_error",
     "bce": "binary_cross_entropy",
     "cce": "categorical_cross_entropy",
     "cross_entropy": "categorical_cross_entropy",
+    "exp": "exponential",
+    "gamma_deviance": "gamma",
     "kaiming": "he",
     "kaiming_normal": "he",
     "kaiming_uniform": "he_uniform",
     "linear": "identity",
     "log_loss": "categorical_cross_entropy",
     "logistic": "sigmoid",
+    "l1": "absolute_error",
+    "mae": "absolute_error",
     "mse": "squared_error",
+    "pinball": "quantile",
+    "smooth_l1": "huber",
     "swish": "silu",
     "xavier": "glorot",
     "xavier_normal": "glorot_normal",

@@ -20,6 +20,7 @@ from .checks import check_integer
 from .errors import FormatError
 from .files import replaced_file
 from .history import History
+from .losses import NAMED_LOSSES, Loss
 from .network import Network
 from .optimizers import NAMED_OPTIMIZERS
 from .plan import resolve_threads
@@ -54,7 +55,7 @@ def save(trainer: Trainer, path: str | os.PathLike[str]) -> None:
             "settings": trainer.optimizer.settings(),
         },
         "trainer": {
-            "loss": plan.loss,
+            "loss": {"name": type(trainer.loss).__name__, "settings": trainer.loss.settings()},
             "batch_size": plan.batch_size,
             "precision": plan.precision,
             "dropout": {"input": plan.dropout[0], "hidden": plan.dropout[1:]},
@@ -100,6 +101,7 @@ def load(
             raise ValueError(f"unknown optimizer {header['optimizer']['name']!r}")
         optimizer = made[header["optimizer"]["name"]](**header["optimizer"]["settings"])
         settings = header["trainer"]
+        settings["loss"] = _loss(settings["loss"])
         # Files written before there were any lack these.
         settings["dropout"] = Dropout(**settings.get("dropout", {"hidden": 0.0}))
         settings["regularization"] = Regularization(**settings.get("regularization", {}))
@@ -126,6 +128,15 @@ def load(
     except Exception as error:  # a header that was tampered with raises almost anything
         raise FormatError(f"{path}: the header does not describe a trainer: {error}") from error
     return trainer
+
+
+def _loss(saved: dict[str, Any] | str) -> Loss:
+    if isinstance(saved, str):  # in files written before losses had parameters
+        return NAMED_LOSSES[saved]
+    made = {type(each).__name__: type(each) for each in NAMED_LOSSES.values()}
+    if saved["name"] not in made:
+        raise ValueError(f"unknown loss {saved['name']!r}")
+    return made[saved["name"]](**saved["settings"])
 
 
 def _history(saved: dict[str, Any]) -> History:

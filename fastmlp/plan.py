@@ -10,18 +10,16 @@ from .errors import unknown_name
 from .kernels.contract import Layer, Plan, Step
 from .kernels.cpus import available_cpus
 from .kernels.formulas import LOSSES
+from .losses import Loss, check_loss
 from .network import DTYPES, Network
 from .optimizers import Optimizer
 from .regularization import Clipping, Dropout, Regularization, check_dropout, check_kind
-
-# The first loss of an output is its default.
-DEFAULT_LOSSES: dict[str, str] = {loss.output: name for name, loss in reversed(LOSSES.items())}
 
 
 def make_plan(
     network: Network,
     *,
-    loss: str = "auto",
+    loss: Loss | str = "auto",
     optimizer: Optimizer,
     batch_size: int = 32,
     precision: str = "float32",
@@ -41,7 +39,8 @@ def make_plan(
         raise TypeError(f"network must be a Network; got {type(network).__name__}")
     if not isinstance(precision, str) or precision not in DTYPES:
         raise unknown_name("precision", precision, DTYPES)
-    loss_name = check_loss(loss, network.output)
+    chosen = check_loss(loss, network.output)
+    loss_name = chosen.formula_name(network.output)
     merged = LOSSES[loss_name].output == network.output
     layers = tuple(
         Layer(index, fan_in, fan_out, name, weights, biases)
@@ -103,26 +102,9 @@ def make_plan(
         output=tuple(output),
         backward=tuple(backward),
         update=tuple(update),
+        loss_parameters=chosen.parameters(network.sizes[-1]),
+        outputs_per_target=chosen.outputs_per_target,
     )
-
-
-def check_loss(loss: str, output: str) -> str:
-    """Return the loss's name; "auto" takes the one that goes with the output."""
-    if loss == "auto":
-        return DEFAULT_LOSSES.get(output, "squared_error")
-    if not isinstance(loss, str) or loss not in LOSSES:
-        raise unknown_name("loss", loss, ("auto", *LOSSES))
-    needed = LOSSES[loss].output
-    if needed != output and (output == "softmax" or needed != "identity"):
-        fitting = [name for name, each in LOSSES.items() if each.output in (output, "identity")]
-        if output == "softmax":
-            fitting = [name for name, each in LOSSES.items() if each.output == "softmax"]
-        wants = "any output but 'softmax'" if needed == "identity" else f"output={needed!r}"
-        raise ValueError(
-            f"loss={loss!r} needs {wants}; the network's output is {output!r}, "
-            f"which goes with: {', '.join(fitting)}"
-        )
-    return loss
 
 
 def resolve_threads(n_threads: int | None) -> int:

@@ -19,6 +19,7 @@ from .errors import DivergenceError
 from .history import History
 from .kernels.contract import Engine, Gradients, Plan
 from .kernels.formulas import LOSSES, random_bits
+from .losses import Loss, check_loss
 from .network import Network
 from .optimizers import SGD, Optimizer, check_optimizer
 from .plan import make_plan
@@ -43,7 +44,8 @@ class Evaluation:
     accuracy : float or None
         The share of rows predicted right (all outputs of the row), for classes; else None.
     r2 : float or None
-        The coefficient of determination over all outputs, for values; else None.
+        The coefficient of determination over all outputs, for values; else None. Of several
+        quantiles that nearest to the median counts.
     """
 
     loss: float
@@ -65,9 +67,11 @@ class Trainer:
     ----------
     network : Network
         Changed in place.
-    loss : str, default "auto"
-        "categorical_cross_entropy" (softmax output), "binary_cross_entropy" (sigmoid output) or
-        "squared_error" (any output but softmax); "auto" takes the one that suits the output.
+    loss : Loss or str, default "auto"
+        "auto" takes the first that suits the output. For a softmax output `CategoricalCrossEntropy`
+        or `Focal`; for sigmoid `BinaryCrossEntropy` or `Focal`; for exponential `Poisson` or
+        `Gamma`; for identity `Hinge`; for any but softmax `SquaredError`, `AbsoluteError`, `Huber`
+        or `Quantile`. Or a name: "categorical_cross_entropy", "focal", "huber" and so on.
     optimizer : Optimizer or str, default ``SGD(learning_rate=0.1)``
         `SGD`, `Adam`, `AdamW` or `RMSprop`, or a name: "sgd", "momentum", "nesterov", "adam",
         "adamw", "rmsprop".
@@ -122,7 +126,7 @@ class Trainer:
         self,
         network: Network,
         *,
-        loss: str = "auto",
+        loss: Loss | str = "auto",
         optimizer: Optimizer | str = SGD(learning_rate=0.1),  # noqa: B008 (it is frozen)
         batch_size: int = 32,
         backend: str = "auto",
@@ -150,6 +154,7 @@ class Trainer:
             seed = check_seed(seed)
         self._backend, self.backend_reason = choose_backend(backend, precision)
         self._network = network
+        self._loss = check_loss(loss, network.output)
         network.convert(precision)
         self.history = History()
         self._optimizer_state = np.zeros((self.plan.n_states, self.plan.n_parameters), precision)
@@ -175,6 +180,11 @@ class Trainer:
     def plan(self) -> Plan:
         """The network, loss, optimizer and batch as laid out for the engine."""
         return self._plan
+
+    @property
+    def loss(self) -> Loss:
+        """The loss, with its parameters."""
+        return self._loss
 
     @property
     def optimizer_state(self) -> NDArray[Any]:
@@ -215,7 +225,7 @@ class Trainer:
     @property
     def predicts_classes(self) -> bool:
         """Whether `predict` gives classes rather than values."""
-        return LOSSES[self.plan.loss].output != "identity"
+        return LOSSES[self.plan.loss].predicts_classes
 
     @property
     def score_name(self) -> str:
@@ -239,7 +249,8 @@ class Trainer:
         X : array of shape (rows, n_inputs)
             float32, float64 and uint8 are read as they are, without a copy (memory maps too).
         y : array of shape (rows,) or (rows, n_outputs)
-            Class numbers or one-hot rows for a softmax output; otherwise one value per output.
+            Class numbers or one-hot rows for a softmax output; otherwise one value per output (of
+            each value, if the outputs are its quantiles).
         epochs : int, default 1
             How often to go through all rows, each time in a new order.
         validation_data : tuple (X, y) or (X, y, sample_weight), optional
@@ -328,10 +339,11 @@ class Trainer:
         -------
         ndarray
             For a softmax output the class numbers (rows,) int64. For a sigmoid output trained by
-            cross-entropy 0 or 1, int64, and otherwise the values in the plan's precision; both of
-            the shape (rows,) for one output and (rows, n_outputs) for more.
+            cross-entropy or focal loss, and for hinge loss, 0 or 1, int64; otherwise the values in
+            the plan's precision. Both of the shape (rows,) for one output and (rows, n_outputs) for
+            more.
         """
-        return self._decide(self.predict_proba(X))
+        return self._decide(self.predict_proba(X), LOSSES[self.plan.loss].decides_at)
 
     def predict_proba(self, X: object) -> NDArray[Any]:  # noqa: N803 (the field's own name)
         """Return the network's outputs, (rows, n_outputs): probabilities for softmax and sigmoid.
@@ -543,11 +555,11 @@ class Trainer:
             f"kept. Try {' or '.join(advice)}."
         )
 
-    def _decide(self, outputs: NDArray[Any]) -> NDArray[Any]:
+    def _decide(self, outputs: NDArray[Any], decides_at: float | None) -> NDArray[Any]:
         """Turn outputs (rows, n_outputs) into classes or values."""
         if self.plan.targets_are_labels:
             return np.asarray(outputs.argmax(axis=1))
-        decided = (outputs >= 0.5).astype(np.int64) if self.predicts_classes else outputs
+        decided = outputs if decides_at is None else (outputs >= decides_at).astype(np.int64)
         return decided[:, 0] if self.plan.n_outputs == 1 else decided
 
     def _evaluate(
@@ -560,13 +572,15 @@ class Trainer:
             with self._lock:
                 loss_sum += self._bound_engine().evaluate(x[rows], targets[rows], part, out[rows])
         loss = loss_sum / (len(x) if weights is None else float(weights.sum(dtype=np.float64)))
-        decided = self._decide(out)
         if self.predicts_classes:
+            decided = self._decide(out, LOSSES[self.plan.loss].decides_at)
             # A target between 0 and 1 counts as the class that it is nearer to.
-            right = decided == (targets if self._plan.targets_are_labels else self._decide(targets))
+            are_labels = self._plan.targets_are_labels
+            right = decided == (targets if are_labels else self._decide(targets, 0.5))
             rows_right = right.reshape(len(x), -1).all(axis=1)
             return Evaluation(loss, accuracy=float(np.average(rows_right, weights=weights)))
-        return Evaluation(loss, r2=_r2(out, targets, weights))
+        scored = self._loss.scored_outputs
+        return Evaluation(loss, r2=_r2(out[:, scored], targets[:, scored], weights))
 
 
 ROWS_LOOKED_AT = 1000

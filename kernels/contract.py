@@ -67,6 +67,10 @@ class Plan:
     layers : tuple of Layer
     loss : str
         A name in ``formulas.LOSSES``.
+    loss_parameters : tuple of tuple of float, (n_parameters, n_outputs)
+        What the loss takes after z and y, for each output.
+    outputs_per_target : int
+        Each target stands for so many outputs, one after the other (quantiles of the same value).
     loss_is_merged : bool
         Whether the loss takes the last layer's z (its output activation is merged in); otherwise
         it takes the last layer's a, and the way back goes through that activation.
@@ -121,6 +125,8 @@ class Plan:
     output: tuple[Step, ...]
     backward: tuple[Step, ...]
     update: tuple[Step, ...]
+    loss_parameters: tuple[tuple[float, ...], ...] = ()
+    outputs_per_target: int = 1
 
     @property
     def n_inputs(self) -> int:
@@ -244,10 +250,13 @@ class Backend(ABC):
         """Return f'(z); `a` is f(z)."""
 
     @abstractmethod
-    def loss(self, name: str, z: Array, targets: Array) -> tuple[Array, Array]:
+    def loss(
+        self, name: str, z: Array, targets: Array, parameters: Sequence[Sequence[float]] = ()
+    ) -> tuple[Array, Array]:
         """Return the losses (rows,) and dL/dz (rows, outputs) of logits and target values.
 
-        Each row's loss counts fully: nothing is averaged.
+        `parameters` are the loss's own (n_parameters, outputs). Each row's loss counts fully:
+        nothing is averaged.
         """
 
     @abstractmethod

@@ -98,8 +98,9 @@ cdef extern from "kernels.h":
         void (*softmax)(const void *z, void *p, ptrdiff_t stride, ptrdiff_t rows,
                         ptrdiff_t columns) noexcept nogil
         double (*loss)(int formula, const void *taken, ptrdiff_t stride, ptrdiff_t rows,
-                       ptrdiff_t columns, const wanted_targets *targets, const int64_t *order,
-                       double factor, void *slopes, void *row_losses) noexcept nogil
+                       ptrdiff_t columns, const wanted_targets *targets, const void *parameters,
+                       const int64_t *order, double factor, void *slopes,
+                       void *row_losses) noexcept nogil
         void (*drop)(const dropout_rule *dropout, ptrdiff_t first_row, ptrdiff_t rows,
                      ptrdiff_t first_unit, const void *values, void *kept) noexcept nogil
         adjust_function adjust
@@ -262,6 +263,7 @@ cdef struct Native:
     NativeLayer *layers
     int n_layers
     int loss_formula
+    const char *loss_parameters  # (parameters, outputs), of the plan's precision
     int optimizer_formula
     bint is_gradient_descent
     bint adjusts_gradient
@@ -448,7 +450,7 @@ cdef double loss(Native *native, const wanted_targets *wanted, const int64_t *or
         offset = row * native.lanes * native.value_bytes
         native.block_losses[row // LOSS_BLOCK] = native.element.loss(
             native.loss_formula, taken + offset, layer.stride, min(LOSS_BLOCK, last - row),
-            layer.fan_out, wanted, order + row, factor,
+            layer.fan_out, wanted, native.loss_parameters, order + row, factor,
             layer.dz + offset if with_slopes else NULL, NULL)
         row += LOSS_BLOCK
     team_barrier(team)
@@ -907,6 +909,7 @@ cdef class NativeEngine:
 
     cdef Native native
     cdef Memory layer_memory, parameter_memory, gradient_memory
+    cdef object loss_parameters
     cdef Workspace training
     cdef list predicting  # a Workspace per thread
     cdef bint targets_are_labels
@@ -925,6 +928,8 @@ cdef class NativeEngine:
         self.layer_memory = Memory(native.n_layers * sizeof(NativeLayer))
         native.layers = <NativeLayer *>self.layer_memory.start
         native.loss_formula = formula_number(LOSS_NAMES, plan.loss)
+        self.loss_parameters = flat_numbers(plan.loss_parameters, plan.precision)
+        native.loss_parameters = address(self.loss_parameters)
         native.optimizer_formula = formula_number(OPTIMIZER_NAMES, plan.optimizer)
         native.is_gradient_descent = plan.optimizer == "sgd"
         native.adjusts_gradient = plan.adjusts_gradient
@@ -1113,6 +1118,12 @@ cdef class NativeEngine:
         return goals
 
 
+cdef flat_numbers(rows, str precision):
+    """Rows of numbers as one array that lives on the Python side; never empty."""
+    numbers = [number for row in rows for number in row]
+    return array.array("f" if precision == "float32" else "d", numbers or [0.0])
+
+
 cdef char *address(array) except NULL:
     """Where an array's data begins. The caller keeps the array alive and knows its layout."""
     cdef Py_buffer view
@@ -1233,9 +1244,10 @@ class CythonBackend(Backend):
             formula_number(ACTIVATION_NAMES, name), address(z), address(a), address(slope), z.size)
         return slope
 
-    def loss(self, name, z, targets):
+    def loss(self, name, z, targets, parameters=()):
         import numpy
 
+        numbers = flat_numbers(parameters, z.dtype.name)
         cdef const kernels *table = kernels_for(z.dtype.name)
         cdef ptrdiff_t rows = z.shape[0], columns = z.shape[1]
         cdef ptrdiff_t stride = rows * table.lanes
@@ -1254,8 +1266,8 @@ class CythonBackend(Backend):
         goals.values = address(targets)
         table.product.to_panels(address(z), rows, columns, taken.start, stride)
         table.element.loss(
-            formula, taken.start, stride, rows, columns, &goals, NULL, 1.0, slope.start,
-            address(losses))
+            formula, taken.start, stride, rows, columns, &goals, address(numbers), NULL, 1.0,
+            slope.start, address(losses))
         table.product.from_panels(slope.start, stride, rows, columns, address(slopes))
         return losses, slopes
 

@@ -40,6 +40,16 @@ static inline double power_of_two_float64(double n) {
     u.bits = (int64_t)((uint64_t)((int64_t)(int32_t)n + 1023) << 52);
     return u.value;
 }
+static inline float exponent_float32(float x) {
+    union { float value; int32_t bits; } u;
+    u.value = x;
+    return (float)((u.bits >> 23) - 127);
+}
+static inline double exponent_float64(double x) {
+    union { double value; int64_t bits; } u;
+    u.value = x;
+    return (double)((int32_t)(u.bits >> 52) - 1023);
+}
 /* As in formulas.py: unsigned numbers of 32 bits wrap around by themselves. */
 static inline uint32_t random_bits(uint32_t bits) {
     bits ^= bits >> 16;
@@ -145,6 +155,15 @@ def uniform_wrappers(module: ModuleType, precision: str) -> list[str]:
             f"    (void)z; (void)a;\n"
             f"    return {derivative}({activation.derivative_input});\n}}"
         )
+    for name, loss in module.LOSSES.items():
+        parameters = "".join(f", parameters[{i}]" for i in range(len(loss.parameters)))
+        for kind, formula in (("value", loss.value), ("slope", loss.slope)):
+            wrappers.append(
+                f"static inline {c_type} {name}_{kind}_of_{precision}({c_type} z, {c_type} y,"
+                f" const {c_type} *parameters) {{\n"
+                f"    (void)parameters;\n"
+                f"    return {formula.__name__}_{precision}(z, y{parameters});\n}}"
+            )
     for name, optimizer in module.OPTIMIZERS.items():
         n_states, n_coefficients = len(optimizer.states), optimizer.n_coefficients
         states = [f"state[{i} * stride]" for i in range(n_states)]
@@ -167,7 +186,7 @@ def table_lists(module: ModuleType) -> list[str]:
         for name, activation in module.ACTIVATIONS.items()
     ]
     losses = [
-        f"X({name}, {int(loss.of == 'log_softmax')}, {loss.value.__name__}, {loss.slope.__name__})"
+        f"X({name}, {int(loss.of == 'log_softmax')}, {len(loss.parameters)})"
         for name, loss in module.LOSSES.items()
     ]
     optimizers = [
@@ -177,7 +196,7 @@ def table_lists(module: ModuleType) -> list[str]:
     return [
         "/* X(name, derivative is written in z) */",
         f"#define FOREACH_ACTIVATION(X) {' '.join(activations)}",
-        "/* X(name, is of log_softmax, value formula, slope formula) */",
+        "/* X(name, is of log_softmax, number of parameters) */",
         f"#define FOREACH_LOSS(X) {' '.join(losses)}",
         "/* X(name, number of states, number of coefficients) */",
         f"#define FOREACH_OPTIMIZER(X) {' '.join(optimizers)}",

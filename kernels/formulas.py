@@ -11,8 +11,9 @@ Rules that keep the bits the same in every backend:
 
 - A function whose name ends in ``_float32`` or ``_float64`` is one variant; callers name it without
   the ending and each precision gets its own.
-- Two primitives are supplied by each backend: `sqrt` (correctly rounded everywhere) and
-  `power_of_two`. Nothing else of libm is called: its last bits differ between systems.
+- Three primitives are supplied by each backend: `sqrt` (correctly rounded everywhere),
+  `power_of_two` and `exponent`. Nothing else of libm is called: its last bits differ between
+  systems.
 - ``b if a < b else a`` keeps a NaN in ``a``; ``a if a > b else b`` would lose it.
 - A NaN must not reach `power_of_two`: it converts to an integer.
 
@@ -43,7 +44,12 @@ def power_of_two(n: float) -> float:
     return math.ldexp(1.0, int(n))
 
 
-PRIMITIVES = ("sqrt", "power_of_two")
+def exponent(x: float) -> float:
+    """Return the integer e with 2^e <= x < 2^(e + 1); `x` is a positive, normal number."""
+    return float(math.frexp(x)[1] - 1)
+
+
+PRIMITIVES = ("sqrt", "power_of_two", "exponent")
 
 
 def random_bits(counter: Any) -> Any:
@@ -132,7 +138,7 @@ def expm1(x):
 
 
 def log1p_unit_float32(u):
-    """Return log(1 + u) for u in [0, 1], as 2 atanh(u / (2 + u))."""
+    """Return log(1 + u) for u in [-0.3, 1], as 2 atanh(u / (2 + u))."""
     s = u / (2.0 + u)
     t = s * s
     q = 0.12212426748054274832
@@ -144,7 +150,7 @@ def log1p_unit_float32(u):
 
 
 def log1p_unit_float64(u):
-    """Return log(1 + u) for u in [0, 1], as 2 atanh(u / (2 + u))."""
+    """Return log(1 + u) for u in [-0.3, 1], as 2 atanh(u / (2 + u))."""
     s = u / (2.0 + u)
     t = s * s
     q = 0.08256336376175296329
@@ -162,6 +168,16 @@ def log1p_unit_float64(u):
 
 
 log1p_unit = log1p_unit_float64
+
+
+def log(x):
+    """Return the natural logarithm of a positive, normal `x` below 2^126."""
+    e = exponent(x)
+    m = x * power_of_two(-e)
+    # x = m 2^e with m between sqrt(1/2) and sqrt(2): the logarithm of x near 1 keeps its digits.
+    e = e + 1.0 if m > 1.4142135623730951 else e
+    m = 0.5 * m if m > 1.4142135623730951 else m
+    return e * 0.6931471805599453 + log1p_unit(m - 1.0)
 
 
 def erfcx_float32(x):
@@ -367,6 +383,16 @@ def mish_derivative(z):
     return t + bounded(z) * ((1.0 - t * t) * sigmoid(z))
 
 
+def exponential(z):
+    """Return exp(z): a rate, of events or of growth."""
+    return exp(z)
+
+
+def exponential_derivative(a):
+    """Return exp(z) = a."""
+    return a
+
+
 @dataclass(frozen=True)
 class Activation:
     """An activation: its formula, its derivative, and the initialisation that suits it."""
@@ -393,6 +419,7 @@ ACTIVATIONS: dict[str, Activation] = {
     "silu": Activation(silu, silu_derivative, init="he"),
     "softplus": Activation(softplus, softplus_derivative, init="he"),
     "mish": Activation(mish, mish_derivative, init="he"),
+    "exponential": Activation(exponential, exponential_derivative, init="glorot"),
 }
 
 # ---------------------------------------------------------------------------------------------
@@ -400,7 +427,9 @@ ACTIVATIONS: dict[str, Activation] = {
 #   "logits"       z itself: the output activation `output` is merged in, so that dz is stable;
 #   "log_softmax"  log p of a row's softmax. The way back through the softmax is the same for every
 #                  such loss and belongs to the backends: dz_k = slope_k - p_k * sum_j slope_j.
-# The loss of a row is the sum over its outputs; of a batch, the (weighted) mean over its rows.
+# What they take after (z, y) are the loss's parameters: a number each, which may differ from output
+# to output. The loss of a row is the sum over its outputs; of a batch, the (weighted) mean over its
+# rows.
 
 
 def binary_cross_entropy(z, y):
@@ -433,19 +462,160 @@ def squared_error_slope(z, y):
     return z - y
 
 
+def absolute_error(z, y):
+    """Return |z - y|."""
+    return absolute(z - y)
+
+
+def absolute_error_slope(z, y):
+    """Return the sign of z - y, and 0 where they are equal."""
+    not_above = -1.0 if z < y else 0.0
+    return 1.0 if z > y else not_above
+
+
+def clamped(x, limit):
+    """Return `x` within [-limit, limit]."""
+    x = -limit if x < -limit else x
+    return limit if x > limit else x
+
+
+def huber(z, y, delta):
+    """Return (z - y)^2 / 2 up to delta, and from there on a straight line (Huber, 1964)."""
+    slope = clamped(z - y, delta)
+    return slope * ((z - y) - 0.5 * slope)
+
+
+def huber_slope(z, y, delta):
+    """Return dL/dz = z - y, but at most delta either way."""
+    return clamped(z - y, delta)
+
+
+def quantile(z, y, tau):
+    """Return tau (y - z) where z is too low, (1 - tau) (z - y) where it is too high."""
+    return tau * (y - z) if z < y else (1.0 - tau) * (z - y)
+
+
+def quantile_slope(z, y, tau):
+    """Return dL/dz = -tau where z < y, else 1 - tau (Koenker and Bassett, 1978)."""
+    return -tau if z < y else 1.0 - tau
+
+
+def poisson(z, y):
+    """Return y log(y / r) - y + r, half of Poisson's deviance for the rate r = exp(z)."""
+    at_least = 1e-30 if y < 1e-30 else y  # y log y is 0 at y = 0
+    return (exp(z) - y * z) + (y * log(at_least) - y)
+
+
+def poisson_slope(z, y):
+    """Return dL/dz = exp(z) - y."""
+    return exp(z) - y
+
+
+def gamma(z, y):
+    """Return log(r / y) + y / r - 1, half of the gamma deviance for the mean r = exp(z)."""
+    return (z - log(y)) + (y * exp(-z) - 1.0)
+
+
+def gamma_slope(z, y):
+    """Return dL/dz = 1 - y exp(-z)."""
+    return 1.0 - y * exp(-z)
+
+
+def hinge(z, y):
+    """Return max(0, 1 - m) with the margin m = z for y = 1, m = -z for y = 0."""
+    missing = 1.0 - (2.0 * y - 1.0) * z
+    return 0.0 if missing < 0.0 else missing
+
+
+def hinge_slope(z, y):
+    """Return dL/dz = 1 - 2 y where the margin is below 1, else 0."""
+    sign = 2.0 * y - 1.0
+    return -sign if sign * z < 1.0 else 0.0
+
+
+def focal(z, y, gamma):
+    """Return cross-entropy times (1 - p)^gamma, p what the right answer has (Lin et al., 2017)."""
+    log_s = -softplus(-z)
+    log_rest = -softplus(z)
+    return -y * log_s * exp(gamma * log_rest) - (1.0 - y) * log_rest * exp(gamma * log_s)
+
+
+def focal_slope(z, y, gamma):
+    """Return dL/dz, written for y = 1 and y = 0 and mixed by y."""
+    z = bounded(z)
+    s = sigmoid(z)
+    rest = sigmoid(-z)
+    log_s = -softplus(-z)
+    log_rest = -softplus(z)
+    of_one = exp(gamma * log_rest) * (gamma * s * log_s - rest)
+    of_zero = exp(gamma * log_s) * (s - gamma * rest * log_rest)
+    return y * of_one + (1.0 - y) * of_zero
+
+
+def smoothed_cross_entropy(log_p, y, keep, rest):
+    """Return -t log p with the target t = keep y + rest (Szegedy et al., 2016)."""
+    return -((keep * y + rest) * log_p)
+
+
+def smoothed_cross_entropy_slope(log_p, y, keep, rest):
+    """Return dL/d(log p) = -(keep y + rest)."""
+    return -(keep * y + rest)
+
+
+def log_of_rest(log_p):
+    """Return log(1 - p), at least -69, where p is 1 to the last digit."""
+    rest = -expm1(log_p)
+    return log(1e-30 if rest < 1e-30 else rest)
+
+
+def categorical_focal(log_p, y, gamma):
+    """Return -y (1 - p)^gamma log p."""
+    return -y * log_p * exp(gamma * log_of_rest(log_p))
+
+
+def categorical_focal_slope(log_p, y, gamma):
+    """Return dL/d(log p) = y (gamma p (1 - p)^(gamma - 1) log p - (1 - p)^gamma)."""
+    log_rest = log_of_rest(log_p)
+    growing = gamma * log_p * exp(log_p + (gamma - 1.0) * log_rest)
+    return y * (growing - exp(gamma * log_rest))
+
+
 @dataclass(frozen=True)
 class Loss:
-    """A loss: its formula, its slope, what they are written in, and the output merged in."""
+    """A loss: its formula, its slope, what they are written in, and the output merged in.
+
+    `targets` says which values y may have: "share" is [0, 1], "binary" 0 or 1. An output from
+    `decides_at` on predicts a 1, one below it a 0; None: outputs are values (or a softmax's).
+    """
 
     value: Formula
     slope: Formula
     of: Literal["logits", "log_softmax"]
-    output: Literal["identity", "sigmoid", "softmax"]
+    output: Literal["identity", "sigmoid", "softmax", "exponential"]
+    targets: Literal["any", "share", "binary", "not negative", "positive"] = "any"
+    decides_at: float | None = None
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """What `value` and `slope` take after z (or log p) and y."""
+        code = self.value.__code__
+        return code.co_varnames[2 : code.co_argcount]
+
+    @property
+    def predicts_classes(self) -> bool:
+        """Whether the outputs stand for classes rather than values."""
+        return self.output == "softmax" or self.decides_at is not None
 
 
+# The first loss of an output is its default.
 LOSSES: dict[str, Loss] = {
     "binary_cross_entropy": Loss(
-        binary_cross_entropy, binary_cross_entropy_slope, of="logits", output="sigmoid"
+        binary_cross_entropy,
+        binary_cross_entropy_slope,
+        of="logits",
+        output="sigmoid",
+        targets="share",
+        decides_at=0.5,
     ),
     "categorical_cross_entropy": Loss(
         categorical_cross_entropy,
@@ -454,6 +624,25 @@ LOSSES: dict[str, Loss] = {
         output="softmax",
     ),
     "squared_error": Loss(squared_error, squared_error_slope, of="logits", output="identity"),
+    "absolute_error": Loss(absolute_error, absolute_error_slope, of="logits", output="identity"),
+    "huber": Loss(huber, huber_slope, of="logits", output="identity"),
+    "quantile": Loss(quantile, quantile_slope, of="logits", output="identity"),
+    "poisson": Loss(
+        poisson, poisson_slope, of="logits", output="exponential", targets="not negative"
+    ),
+    "gamma": Loss(gamma, gamma_slope, of="logits", output="exponential", targets="positive"),
+    "hinge": Loss(
+        hinge, hinge_slope, of="logits", output="identity", targets="binary", decides_at=0.0
+    ),
+    "focal": Loss(
+        focal, focal_slope, of="logits", output="sigmoid", targets="share", decides_at=0.5
+    ),
+    "categorical_focal": Loss(
+        categorical_focal, categorical_focal_slope, of="log_softmax", output="softmax"
+    ),
+    "smoothed_cross_entropy": Loss(
+        smoothed_cross_entropy, smoothed_cross_entropy_slope, of="log_softmax", output="softmax"
+    ),
 }
 
 # ---------------------------------------------------------------------------------------------

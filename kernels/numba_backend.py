@@ -99,6 +99,7 @@ class NumbaEngine(Engine):
             load_activation(layer.activation, precision, cpu) for layer in plan.layers
         ]
         self.loss = load_loss(plan.loss, plan.targets_are_labels, precision, cpu)
+        self.loss_parameters = np.array(plan.loss_parameters, precision)
         self.optimizer = load_optimizer(plan.optimizer, precision, cpu)
         self.lanes = lanes_of(precision, cpu)
         self.real = np.dtype(precision).type
@@ -180,6 +181,7 @@ class NumbaEngine(Engine):
             address_of(targets),
             address_of(sample_weight),
             self.loss.loss_rows.address,
+            address_of(self.loss_parameters),
             self.optimizer.update.address,
             address_of(coefficients),
             self.plan.n_coefficients,
@@ -312,12 +314,15 @@ class NumbaBackend(Backend):
         differentiate.ctypes(address_of(derived_from), address_of(slope), z.size)
         return slope
 
-    def loss(self, name: str, z: Array, targets: Array) -> tuple[Array, Array]:
+    def loss(
+        self, name: str, z: Array, targets: Array, parameters: Sequence[Sequence[float]] = ()
+    ) -> tuple[Array, Array]:
+        numbers = np.array(parameters, z.dtype)
         z, targets = np.ascontiguousarray(z), np.ascontiguousarray(targets, z.dtype)
         (n_rows, n_columns), ones = z.shape, np.ones(len(z), z.dtype)
         losses, slopes, order = np.empty(n_rows, z.dtype), np.empty_like(z), np.arange(n_rows)
         load_loss(name, False, z.dtype.name, usable_cpu()).loss_rows.ctypes(
-            *map(address_of, (z, targets, order, ones)),
+            *map(address_of, (z, targets, order, ones, numbers)),
             *(n_rows, n_columns, n_columns),
             *map(address_of, (losses, slopes)),
         )

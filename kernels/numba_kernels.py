@@ -37,7 +37,9 @@ int64s: Any = None
 targets_at: Any = None
 call_address: Any = None  # (function's address, tuple of integers)
 exp: Any = None  # the formula
-loss_value: Any = None  # the formula (taken, y) -> number; loss_slope alike
+# The formula (taken, y, parameters, output, n_outputs) -> number, with parameters of its own
+# (n_parameters, n_outputs); loss_slope alike.
+loss_value: Any = None
 loss_slope: Any = None
 target_of: Any = None  # (targets, row, output, n_outputs) -> y
 tile_full: Any = None  # see numba_intrinsics.product_tile; of (TILE_ROWS, TILE_VECTORS),
@@ -226,6 +228,7 @@ def run_batches(
     targets: int,
     sample_weight: int,
     loss_rows: int,
+    loss_parameters: int,
     update: int,
     coefficients: int,
     n_coefficients: int,
@@ -257,6 +260,8 @@ def run_batches(
         Bytes from row to row and from column to column, and the type of x.
     loss_rows, update
         The functions of the loss and of the optimizer.
+    loss_parameters
+        What the loss takes besides (n_parameters, n_outputs).
     inputs
         Room for the gathered rows (batch_size, n_inputs).
     row_weights, row_factors, losses
@@ -296,7 +301,7 @@ def run_batches(
             shape = (n_rows, out_stride, n_outputs)
             call_address(
                 loss_rows,
-                (taken, targets, rows, row_factors, *shape, losses, last[DZ]),
+                (taken, targets, rows, row_factors, loss_parameters, *shape, losses, last[DZ]),
             )
             loss_sum = 0.0
             for r in range(n_rows):
@@ -362,6 +367,7 @@ def loss_of_log_softmax_rows(
     targets: int,
     order: int,
     factors: int,
+    parameters: int,
     n_rows: int,
     stride: int,
     n_outputs: int,
@@ -378,12 +384,13 @@ def loss_of_log_softmax_rows(
         for k in range(n_outputs):
             y = target_of(targets_at(targets), row, k, n_outputs)
             log_p = z_row[k] - largest - log_total
-            loss += loss_value(log_p, y)
-            slopes += loss_slope(log_p, y)
+            loss += loss_value(log_p, y, reals(parameters), k, n_outputs)
+            slopes += loss_slope(log_p, y, reals(parameters), k, n_outputs)
         reals(losses)[r] = loss
         for k in range(n_outputs):
             y = target_of(targets_at(targets), row, k, n_outputs)
-            slope = loss_slope(z_row[k] - largest - log_total, y)
+            log_p = z_row[k] - largest - log_total
+            slope = loss_slope(log_p, y, reals(parameters), k, n_outputs)
             dz_row[k] = (slope - dz_row[k] / total * slopes) * reals(factors)[r]
 
 
@@ -393,6 +400,7 @@ def loss_of_logits_rows(
     targets: int,
     order: int,
     factors: int,
+    parameters: int,
     n_rows: int,
     stride: int,
     n_outputs: int,
@@ -406,6 +414,7 @@ def loss_of_logits_rows(
         loss = real(0.0)
         for k in range(n_outputs):
             y = target_of(targets_at(targets), row, k, n_outputs)
-            loss += loss_value(z_row[k], y)
-            dz_row[k] = loss_slope(z_row[k], y) * reals(factors)[r]
+            loss += loss_value(z_row[k], y, reals(parameters), k, n_outputs)
+            slope = loss_slope(z_row[k], y, reals(parameters), k, n_outputs)
+            dz_row[k] = slope * reals(factors)[r]
         reals(losses)[r] = loss

@@ -118,9 +118,24 @@ def differentiate(derived_from, dz, n):
         dz[i] = dz[i] * {derivative}(derived_from[i])
 """
 
+EXPONENT = """
+@formula
+def exponent(x):
+    return real((real(x).view(np.{integer}) >> np.{integer}({mantissa})) - np.{integer}({bias}))
+
+"""
+
 LOSS = """
-loss_value = {value}
-loss_slope = {slope}
+@formula
+def loss_value(taken, y, parameters, k, n_outputs):
+    return {value}(taken, y{parameters})
+
+
+@formula
+def loss_slope(taken, y, parameters, k, n_outputs):
+    return {slope}(taken, y{parameters})
+
+
 targets_at = pointer_to("{targets}")
 
 
@@ -156,6 +171,7 @@ def _prelude(precision: str, cpu: Cpu, functions: Iterable[Callable[..., Any]]) 
             *(f"{name} = {value}\n" for name, value in constants.items()),
             "\n",
             POWER_OF_TWO.format(precision=precision, **numbers),
+            EXPONENT.format(**numbers),
             *(write_formula(tree) for tree in trees.values()),
         ]
     )
@@ -203,6 +219,9 @@ def load_loss(name: str, targets_are_labels: bool, precision: str, cpu: Cpu) -> 
     names = LOSS.format(
         value=loss.value.__name__,
         slope=loss.slope.__name__,
+        parameters="".join(
+            f", parameters[{i} * n_outputs + k]" for i in range(len(loss.parameters))
+        ),
         targets="int32" if targets_are_labels else precision,
         target=LABEL if targets_are_labels else VALUE,
     )

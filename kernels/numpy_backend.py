@@ -43,7 +43,11 @@ def compile_formulas(precision: str) -> dict[str, Callable[..., Any]]:
         # Two Python numbers would make a float64 array: give the first the plan's type.
         return np.where(test, real(x) if isinstance(x, (int, float)) else x, y)
 
-    namespace: dict[str, Any] = {"sqrt": np.sqrt, "power_of_two": power_of_two, "where": where}
+    def exponent(x: Array) -> Array:
+        return (np.right_shift(np.asarray(x).view(bits), mantissa) - bias).astype(real)
+
+    namespace: dict[str, Any] = {"sqrt": np.sqrt, "where": where}
+    namespace |= {"power_of_two": power_of_two, "exponent": exponent}
     trees = formula_trees(formulas, all_formulas(formulas), precision)
     for tree in trees.values():
         _ConditionalToWhere().visit(tree)
@@ -149,7 +153,9 @@ class NumpyEngine(StepEngine):
         targets = self.targets
         if self.plan.targets_are_labels:
             targets = (targets[:, None] == np.arange(layer.fan_out)).astype(self.dtype)
-        losses, slopes = loss_and_slope(self.plan.loss, taken, targets, self.formulas)
+        losses, slopes = loss_and_slope(
+            self.plan.loss, taken, targets, self.plan.loss_parameters, self.formulas
+        )
         self.loss_sum = float(np.dot(self.row_weights, losses))
         (self.dz if merged else self.da)[layer.index] = slopes * self.row_factors
 
@@ -211,16 +217,21 @@ class NumpyEngine(StepEngine):
 
 
 def loss_and_slope(
-    name: str, taken: Array, targets: Array, compiled: dict[str, Callable[..., Any]]
+    name: str,
+    taken: Array,
+    targets: Array,
+    parameters: Sequence[Sequence[float]],
+    compiled: dict[str, Callable[..., Any]],
 ) -> tuple[Array, Array]:
     """Return losses (rows,) and slopes (rows, outputs) by what the loss takes."""
     loss = formulas.LOSSES[name]
     value, slope = compiled[loss.value.__name__], compiled[loss.slope.__name__]
+    rows = [np.array(row, taken.dtype) for row in parameters]  # (outputs,) each
     if loss.of == "logits":
-        return value(taken, targets).sum(axis=1), slope(taken, targets)
+        return value(taken, targets, *rows).sum(axis=1), slope(taken, targets, *rows)
     p, log_p = softmax_and_log(taken, compiled["exp"])
-    slopes = slope(log_p, targets)
-    return value(log_p, targets).sum(axis=1), slopes - p * slopes.sum(axis=1, keepdims=True)
+    slopes = slope(log_p, targets, *rows)
+    return value(log_p, targets, *rows).sum(axis=1), slopes - p * slopes.sum(axis=1, keepdims=True)
 
 
 class NumpyBackend(Backend):
@@ -255,8 +266,10 @@ class NumpyBackend(Backend):
         compiled = compile_formulas(z.dtype.name)[formula.derivative.__name__]
         return np.broadcast_to(compiled(source), z.shape).astype(z.dtype)
 
-    def loss(self, name: str, z: Array, targets: Array) -> tuple[Array, Array]:
-        return loss_and_slope(name, z, targets, compile_formulas(z.dtype.name))
+    def loss(
+        self, name: str, z: Array, targets: Array, parameters: Sequence[Sequence[float]] = ()
+    ) -> tuple[Array, Array]:
+        return loss_and_slope(name, z, targets, parameters, compile_formulas(z.dtype.name))
 
     def update(
         self, name: str, w: Array, g: Array, state: Array, coefficients: Sequence[float]

@@ -46,15 +46,16 @@ def softmax_and_log(z: Vector) -> tuple[Vector, Vector]:
     return [e / total for e in exponentials], [value - largest - log_total for value in z]
 
 
-def loss_and_slope(name: str, z: Vector, y: Vector) -> tuple[float, Vector]:
+def loss_and_slope(
+    name: str, z: Vector, y: Vector, parameters: Sequence[Sequence[float]] = ()
+) -> tuple[float, Vector]:
     """Return the loss of one row and its derivative by what the loss takes (see `formulas`)."""
     loss = formulas.LOSSES[name]
     if loss.of == "logits":
-        value = sum(map(loss.value, z, y))
-        return value, [loss.slope(z_k, y_k) for z_k, y_k in zip(z, y, strict=True)]
+        return sum(map(loss.value, z, y, *parameters)), list(map(loss.slope, z, y, *parameters))
     p, log_p = softmax_and_log(z)
-    value = sum(map(loss.value, log_p, y))
-    slopes = [loss.slope(log_p_k, y_k) for log_p_k, y_k in zip(log_p, y, strict=True)]
+    value = sum(map(loss.value, log_p, y, *parameters))
+    slopes = list(map(loss.slope, log_p, y, *parameters))
     total = sum(slopes)
     return value, [slope - p_k * total for slope, p_k in zip(slopes, p, strict=True)]
 
@@ -141,7 +142,7 @@ class PythonEngine(StepEngine):
         taken = self.z[layer.index] if merged else self.a[layer.index]
         losses, slopes = [], []
         for row, y, factor in zip(taken, self.targets, self.row_factors, strict=True):
-            value, slope = loss_and_slope(self.plan.loss, row, y)
+            value, slope = loss_and_slope(self.plan.loss, row, y, self.plan.loss_parameters)
             losses.append(value)
             slopes.append([factor * s for s in slope])
         self.loss_sum = sum(map(float.__mul__, self.row_weights, losses))
@@ -248,9 +249,11 @@ class PythonBackend(Backend):
         source = z if formula.derivative_input == "z" else a
         return [list(map(formula.derivative, row)) for row in _rows(source)]
 
-    def loss(self, name: str, z: Any, targets: Any) -> tuple[Any, Any]:
+    def loss(
+        self, name: str, z: Any, targets: Any, parameters: Sequence[Sequence[float]] = ()
+    ) -> tuple[Any, Any]:
         pairs = zip(_rows(z), _rows(targets), strict=True)
-        results = [loss_and_slope(name, row, y) for row, y in pairs]
+        results = [loss_and_slope(name, row, y, parameters) for row, y in pairs]
         return [value for value, _ in results], [slope for _, slope in results]
 
     def update(self, name: str, w: Any, g: Any, state: Any, coefficients: Any) -> None:

@@ -91,9 +91,15 @@ def _loss_slope(lesson: Lesson, layer: int, da: list[float]) -> str:
         intro = "  Step 1, by the activation: found backwards from step 2, as ∂L/∂z / f'(z)"
         return f"{intro}\n" + _listed(layer, "a", da)
     lines = [f"  Step 1, by the activation: ∂L/∂a = {definition(slope, z='a')}"]
-    pairs = zip(lesson.found.a[-1][0].tolist(), lesson.targets.tolist(), da, strict=True)
-    for unit, (a, y, value) in enumerate(pairs, start=1):
-        shown = with_numbers(slope, a, y)[0]
+    units = zip(
+        lesson.found.a[-1][0].tolist(),
+        lesson.targets.tolist(),
+        lesson.loss_parameters,
+        da,
+        strict=True,
+    )
+    for unit, (a, y, parameters, value) in enumerate(units, start=1):
+        shown = with_numbers(slope, a, y, *parameters)[0]
         why = "" if math.isfinite(value) else "a is 0 or 1 to the last digit"
         lines.append(
             indented(equation(f"∂L/∂a[{layer}][{unit}]", shown, number(value), remark=why))
@@ -176,7 +182,7 @@ def _softmax_step(lesson: Lesson, layer: int) -> str:
 def _merged_remark(lesson: Lesson) -> str:
     """Say that the library goes from the loss to dL/dz in one step, where it does."""
     loss = LOSSES[lesson.loss_name]
-    if not lesson.trainer.plan.loss_is_merged or loss.output == "identity":
+    if not lesson.trainer.plan.loss_is_merged or lesson.loss_name not in TEXTBOOK_LOSSES:
         return ""
     a, y, dz = lesson.found.a[-1][0, 0], lesson.targets[0], lesson.found.dz[-1][0, 0]
     name = plain_name(lesson.loss_name)

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from ..checks import check_integer, check_number, check_seed
 from ..data import check_features
 from ..kernels.formulas import LOSSES
+from ..losses import Loss, check_loss
 from ..network import Network
 from ..optimizers import NAMED_OPTIMIZERS, Optimizer, check_optimizer
-from ..plan import check_loss
 from . import notes_example
 from .backward_sections import backward_section
 from .forward_sections import forward_section, loss_section, network_section
@@ -40,7 +40,7 @@ def explain(
     x: object = None,
     y: object = None,
     *,
-    loss: str = "auto",
+    loss: Loss | str = "auto",
     optimizer: Optimizer | str = "sgd",
     learning_rate: float | None = None,
     backend: str = "python",
@@ -62,7 +62,7 @@ def explain(
     y : number or array of shape (n_outputs,), optional
         Its target: a class number for a softmax output, else one value per output. By default
         the notes' for their network, else drawn from `seed`.
-    loss : str, default "auto"
+    loss : Loss or str, default "auto"
         As in `Trainer`.
     optimizer : Optimizer or str, default "sgd"
     learning_rate : float, optional
@@ -105,13 +105,14 @@ def explain(
     subject = notes_network() if network is None else copy.deepcopy(network)
     check_readable(subject.sizes, max_parameters)
     loss = check_loss(loss, subject.output)
+    loss_name = loss.formula_name(subject.output)
     has_notes_shape = is_default or _is_notes_network(subject)
     sample = _sample(subject, x, y, loss, seed, has_notes_shape)
     is_notes = (
         has_notes_shape
         and _is_notes_network(subject)
         and is_notes_sample(sample.x, sample.y)
-        and loss == "binary_cross_entropy"
+        and loss_name == "binary_cross_entropy"
         and chosen.formula_name == "sgd"
         and chosen.learning_rate == notes_example.LEARNING_RATE
     )
@@ -195,18 +196,19 @@ def _is_notes_network(network: Network) -> bool:
 
 
 def _sample(
-    network: Network, x: object, y: object, loss: str, seed: int, has_notes_shape: bool
+    network: Network, x: object, y: object, loss: Loss, seed: int, has_notes_shape: bool
 ) -> Sample:
     """Return the sample asked for; what is missing is the notes' or drawn from the seed."""
     random = np.random.default_rng(seed)
     n_inputs, n_outputs = network.sizes[0], network.sizes[-1]
+    n_targets = n_outputs // loss.outputs_per_target
     drawn_x = random.choice([-1.0, 1.0], n_inputs) * random.integers(1, 10, n_inputs) / 10
-    if loss == "binary_cross_entropy":
-        drawn_y: NDArray[Any] = random.integers(0, 2, (1, n_outputs)).astype(np.float64)
-    elif network.output == "softmax":
-        drawn_y = random.integers(0, n_outputs, 1)
+    if network.output == "softmax":
+        drawn_y: NDArray[Any] = random.integers(0, n_outputs, 1)
+    elif LOSSES[loss.formula_name(network.output)].predicts_classes:
+        drawn_y = random.integers(0, 2, (1, n_targets)).astype(np.float64)
     else:
-        drawn_y = random.integers(1, 10, (1, n_outputs)) / 10  # every output can reach (0, 1)
+        drawn_y = random.integers(1, 10, (1, n_targets)) / 10  # every output can reach (0, 1)
     if has_notes_shape:
         drawn_x, drawn_y = np.array(notes_example.X), np.array([[notes_example.Y]])
     row = drawn_x if x is None else _numbers("x", x)
@@ -217,12 +219,12 @@ def _sample(
         )
     row = check_features(row.reshape(1, -1), n_inputs, "x")
     target = drawn_y if y is None else _numbers("y", y)
-    if LOSSES[loss].output == "softmax" and target.size == 1:
+    if network.output == "softmax" and target.size == 1:
         return Sample(row, target.reshape(1))
-    if target.size != n_outputs:
+    if target.size != n_targets:
         alternative = ", or a class number" if network.output == "softmax" else ""
         raise ValueError(
-            f"y must hold {n_outputs} numbers, one per output of the network{alternative}; got the "
+            f"y must hold {n_targets} numbers, one per output of the network{alternative}; got the "
             f"shape {target.shape}"
         )
     return Sample(row, target.reshape(1, -1))

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..kernels.formulas import ACTIVATIONS
+from ..losses import Loss
 from ..network import Network
 from ..trainer import Trainer
 
@@ -32,10 +33,12 @@ class FiniteDifference:
     x : ndarray, shape (1, n_inputs)
     y : ndarray
         Targets as `Trainer.gradients` takes them.
-    loss : str
+    loss : Loss or str
     """
 
-    def __init__(self, network: Network, x: NDArray[Any], y: NDArray[Any], loss: str) -> None:
+    def __init__(
+        self, network: Network, x: NDArray[Any], y: NDArray[Any], loss: Loss | str
+    ) -> None:
         self.network = copy.deepcopy(network)
         self.trainer = Trainer(
             self.network, loss=loss, backend="python", precision="float64", n_threads=1

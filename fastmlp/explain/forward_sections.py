@@ -198,7 +198,7 @@ def loss_section(lesson: Lesson) -> str:
         lesson.targets.tolist(),
     )
     textbook, loss, total = TEXTBOOK_LOSSES.get(name), LOSSES[name], number(lesson.found.loss)
-    value = textbook.value if textbook else loss.value
+    value, own = textbook.value if textbook else loss.value, lesson.loss_parameters
     parts = [
         heading("3. The loss"),
         paragraph(
@@ -209,11 +209,16 @@ def loss_section(lesson: Lesson) -> str:
     if loss.of == "log_softmax":
         shown = definition(value, a="a[k]", log_p="log(a[k])", y="y[k]")
         taken = [a_k if textbook else math.log(a_k) if a_k else -math.inf for a_k in a]
-        terms = [with_numbers(value, t, y_k)[0] for t, y_k in zip(taken, y, strict=True) if y_k]
+        only_right = loss.value(-1.0, 0.0, *own[0]) == 0.0
+        terms = [
+            with_numbers(value, t, y_k, *numbers)[0]
+            for t, y_k, numbers in zip(taken, y, own, strict=True)
+            if y_k or not only_right
+        ]
+        why = "Only the right class counts: its y is 1, all others are 0."
         parts += [
             f"  {plain_name(name)}:  L = Σ_k {shown}",
-            "  Only the right class counts: its y is 1, all others are 0. (log is the natural "
-            "logarithm.)",
+            f"  {why if only_right else 'Every class counts.'} (log is the natural logarithm.)",
             equation("L", " + ".join(terms), total),
         ]
         return blocks(*parts)
@@ -222,12 +227,12 @@ def loss_section(lesson: Lesson) -> str:
     log = "  (log is the natural logarithm)" if "log(" in shown else ""
     each = " of an output" if len(a) > 1 else ""
     parts += [f"  {plain_name(name)}{each}:  L = {shown}", log]
-    terms = [
-        with_numbers(value, v, y_k)[0] for v, y_k in zip(a if by_output else z, y, strict=True)
-    ]
+    units = zip(a if by_output else z, y, own, strict=True)
+    terms = [with_numbers(value, v, y_k, *numbers)[0] for v, y_k, numbers in units]
     if len(a) == 1:
         return blocks(*parts, equation("L", terms[0], total))
-    results = map(loss.value, z if lesson.trainer.plan.loss_is_merged else a, y)
+    units = zip(z if lesson.trainer.plan.loss_is_merged else a, y, own, strict=True)
+    results = [loss.value(v, y_k, *numbers) for v, y_k, numbers in units]
     names = [f"L[{k}]" for k in range(1, len(a) + 1)]
     lines = [
         equation(n, term, number(result))

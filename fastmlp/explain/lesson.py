@@ -18,6 +18,7 @@ from ..callbacks import Callback, Training
 from ..errors import DivergenceError
 from ..kernels.contract import Gradients
 from ..kernels.formulas import ACTIVATIONS, LOSSES
+from ..losses import Loss
 from ..network import Network
 from ..optimizers import Optimizer
 from ..trainer import Trainer
@@ -103,12 +104,17 @@ class Lesson:
         """The loss's name in ``formulas.LOSSES``."""
         return self.trainer.plan.loss
 
+    @property
+    def loss_parameters(self) -> list[tuple[float, ...]]:
+        """What the loss takes after z (or a) and y, for each output."""
+        return loss_parameters(self.trainer)
+
 
 def make_lesson(
     network: Network,
     sample: Sample,
     *,
-    loss: str,
+    loss: Loss | str,
     optimizer: Optimizer,
     backend: str,
     precision: str,
@@ -134,7 +140,7 @@ def make_lesson(
     inputs = [sample.x[0] * first.input_scale, *(a[0] for a in found.a[:-1])]
     targets = _target_values(sample.y, trainer)
     da = _activation_gradients(first, trainer, found, targets)
-    difference = FiniteDifference(first, sample.x, sample.y, trainer.plan.loss)
+    difference = FiniteDifference(first, sample.x, sample.y, trainer.loss)
     measured = difference.all_slopes(inputs)
     pairs = zip(found.dw, found.db, strict=True)
     gradient = np.concatenate([part.ravel() for dw, db in pairs for part in (dw, db)])
@@ -168,7 +174,13 @@ def _target_values(y: NDArray[Any], trainer: Trainer) -> NDArray[Any]:
     if trainer.plan.targets_are_labels and y.size == 1:
         classes = np.arange(trainer.plan.n_outputs)
         return np.asarray(classes == int(y.ravel()[0]), np.float64)
-    return np.asarray(y, np.float64).ravel()
+    return np.repeat(np.asarray(y, np.float64).ravel(), trainer.plan.outputs_per_target)
+
+
+def loss_parameters(trainer: Trainer) -> list[tuple[float, ...]]:
+    """Return what the loss takes after z (or a) and y, for each output."""
+    by_output = list(zip(*trainer.plan.loss_parameters, strict=True))
+    return by_output or [()] * trainer.plan.n_outputs
 
 
 def _activation_gradients(
@@ -179,16 +191,19 @@ def _activation_gradients(
         found.dz[layer + 1][0] @ network.weights[layer + 1].T
         for layer in range(len(network.shapes) - 1)
     ]
-    return [*hidden, _output_gradient(network.output, trainer.plan.loss, found, targets)]
+    return [*hidden, _output_gradient(trainer, found, targets)]
 
 
 def _output_gradient(
-    output: str, loss: str, found: Gradients, targets: NDArray[Any]
+    trainer: Trainer, found: Gradients, targets: NDArray[Any]
 ) -> NDArray[Any] | None:
     """Return dL/da of the output: the loss's own slope, or else dL/dz divided by f'(z)."""
+    output, loss = trainer.network.output, trainer.plan.loss
     pairs = list(zip(found.a[-1][0].tolist(), targets.tolist(), strict=True))
     if LOSSES[loss].output == "identity":  # such a loss takes the output itself
-        return np.array([LOSSES[loss].slope(a, y) for a, y in pairs])
+        own = loss_parameters(trainer)
+        triples = zip(pairs, own, strict=True)
+        return np.array([LOSSES[loss].slope(*pair, *numbers) for pair, numbers in triples])
     if loss in TEXTBOOK_LOSSES:
         return np.array([_divisible(TEXTBOOK_LOSSES[loss].slope, a, y) for a, y in pairs])
     if output == "softmax":

@@ -1,8 +1,9 @@
 """The losses as textbooks write them, by the output `a`, for the derivative dL/da.
 
 The library merges such a loss with its output activation (kernels/formulas.py) and never divides
-by `a`. The explainer shows the long way round, and that it ends at the same dL/dz. Same subset of
-Python as the formulas; a loss that is missing here is shown without the long way.
+by `a`. The explainer shows the long way round, and that it ends at the same dL/dz, which for all of
+these is a - y. Same subset of Python as the formulas; a loss that is missing here is shown without
+the long way.
 """
 
 from __future__ import annotations

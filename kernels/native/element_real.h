@@ -135,66 +135,73 @@ static void NAME(softmax)(const void *z_, void *p_, ptrdiff_t stride, ptrdiff_t 
     }
 }
 
-#define LOSS_PARAMETERS                                                                           \
+#define LOSS_ARGUMENTS                                                                            \
     const REAL *taken, ptrdiff_t stride, ptrdiff_t columns, const struct targets *targets,        \
-        const struct NAME(block) *block, int n, REAL *losses, REAL *slopes
+        const REAL *parameters, const struct NAME(block) *block, int n, REAL *losses, REAL *slopes
+
+/* The parameters of one column, `c`; an array needs at least one element. */
+#define LOAD_PARAMETERS(n_parameters)                                                             \
+    for (int i = 0; i < n_parameters; i++) c[i] = parameters[i * columns + column];
 
 /* A loss of logits: each element by itself. */
-#define ELEMENT_LOSS(name, value_of, slope_of)                                                    \
-    static void NAME(name##_block)(LOSS_PARAMETERS) {                                             \
-        REAL z[LOSS_BLOCK], y[LOSS_BLOCK];                                                        \
+#define ELEMENT_LOSS(name, n_parameters)                                                          \
+    static void NAME(name##_block)(LOSS_ARGUMENTS) {                                              \
+        REAL z[LOSS_BLOCK], y[LOSS_BLOCK], c[n_parameters + 1];                                   \
         for (ptrdiff_t column = 0; column < columns; column++) {                                  \
+            LOAD_PARAMETERS(n_parameters)                                                         \
             NAME(load_column)(taken, stride, column, n, z);                                       \
             NAME(load_targets)(block, targets, columns, column, y);                               \
             for (int i = 0; i < LOSS_BLOCK; i++) {                                                \
-                losses[i] += FORMULA(value_of)(z[i], y[i]);                                       \
-                z[i] = FORMULA(slope_of)(z[i], y[i]) * block->scale[i];                           \
+                losses[i] += FORMULA(name##_value_of)(z[i], y[i], c);                             \
+                z[i] = FORMULA(name##_slope_of)(z[i], y[i], c) * block->scale[i];                 \
             }                                                                                     \
             if (slopes) NAME(store_column)(slopes, stride, column, n, z);                         \
         }                                                                                         \
     }
 
 /* A loss of log p, p the softmax of a row; dz = slope - p * (sum of the slopes). */
-#define SOFTMAX_LOSS(name, value_of, slope_of)                                                    \
-    static void NAME(name##_block)(LOSS_PARAMETERS) {                                             \
+#define SOFTMAX_LOSS(name, n_parameters)                                                          \
+    static void NAME(name##_block)(LOSS_ARGUMENTS) {                                              \
         REAL z[LOSS_BLOCK], y[LOSS_BLOCK], largest[LOSS_BLOCK], sum[LOSS_BLOCK];                  \
-        REAL log_sum[LOSS_BLOCK], slope_sum[LOSS_BLOCK] = {0};                                    \
+        REAL log_sum[LOSS_BLOCK], slope_sum[LOSS_BLOCK] = {0}, c[n_parameters + 1];               \
         NAME(shift_and_sum)(taken, stride, columns, n, largest, sum);                             \
         for (int i = 0; i < LOSS_BLOCK; i++) log_sum[i] = FORMULA(libm_log)(sum[i]);              \
         for (ptrdiff_t column = 0; column < columns; column++) {                                  \
+            LOAD_PARAMETERS(n_parameters)                                                         \
             NAME(load_column)(taken, stride, column, n, z);                                       \
             NAME(load_targets)(block, targets, columns, column, y);                               \
             for (int i = 0; i < LOSS_BLOCK; i++) {                                                \
                 const REAL log_p = (z[i] - largest[i]) - log_sum[i];                              \
-                losses[i] += FORMULA(value_of)(log_p, y[i]);                                      \
-                slope_sum[i] += FORMULA(slope_of)(log_p, y[i]);                                   \
+                losses[i] += FORMULA(name##_value_of)(log_p, y[i], c);                            \
+                slope_sum[i] += FORMULA(name##_slope_of)(log_p, y[i], c);                         \
             }                                                                                     \
         }                                                                                         \
         for (ptrdiff_t column = 0; slopes && column < columns; column++) {                        \
+            LOAD_PARAMETERS(n_parameters)                                                         \
             NAME(load_column)(taken, stride, column, n, z);                                       \
             NAME(load_targets)(block, targets, columns, column, y);                               \
             for (int i = 0; i < LOSS_BLOCK; i++) {                                                \
                 const REAL shifted = z[i] - largest[i];                                           \
                 const REAL p = FORMULA(exp)(shifted) / sum[i];                                    \
-                const REAL slope = FORMULA(slope_of)(shifted - log_sum[i], y[i]);                 \
+                const REAL slope = FORMULA(name##_slope_of)(shifted - log_sum[i], y[i], c);       \
                 z[i] = (slope - p * slope_sum[i]) * block->scale[i];                              \
             }                                                                                     \
             NAME(store_column)(slopes, stride, column, n, z);                                     \
         }                                                                                         \
     }
 
-#define LOSS_OF(name, is_softmax, value_of, slope_of)                                             \
-    JOIN(LOSS_OF, is_softmax)(name, value_of, slope_of)
+#define LOSS_OF(name, is_softmax, n_parameters) JOIN(LOSS_OF, is_softmax)(name, n_parameters)
 #define LOSS_OF_0 ELEMENT_LOSS
 #define LOSS_OF_1 SOFTMAX_LOSS
 FOREACH_LOSS(LOSS_OF)
 
 #define LOSS_ENTRY(name, ...) NAME(name##_block),
-static void (*const NAME(loss_blocks)[])(LOSS_PARAMETERS) = {FOREACH_LOSS(LOSS_ENTRY)};
+static void (*const NAME(loss_blocks)[])(LOSS_ARGUMENTS) = {FOREACH_LOSS(LOSS_ENTRY)};
 
 static double NAME(loss)(int formula, const void *taken_, ptrdiff_t stride, ptrdiff_t rows,
-                         ptrdiff_t columns, const struct targets *targets, const int64_t *order,
-                         double factor, void *slopes_, void *row_losses) {
+                         ptrdiff_t columns, const struct targets *targets,
+                         const void *parameters, const int64_t *order, double factor,
+                         void *slopes_, void *row_losses) {
     const REAL *taken = taken_;
     REAL *slopes = slopes_;
     const REAL nothing[LOSS_BLOCK] = {0};
@@ -206,8 +213,8 @@ static double NAME(loss)(int formula, const void *taken_, ptrdiff_t stride, ptrd
         REAL losses[LOSS_BLOCK] = {0};
         struct NAME(block) block;
         NAME(load_block)(&block, targets, order, first, n, factor);
-        NAME(loss_blocks)[formula](taken + first * LANES, stride, columns, targets, &block, n,
-                                   losses, to);
+        NAME(loss_blocks)[formula](taken + first * LANES, stride, columns, targets, parameters,
+                                   &block, n, losses, to);
         for (ptrdiff_t column = columns; to && column < padded; column++)
             NAME(store_column)(to, stride, column, n, nothing);
         for (int i = 0; i < n; i++) total += (double)block.weight[i] * losses[i];
@@ -303,7 +310,8 @@ const struct element_kernels TABLE(element) = {
 #undef NUMBER
 #undef ELEMENT_LOSS
 #undef SOFTMAX_LOSS
-#undef LOSS_PARAMETERS
+#undef LOSS_ARGUMENTS
+#undef LOAD_PARAMETERS
 #undef LOSS_OF
 #undef LOSS_OF_0
 #undef LOSS_OF_1

@@ -104,11 +104,12 @@ struct element_kernels {
     /* p = softmax of each row of z; p may be z. */
     void (*softmax)(const void *z, void *p, ptrdiff_t stride, ptrdiff_t rows, ptrdiff_t columns);
     /* Slopes of the rows' losses, row i times weight(order[i]) * factor, to panels; `order` NULL
-     * stands for 0, 1, 2...; returns the weighted sum of the losses. Slopes may be `taken`; if NULL
-     * they are left out. `row_losses`, if not NULL, takes each row's own loss. */
+     * stands for 0, 1, 2...; returns the weighted sum of the losses. `parameters` are the loss's
+     * own (parameters, columns). Slopes may be `taken`; if NULL they are left out. `row_losses`, if
+     * not NULL, takes each row's own loss. */
     double (*loss)(int formula, const void *taken, ptrdiff_t stride, ptrdiff_t rows,
-                   ptrdiff_t columns, const struct targets *targets, const int64_t *order,
-                   double factor, void *slopes, void *row_losses);
+                   ptrdiff_t columns, const struct targets *targets, const void *parameters,
+                   const int64_t *order, double factor, void *slopes, void *row_losses);
     /* Drops some of `rows` rows of a panel, the first of them `first_row` of the batch; the panel's
      * first column is `first_unit`. `kept` may be `values`. */
     void (*drop)(const struct dropout *dropout, ptrdiff_t first_row, ptrdiff_t rows,

@@ -1,4 +1,4 @@
-"""`make_plan`: losses that go with outputs, threads, checks."""
+"""`make_plan`: the parameters of the loss, threads, checks."""
 
 from __future__ import annotations
 
@@ -7,56 +7,13 @@ from typing import Any
 
 import pytest
 
-from fastmlp import SGD, Network, plan
-from fastmlp.kernels.formulas import ACTIVATIONS, LOSSES
-from fastmlp.plan import check_loss, make_plan, resolve_threads
+from fastmlp import SGD, Network, Quantile, plan
+from fastmlp.plan import make_plan, resolve_threads
 
 
 def plan_of(**arguments: Any) -> Any:
     network = arguments.pop("network", None) or Network([4, 5, 3])
     return make_plan(network, **{"optimizer": SGD(), **arguments})
-
-
-@pytest.mark.parametrize(
-    ("output", "loss"),
-    [
-        ("softmax", "categorical_cross_entropy"),
-        ("sigmoid", "binary_cross_entropy"),
-        ("identity", "squared_error"),
-        ("tanh", "squared_error"),
-    ],
-)
-def test_auto_takes_the_loss_of_the_output(output: str, loss: str) -> None:
-    assert check_loss("auto", output) == loss
-
-
-def test_losses_that_do_not_go_with_the_output() -> None:
-    for loss, output in [
-        ("binary_cross_entropy", "softmax"),
-        ("categorical_cross_entropy", "sigmoid"),
-        ("binary_cross_entropy", "identity"),
-    ]:
-        with pytest.raises(ValueError, match=f"loss='{loss}' needs output=.*'{output}', which"):
-            check_loss(loss, output)
-
-
-def test_squared_error_goes_with_any_output_but_softmax() -> None:
-    with pytest.raises(
-        ValueError, match=r"loss='squared_error' needs any output but 'softmax'; .* is 'softmax'"
-    ):
-        check_loss("squared_error", "softmax")
-    for output in ACTIVATIONS:
-        assert check_loss("squared_error", output) == "squared_error"
-
-
-def test_the_advice_names_losses_that_work() -> None:
-    for output in ("softmax", "sigmoid", "identity", "tanh"):
-        for loss in LOSSES:
-            try:
-                check_loss(loss, output)
-            except ValueError as error:
-                for advised in str(error).split("goes with: ")[1].split(", "):
-                    assert check_loss(advised, output) == advised
 
 
 @pytest.mark.parametrize(
@@ -89,6 +46,14 @@ def test_layers_lie_one_after_the_other() -> None:
     assert slices[0].start == 0 and slices[-1].stop == plan.n_parameters == 43
     assert all(a.stop == b.start for a, b in itertools.pairwise(slices))
     assert (plan.n_inputs, plan.n_outputs) == (4, 3)
+
+
+def test_the_parameters_of_the_loss_are_laid_out_per_output() -> None:
+    network = Network([4, 5, 4], output="identity")
+    plan = plan_of(network=network, loss=Quantile(quantiles=(0.1, 0.9)))
+    assert plan.loss_parameters == ((0.1, 0.9, 0.1, 0.9),) and plan.outputs_per_target == 2
+    plan = plan_of(network=network, loss="squared_error")
+    assert plan.loss_parameters == () and plan.outputs_per_target == 1
 
 
 def test_threads(monkeypatch: pytest.MonkeyPatch) -> None:

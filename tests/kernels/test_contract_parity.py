@@ -17,6 +17,7 @@ import pytest
 import fastmlp
 from fastmlp.backend import BACKENDS, get_backend
 from fastmlp.kernels import contract, formulas
+from fastmlp.losses import NAMED_LOSSES
 from fastmlp.optimizers import NAMED_OPTIMIZERS
 
 PRECISIONS = ("float32", "float64")
@@ -58,13 +59,23 @@ CASES += [(d, name, *pair) for d in (2, 3) for name in ACTIVATIONS for pair in M
 CASES += [(d, n, n, "squared_error") for d in (2, 3) for n in ACTIVATIONS if n != "identity"]
 
 
+# The other losses, each with one depth and the outputs that it is merged with, or is not.
+CASES += [(2, "tanh", row.output, name) for name, row in formulas.LOSSES.items()]
+CASES += [(2, "silu", "tanh", name) for name in ("absolute_error", "huber", "quantile")]
+
+
 def gradient_case(make_trainer: Any, make_problem: Any, backend: str, case: Any) -> tuple[Any, ...]:
     depth, hidden, output, loss = case  # the seed: no unit is dead, no z lies at a kink
     sizes = {1: (3, 2), 2: (3, 3, 2), 3: (3, 4, 3, 2)}[depth]
     trainer = make_trainer(
         backend, sizes, activation=hidden, output=output, loss=loss, init="glorot", seed=7
     )
-    return trainer, *make_problem(5, 3, 2, output, seed=1)
+    x, y = make_problem(5, 3, 2, output, seed=1)
+    if formulas.LOSSES[loss].targets == "binary":
+        y = (y > 0.0).astype(float)
+    elif formulas.LOSSES[loss].targets in ("not negative", "positive"):
+        y = np.abs(y)
+    return trainer, x, y
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: "-".join(map(str, case)))
@@ -222,9 +233,12 @@ def test_losses(name: str, precision: str, backend_name: str) -> None:
     random = np.random.default_rng(3)
     z = (random.normal(size=(40, 7)) * 4.0).astype(precision)
     y = random.dirichlet(np.ones(7), size=40).astype(precision)
-    values, slopes = get_backend(backend_name).loss(name, z, y)
-    wanted_values, wanted_slopes = get_backend("python").loss(name, z, y)
-    tolerance = 1e-13 if precision == "float64" else 1e-5
+    # Each output has parameters of its own.
+    common = NAMED_LOSSES[name].parameters(7)
+    own = [[(1.0 - 0.05 * k) * value for k, value in enumerate(row)] for row in common]
+    values, slopes = get_backend(backend_name).loss(name, z, y, own)
+    wanted_values, wanted_slopes = get_backend("python").loss(name, z, y, own)
+    tolerance = 1e-13 if precision == "float64" else 2e-5
     np.testing.assert_allclose(values, wanted_values, rtol=tolerance)
     np.testing.assert_allclose(slopes, wanted_slopes, rtol=tolerance, atol=tolerance)
 

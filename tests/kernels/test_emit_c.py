@@ -15,6 +15,7 @@ import pytest
 from fastmlp.kernels import emit_c, formulas
 from fastmlp.kernels.numpy_backend import compile_formulas
 from fastmlp.kernels.subset import SubsetError
+from fastmlp.losses import NAMED_LOSSES
 
 PRECISIONS = ("float32", "float64")
 C_REALS = {"float32": ctypes.c_float, "float64": ctypes.c_double}
@@ -33,12 +34,12 @@ EXPORT void name##_activation_PRECISION(const REAL *z, REAL *a, REAL *slope, lon
         a[i] = name##_PRECISION(z[i]); slope[i] = name##_at_PRECISION(z[i], a[i]); } }
 FOREACH_ACTIVATION(X)
 #undef X
-#define X(name, of_log, value_formula, slope_formula) \\
+#define X(name, of_log, n_parameters) \\
 EXPORT void name##_loss_PRECISION( \\
-    const REAL *z, const REAL *y, REAL *value, REAL *slope, long n) { \\
+    const REAL *z, const REAL *y, const REAL *own, REAL *value, REAL *slope, long n) { \\
     for (long i = 0; i < n; i++) { \\
-        value[i] = value_formula##_PRECISION(z[i], y[i]); \\
-        slope[i] = slope_formula##_PRECISION(z[i], y[i]); } }
+        value[i] = name##_value_of_PRECISION(z[i], y[i], own); \\
+        slope[i] = name##_slope_of_PRECISION(z[i], y[i], own); } }
 FOREACH_LOSS(X)
 #undef X
 #define X(name, n_states, n_coefficients) \\
@@ -112,11 +113,12 @@ def test_loss_value_and_slope(library: ctypes.CDLL, name: str, precision: str) -
     z = values(precision)
     y = np.random.default_rng(1).uniform(size=z.size).astype(precision)
     value, slope = np.empty_like(z), np.empty_like(z)
-    call(library, f"{name}_loss_{precision}", z, y, value, slope, n=z.size)
+    own = np.array([each[0] for each in NAMED_LOSSES[name].parameters(3)], precision)
+    call(library, f"{name}_loss_{precision}", z, y, own, value, slope, n=z.size)
     row, compiled = formulas.LOSSES[name], compile_formulas(precision)
     with np.errstate(all="ignore"):
-        assert_same_bits(value, compiled[row.value.__name__](z, y))
-        assert_same_bits(slope, compiled[row.slope.__name__](z, y))
+        assert_same_bits(value, compiled[row.value.__name__](z, y, *own))
+        assert_same_bits(slope, compiled[row.slope.__name__](z, y, *own))
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
@@ -164,7 +166,8 @@ def test_the_lists_name_every_row() -> None:
     header = emit_c.c_header(formulas)
     for name, row in formulas.ACTIVATIONS.items():
         assert f"X({name}, {int(row.derivative_input == 'z')})" in header
-    for name in formulas.LOSSES:
-        assert f"X({name}, " in header
+    for name, loss in formulas.LOSSES.items():
+        of_softmax = int(loss.of == "log_softmax")
+        assert f"X({name}, {of_softmax}, {len(loss.parameters)})" in header
     for name, optimizer in formulas.OPTIMIZERS.items():
         assert f"X({name}, {len(optimizer.states)}, {optimizer.n_coefficients})" in header

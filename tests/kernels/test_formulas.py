@@ -17,6 +17,7 @@ import pytest
 
 from fastmlp.kernels import formulas, python_backend
 from fastmlp.kernels.numpy_backend import compile_formulas
+from fastmlp.losses import NAMED_LOSSES
 
 PRECISIONS = ("float32", "float64")
 Exact = Callable[[Any], Any]
@@ -41,6 +42,7 @@ EXACT: dict[str, Exact] = {
     "silu": lambda z: z / (1 + mpmath.exp(-z)),
     "softplus": exact_softplus,
     "mish": lambda z: z * mpmath.tanh(exact_softplus(z)),
+    "exponential": mpmath.exp,
 }
 
 # Bounds found over the points of these tests, rounded up: ulp of the value (relative), and of the
@@ -57,6 +59,7 @@ BOUNDS = {
     "silu": (3.0, 20.0),  # 1 - s loses digits for large z, and counts z times
     "softplus": (2.5, 1.0),
     "mish": (3.5, 20.0),
+    "exponential": (1.0, 1.0),
 }
 
 # f(-inf), f(inf), f'(-inf), f'(inf).
@@ -72,6 +75,7 @@ LIMITS = {
     "silu": (0.0, math.inf, 0.0, 1.0),
     "softplus": (0.0, math.inf, 0.0, 1.0),
     "mish": (0.0, math.inf, 0.0, 1.0),
+    "exponential": (0.0, math.inf, 0.0, math.inf),
 }
 
 
@@ -124,6 +128,7 @@ def test_exp_is_within_one_ulp_over_all_of_float32() -> None:
 
 ELEMENTARY: list[tuple[str, Exact, dict[str, tuple[float, float]], float]] = [
     ("exp", mpmath.exp, {"float32": (-87.0, 88.0), "float64": (-708.0, 709.0)}, 1.0),
+    ("log", mpmath.log, {"float32": (1e-37, 1e4), "float64": (1e-300, 1e9)}, 2.0),
     ("expm1", mpmath.expm1, {"float32": (-87.0, 88.0), "float64": (-708.0, 709.0)}, 2.0),
     ("log1p_unit", mpmath.log1p, {"float32": (0.0, 1.0), "float64": (0.0, 1.0)}, 2.5),
     (
@@ -178,12 +183,13 @@ def test_limits_of_huge_values(name: str, precision: str) -> None:
     for side, sign in enumerate((-1.0, 1.0)):
         z = np.array([sign * 1e5, sign * 1e30, sign * largest, sign * math.inf], precision)
         a, derivative = activation_and_derivative(name, z)
-        limit, slope_limit = LIMITS[name][side], LIMITS[name][2 + side]
-        if math.isfinite(limit):
-            np.testing.assert_allclose(a, limit, rtol=1e-6, atol=1e-30)
-        else:
-            assert (a[:3] * limit > 0).all() and a[3] == limit
-        np.testing.assert_allclose(derivative, slope_limit, rtol=1e-6, atol=1e-30)
+        for found, limit in ((a, LIMITS[name][side]), (derivative, LIMITS[name][2 + side])):
+            if math.isfinite(limit):
+                np.testing.assert_allclose(found, limit, rtol=1e-6, atol=1e-30)
+            elif name == "exponential":
+                assert (found > 1e38).all() and np.isfinite(found).all()  # exp saturates
+            else:
+                assert (found[:3] * limit > 0).all() and found[3] == limit
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
@@ -247,13 +253,18 @@ def test_numpy_and_python_give_the_same_bits(name: str) -> None:
     assert bits(derivative) == bits([float(row.derivative(v)) for v in source.tolist()])
 
 
+def own_parameters(name: str) -> tuple[float, ...]:
+    """Return what the loss takes after z and y, for one output of three."""
+    return tuple(row[0] for row in NAMED_LOSSES[name].parameters(3))
+
+
 @pytest.mark.parametrize("name", formulas.LOSSES)
 def test_losses_give_the_same_bits_in_numpy_and_python(name: str) -> None:
     loss, z = formulas.LOSSES[name], points("float64", -80.0, 80.0)
-    y = np.random.default_rng(2).uniform(size=z.shape)
+    y, own = np.random.default_rng(2).uniform(size=z.shape), own_parameters(name)
     for formula in (loss.value, loss.slope):
-        wanted = [formula(*pair) for pair in zip(z.tolist(), y.tolist(), strict=True)]
-        assert bits(compile_formulas("float64")[formula.__name__](z, y)) == bits(wanted)
+        wanted = [formula(*pair, *own) for pair in zip(z.tolist(), y.tolist(), strict=True)]
+        assert bits(compile_formulas("float64")[formula.__name__](z, y, *own)) == bits(wanted)
 
 
 @pytest.mark.parametrize("name", formulas.OPTIMIZERS)
@@ -275,16 +286,48 @@ def exact_sigmoid(z: Any) -> Any:
     return 1 / (1 + mpmath.exp(-z))
 
 
+def exact_pinball(z: Any, y: Any, tau: Any) -> Any:
+    return max(tau * (y - z), (tau - 1) * (y - z))
+
+
+def exact_huber(z: Any, y: Any, delta: Any) -> Any:
+    distance = abs(z - y)
+    return distance**2 / 2 if distance <= delta else delta * (distance - delta / 2)
+
+
+def exact_focal(p: Any, y: Any, gamma: Any) -> Any:
+    of_one = (1 - p) ** gamma * mpmath.log(p)
+    return -y * of_one - (1 - y) * p**gamma * mpmath.log(1 - p)
+
+
+# Of one output, from the textbooks: of z, or of the probability where the output has one.
+EXACT_LOSSES: dict[str, Callable[..., Any]] = {
+    "squared_error": lambda z, y: (z - y) ** 2 / 2,
+    "absolute_error": lambda z, y: abs(z - y),
+    "huber": exact_huber,
+    "quantile": exact_pinball,
+    "poisson": lambda z, y: y * mpmath.log(y / mpmath.exp(z)) - y + mpmath.exp(z),
+    "gamma": lambda z, y: -mpmath.log(y / mpmath.exp(z)) + y / mpmath.exp(z) - 1,
+    "hinge": lambda z, y: max(0, 1 - z * (2 * y - 1)),
+    "binary_cross_entropy": lambda p, y: -y * mpmath.log(p) - (1 - y) * mpmath.log(1 - p),
+    "focal": exact_focal,
+    "categorical_cross_entropy": lambda p, y: -y * mpmath.log(p),
+    "categorical_focal": lambda p, y, gamma: -y * (1 - p) ** gamma * mpmath.log(p),
+    "smoothed_cross_entropy": lambda p, y, keep, rest: -(keep * y + rest) * mpmath.log(p),
+}
+
+
 def exact_loss(name: str, z: list[Any], y: list[Any]) -> Any:
-    if name == "squared_error":
-        return sum((z_k - y_k) ** 2 for z_k, y_k in zip(z, y, strict=True)) / 2
-    if name == "binary_cross_entropy":
-        p = [exact_sigmoid(z_k) for z_k in z]
-        pairs = zip(p, y, strict=True)
-        return -sum(y_k * mpmath.log(p_k) + (1 - y_k) * mpmath.log(1 - p_k) for p_k, y_k in pairs)
-    assert name == "categorical_cross_entropy", f"give {name} an oracle"
-    pairs = zip(exact_softmax(z), y, strict=True)
-    return -sum(y_k * mpmath.log(p_k) for p_k, y_k in pairs)
+    output = formulas.LOSSES[name].output
+    taken = exact_softmax(z) if output == "softmax" else z
+    if output == "sigmoid":
+        taken = [exact_sigmoid(z_k) for z_k in z]
+    own = own_parameters(name)
+    return sum(EXACT_LOSSES[name](*pair, *own) for pair in zip(taken, y, strict=True))
+
+
+def test_every_loss_has_an_oracle_and_a_name() -> None:
+    assert set(EXACT_LOSSES) == set(NAMED_LOSSES) == set(formulas.LOSSES)
 
 
 @pytest.mark.parametrize("name", formulas.LOSSES)
@@ -293,7 +336,8 @@ def test_loss_and_the_way_back_through_its_output(name: str) -> None:
     for _ in range(20):
         z = (random.normal(size=3) * 5.0).tolist()
         y = random.dirichlet(np.ones(3)).tolist()  # soft targets: the way back must be general
-        value, slope = python_backend.loss_and_slope(name, z, y)
+        own = NAMED_LOSSES[name].parameters(3)
+        value, slope = python_backend.loss_and_slope(name, z, y, own)
         assert value == pytest.approx(float(exact_loss(name, z, y)), rel=1e-13, abs=1e-13)
         for k in range(3):
 
@@ -301,15 +345,51 @@ def test_loss_and_the_way_back_through_its_output(name: str) -> None:
                 return exact_loss(name, [*z[:k], z_k, *z[k + 1 :]], y)
 
             exact = float(mpmath.diff(along, mpmath.mpf(z[k])))
-            assert slope[k] == pytest.approx(exact, rel=1e-12, abs=1e-14)
+            assert slope[k] == pytest.approx(exact, rel=1e-12, abs=1e-13)
 
 
 @pytest.mark.parametrize("name", formulas.LOSSES)
 def test_losses_of_huge_logits_are_finite(name: str) -> None:
-    for z, y in (([1e4, -1e4], [0.0, 1.0]), ([-1e4, 1e4], [1.0, 0.0])):
-        value, slope = python_backend.loss_and_slope(name, z, y)
-        assert math.isfinite(value) and value >= 1e4
-        assert all(map(math.isfinite, slope)) and max(map(abs, slope)) > 0.99
+    # The targets are on the other side, or as far as the loss lets them.
+    low = 1e-3 if formulas.LOSSES[name].targets == "positive" else 0.0
+    own = NAMED_LOSSES[name].parameters(2)
+    for z, y in (([1e4, -1e4], [low, 1.0]), ([-1e4, 1e4], [1.0, low])):
+        value, slope = python_backend.loss_and_slope(name, z, y, own)
+        least = 0.5 if name == "quantile" else 0.9  # the median's slope; what smoothing leaves
+        assert math.isfinite(value) and value >= least * 1e4
+        assert all(map(math.isfinite, slope)) and max(map(abs, slope)) >= least
+
+
+@pytest.mark.parametrize("name", formulas.LOSSES)
+def test_losses_of_a_nan_are_nan(name: str) -> None:
+    own = NAMED_LOSSES[name].parameters(2)
+    value, _ = python_backend.loss_and_slope(name, [math.nan, 1.0], [1.0, 0.5], own)
+    assert math.isnan(value)  # a diverged run must be seen
+
+
+@pytest.mark.parametrize("name", ["poisson", "gamma", "hinge", "squared_error"])
+def test_a_perfect_prediction_has_no_loss(name: str) -> None:
+    z = {"hinge": 1.5, "squared_error": 1.0}.get(name, 0.0)
+    assert python_backend.loss_and_slope(name, [z], [1.0]) == (0.0, [0.0])
+
+
+def test_the_poisson_loss_of_no_events_is_the_rate() -> None:
+    value, slope = python_backend.loss_and_slope("poisson", [0.3], [0.0])
+    assert value == pytest.approx(math.exp(0.3)) and slope == [pytest.approx(math.exp(0.3))]
+
+
+def test_losses_with_neutral_parameters_are_the_plain_ones() -> None:
+    z, y, zeros, ones = [0.3, -1.2, 2.0], [0.2, 0.5, 0.3], [0.0] * 3, [1.0] * 3
+    for name, own, plain in (
+        ("focal", [zeros], "binary_cross_entropy"),
+        ("categorical_focal", [zeros], "categorical_cross_entropy"),
+        ("smoothed_cross_entropy", [ones, zeros], "categorical_cross_entropy"),
+        ("huber", [[1e9] * 3], "squared_error"),
+    ):
+        value, slope = python_backend.loss_and_slope(name, z, y, own)
+        wanted, wanted_slope = python_backend.loss_and_slope(plain, z, y)
+        assert value == pytest.approx(wanted, rel=1e-14), name
+        assert slope == pytest.approx(wanted_slope, rel=1e-13), name
 
 
 def test_softmax_rows_sum_to_one_and_are_shift_invariant() -> None:

@@ -20,6 +20,7 @@ from fastmlp.kernels.numba_backend import NumbaEngine, Workspace
 from fastmlp.kernels.numba_backend import backend as numba_backend
 from fastmlp.kernels.numpy_backend import backend as numpy_backend
 from fastmlp.kernels.numpy_backend import compile_formulas
+from fastmlp.losses import NAMED_LOSSES
 
 PRECISIONS = ("float32", "float64")
 RunPython = Callable[..., subprocess.CompletedProcess[str]]
@@ -76,14 +77,16 @@ def test_loss_and_slope(name: str, precision: str) -> None:
     random = np.random.default_rng(2)
     z = (5.0 * random.normal(size=(9, 11))).astype(precision)
     targets = random.uniform(size=(9, 11)).astype(precision)
-    losses, slopes = numba_backend.loss(name, z, targets)
-    expected_losses, expected_slopes = numpy_backend.loss(name, z, targets)
+    own = NAMED_LOSSES[name].parameters(11)
+    losses, slopes = numba_backend.loss(name, z, targets, own)
+    expected_losses, expected_slopes = numpy_backend.loss(name, z, targets, own)
     unit = np.finfo(precision).eps
     np.testing.assert_allclose(losses, expected_losses, rtol=50 * unit)
     np.testing.assert_allclose(slopes, expected_slopes, rtol=50 * unit, atol=50 * unit)
     if LOSSES[name].of == "logits":
         slope = compile_formulas(precision)[LOSSES[name].slope.__name__]
-        assert same_bits(slopes, slope(z, targets))
+        rows = [np.array(row, precision) for row in own]
+        assert same_bits(slopes, slope(z, targets, *rows))
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)

@@ -124,7 +124,7 @@ def test_ascii_if_the_encoding_is_unknown(monkeypatch: pytest.MonkeyPatch) -> No
         (["--activation", "tanhh"], "activation must be one of"),
         (["--activation", "tanh,relu"], "activation must be one name or one per hidden layer"),
         (["--output", "linear"], "output must be one of"),
-        (["--loss", "hinge"], "loss must be one of"),
+        (["--loss", "hing"], "loss must be one of"),
         (["--x", "0.1;0.2"], "x must be numbers with commas"),
         (["--x", "0.1"], "x must be one sample of 2 numbers"),
         (["--x", "nan,1"], "x must hold finite"),
