@@ -14,6 +14,7 @@ _HOMES = {
     "ACTIVATIONS": "kernels.formulas",
     "LOSSES": "kernels.formulas",
     "AbsoluteError": "losses",
+    "Adagrad": "optimizers",
     "Adam": "optimizers",
     "AdamW": "optimizers",
     "BackendInfo": "backend",
@@ -32,7 +33,9 @@ _HOMES = {
     "Hinge": "losses",
     "History": "history",
     "Huber": "losses",
+    "Lion": "optimizers",
     "MissingExtraError": "errors",
+    "Nadam": "optimizers",
     "Network": "network",
     "Poisson": "losses",
     "Quantile": "losses",
@@ -73,8 +76,11 @@ if TYPE_CHECKING:
     from .losses import SquaredError as SquaredError
     from .network import Network as Network
     from .optimizers import SGD as SGD
+    from .optimizers import Adagrad as Adagrad
     from .optimizers import Adam as Adam
     from .optimizers import AdamW as AdamW
+    from .optimizers import Lion as Lion
+    from .optimizers import Nadam as Nadam
     from .optimizers import RMSprop as RMSprop
     from .persistence import load as load
     from .persistence import save as save

@@ -181,6 +181,71 @@ class RMSprop(Optimizer):
         return "rmsprop"
 
 
+@dataclass(frozen=True)
+class Adagrad(Optimizer):
+    """Adagrad (Duchi et al., 2011): the rate of each parameter falls with its past gradients.
+
+    Parameters
+    ----------
+    learning_rate : float, default 0.01
+    epsilon : float, default 1e-10
+        Added to the root of the sum of squares.
+    """
+
+    learning_rate: float = 0.01
+    epsilon: float = 1e-10
+
+    bounds = {"epsilon": Bounds(1e-30, 1.0)}
+
+    @property
+    def formula_name(self) -> str:
+        """Its row in ``formulas.OPTIMIZERS``."""
+        return "adagrad"
+
+
+@dataclass(frozen=True)
+class Nadam(Adam):
+    """Adam with Nesterov's look ahead (Dozat, 2016), its momentum the same for all steps.
+
+    Parameters
+    ----------
+    learning_rate, beta_1, beta_2, epsilon
+        As in `Adam`.
+    """
+
+    @property
+    def formula_name(self) -> str:
+        """Its row in ``formulas.OPTIMIZERS``."""
+        return "nadam"
+
+
+@dataclass(frozen=True)
+class Lion(Optimizer):
+    """Lion (Chen et al., 2023): every parameter moves by the same, only the sign differs.
+
+    Parameters
+    ----------
+    learning_rate : float, default 0.0001
+        A third to a tenth of what suits Adam.
+    beta_1, beta_2 : float in [0, 1), default 0.9 and 0.99
+        Decay of the mean of the gradients, for the step and for what is kept.
+    weight_decay : float, default 0.0
+        Each step first multiplies the parameters by ``1 - learning_rate * weight_decay``.
+    """
+
+    learning_rate: float = 0.0001
+    beta_1: float = 0.9
+    beta_2: float = 0.99
+    weight_decay: float = 0.0
+
+    bounds = {"beta_1": DECAY, "beta_2": DECAY, "weight_decay": Bounds(0.0, 1e9)}
+
+    @property
+    def formula_name(self) -> str:
+        """Its row in ``formulas.OPTIMIZERS``."""
+        return "lion"
+
+
 NAMED_OPTIMIZERS: dict[str, Optimizer] = {
     "sgd": SGD(),
     "momentum": SGD(momentum=0.9),
@@ -188,6 +253,9 @@ NAMED_OPTIMIZERS: dict[str, Optimizer] = {
     "adam": Adam(),
     "adamw": AdamW(),
     "rmsprop": RMSprop(),
+    "adagrad": Adagrad(),
+    "nadam": Nadam(),
+    "lion": Lion(),
 }
 
 

@@ -73,8 +73,8 @@ class Trainer:
         `Gamma`; for identity `Hinge`; for any but softmax `SquaredError`, `AbsoluteError`, `Huber`
         or `Quantile`. Or a name: "categorical_cross_entropy", "focal", "huber" and so on.
     optimizer : Optimizer or str, default ``SGD(learning_rate=0.1)``
-        `SGD`, `Adam`, `AdamW` or `RMSprop`, or a name: "sgd", "momentum", "nesterov", "adam",
-        "adamw", "rmsprop".
+        `SGD`, `Adam`, `AdamW`, `Nadam`, `RMSprop`, `Adagrad` or `Lion`, or a name: "sgd",
+        "momentum", "nesterov", "adam" and so on.
     batch_size : int, default 32
         Rows per weight update; the last batch of an epoch may be smaller.
     backend : str, default "auto"

@@ -468,9 +468,8 @@ def absolute_error(z, y):
 
 
 def absolute_error_slope(z, y):
-    """Return the sign of z - y, and 0 where they are equal."""
-    not_above = -1.0 if z < y else 0.0
-    return 1.0 if z > y else not_above
+    """Return the sign of z - y."""
+    return sign(z - y)
 
 
 def clamped(x, limit):
@@ -733,6 +732,49 @@ def rmsprop(w, g, v, learning_rate, rho, rest, epsilon):
     return w - learning_rate * g / (sqrt(v) + epsilon), v
 
 
+def adagrad_coefficients(step, learning_rate, epsilon):
+    """Return the hyperparameters as they are."""
+    return learning_rate, epsilon
+
+
+def adagrad(w, g, v, learning_rate, epsilon):
+    """Step by the gradient over the root of the sum of its squares (Duchi et al., 2011)."""
+    v = v + g * g
+    return w - learning_rate * g / (sqrt(v) + epsilon), v
+
+
+def nadam_coefficients(step, learning_rate, beta_1, beta_2, epsilon):
+    """Return the corrected step sizes of the mean and of the gradient, then as for Adam."""
+    of_mean = learning_rate * beta_1 / (1.0 - beta_1 ** (step + 1.0))
+    of_gradient = learning_rate * (1.0 - beta_1) / (1.0 - beta_1**step)
+    second_correction = (1.0 - beta_2**step) ** -0.5
+    rest_1, rest_2 = 1.0 - beta_1, 1.0 - beta_2
+    return of_mean, of_gradient, second_correction, beta_1, rest_1, beta_2, rest_2, epsilon
+
+
+def nadam(
+    w, g, m, v, of_mean, of_gradient, second_correction, beta_1, rest_1, beta_2, rest_2, epsilon
+):
+    """Adam whose mean looks one step ahead, as Nesterov's does (Dozat, 2016)."""
+    m = beta_1 * m + rest_1 * g
+    v = beta_2 * v + rest_2 * (g * g)
+    ahead = of_mean * m + of_gradient * g
+    return w - ahead / (sqrt(v) * second_correction + epsilon), m, v
+
+
+def lion_coefficients(step, learning_rate, beta_1, beta_2, weight_decay):
+    """Return 1 - learning_rate * weight_decay, the learning rate, the betas and 1 - beta."""
+    keep = 1.0 - learning_rate * weight_decay
+    return keep, learning_rate, beta_1, 1.0 - beta_1, beta_2, 1.0 - beta_2
+
+
+def lion(w, g, m, keep, learning_rate, beta_1, rest_1, beta_2, rest_2):
+    """Step by the sign of the mean of the gradients, decayed (Chen et al., 2023)."""
+    direction = sign(beta_1 * m + rest_1 * g)
+    m = beta_2 * m + rest_2 * g
+    return keep * w - learning_rate * direction, m
+
+
 @dataclass(frozen=True)
 class Optimizer:
     """An optimizer: its update, the coefficients of a step, and the names of its states."""
@@ -760,4 +802,7 @@ OPTIMIZERS: dict[str, Optimizer] = {
     "adam": Optimizer(adam, adam_coefficients, states=("m", "v")),
     "adamw": Optimizer(adamw, adamw_coefficients, states=("m", "v")),
     "rmsprop": Optimizer(rmsprop, rmsprop_coefficients, states=("v",)),
+    "adagrad": Optimizer(adagrad, adagrad_coefficients, states=("v",)),
+    "nadam": Optimizer(nadam, nadam_coefficients, states=("m", "v")),
+    "lion": Optimizer(lion, lion_coefficients, states=("m",)),
 }

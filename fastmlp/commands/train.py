@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--optimizer", metavar="NAME", default="sgd",
-        help="sgd, momentum, nesterov, adam, adamw or rmsprop (default: sgd)",
+        help="sgd, momentum, nesterov, adam, adamw, nadam, rmsprop, adagrad or lion (default: sgd)",
     )  # fmt: skip
     parser.add_argument(
         "--activation", metavar="NAME[,NAME...]", default="relu",

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastmlp import SGD, Adam, AdamW, Network, RMSprop, Trainer
+from fastmlp import SGD, Adagrad, Adam, AdamW, Lion, Nadam, Network, RMSprop, Trainer
 from fastmlp.kernels import formulas
 from fastmlp.optimizers import NAMED_OPTIMIZERS, check_optimizer
 
@@ -58,6 +58,9 @@ def test_a_table_of_steps_is_the_steps_one_by_one(name: str) -> None:
         (lambda: Adam(epsilon=0.0), ValueError, r"epsilon must be .* in \[1e-30, 1\]; got"),
         (lambda: AdamW(weight_decay=-1.0), ValueError, "weight_decay must be"),
         (lambda: RMSprop(rho=2.0), ValueError, r"rho must be .* in \[0, 1\); got"),
+        (lambda: Adagrad(epsilon=-1.0), ValueError, "epsilon must be"),
+        (lambda: Nadam(beta_2=1.0), ValueError, r"beta_2 must be .* in \[0, 1\); got"),
+        (lambda: Lion(weight_decay=-1.0), ValueError, "weight_decay must be"),
         (lambda: check_optimizer("adm"), ValueError, "optimizer must be.*Did you mean 'adam'"),
         (lambda: check_optimizer("Adam"), ValueError, "got 'Adam'. Did you mean 'adam'"),
         (lambda: check_optimizer(3), TypeError, "optimizer must be one of.*got int"),
@@ -75,8 +78,8 @@ def test_settings_make_the_same_optimizer_again() -> None:
         SGD().learning_rate = 1.0  # type: ignore[misc]
 
 
-def test_weight_decay_shrinks_without_a_gradient() -> None:
-    optimizer = AdamW(learning_rate=0.1, weight_decay=0.5)
+@pytest.mark.parametrize("optimizer", [AdamW(0.1, weight_decay=0.5), Lion(0.1, weight_decay=0.5)])
+def test_weight_decay_shrinks_without_a_gradient(optimizer: Any) -> None:
     trainer = Trainer(Network([2, 2], seed=0), optimizer=optimizer, batch_size=4, seed=0)
     before = trainer.network.weights[0].copy()
     trainer.fit(np.zeros((4, 2)), [0, 1, 0, 1])  # zero inputs: no gradient of the weights

@@ -266,6 +266,21 @@ class Oracle:
             self.first = decay * self.first - rate * g
             ahead = decay * self.first - rate * g
             self.w = self.w + (ahead if name == "nesterov" else self.first)
+        elif name == "lion":
+            rest_1, rest_2 = 1 - settings["beta_1"], 1 - settings["beta_2"]
+            direction = np.sign(settings["beta_1"] * self.first + rest_1 * g)
+            self.w = self.w - rate * (direction + settings["weight_decay"] * self.w)
+            self.first = settings["beta_2"] * self.first + rest_2 * g
+        elif name == "adagrad":
+            self.second = self.second + g**2
+            self.w = self.w - rate * g / (np.sqrt(self.second) + settings["epsilon"])
+        elif name == "nadam":
+            mu, nu = settings["beta_1"], settings["beta_2"]
+            self.first = mu * self.first + (1 - mu) * g
+            self.second = nu * self.second + (1 - nu) * g**2
+            mean = mu * self.first / (1 - mu ** (t + 1)) + (1 - mu) * g / (1 - mu**t)
+            root = np.sqrt(self.second / (1 - nu**t))
+            self.w = self.w - rate * mean / (root + settings["epsilon"])
         elif name == "rmsprop":
             self.second = settings["rho"] * self.second + (1 - settings["rho"]) * g**2
             self.w = self.w - rate * g / (np.sqrt(self.second) + settings["epsilon"])
