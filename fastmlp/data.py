@@ -1,7 +1,7 @@
 """Check what a user passes as data, and bring targets and weights into the engines' form.
 
 Features are never copied whole: float32, float64 and uint8 pass as they are, whatever their
-strides; other number types are converted to float32 (a copy).
+strides; other number types are converted to float32 (a copy). Sparse matrices stay sparse.
 """
 
 from __future__ import annotations
@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 
 from .kernels.contract import Plan
 from .kernels.formulas import LOSSES
+from .rows import Rows, SparseRows
+
+Features = NDArray[Any] | Rows
 
 PASSED_AS_THEY_ARE = "fdB"
 """The dtype characters of float32, float64 and uint8."""
@@ -22,10 +25,11 @@ ROWS_PER_CHECK = 4096
 
 def check_features(
     x: object, n_inputs: int, argument: str = "X", limit: float = math.inf
-) -> NDArray[Any]:
-    """Return features as an array (rows, n_inputs) of a type that engines read.
+) -> Features:
+    """Return features (rows, n_inputs) as an array of a type that engines read, or as `Rows`.
 
-    No value may be larger than `limit`, beyond which the plan's precision overflows.
+    No value may be larger than `limit`, beyond which the plan's precision overflows. `Rows` other
+    than sparse ones are checked when they are taken.
 
     Raises
     ------
@@ -34,25 +38,50 @@ def check_features(
     ValueError
         If the shape does not fit the network, there are no rows, or a value is not finite.
     """
+    if isinstance(x, Rows):
+        _check_shape(x.shape, n_inputs, argument)
+        return x
+    if hasattr(x, "tocsr"):  # SciPy is not loaded to find out
+        sparse = SparseRows(x)
+        _check_shape(sparse.matrix.shape, n_inputs, argument)
+        check_finite(_as_array(sparse.matrix.data, argument), f"{argument}.data", limit)
+        return sparse
+    return check_dense(x, n_inputs, argument, limit)
+
+
+def check_dense(
+    x: object, n_inputs: int, argument: str = "X", limit: float = math.inf
+) -> NDArray[Any]:
+    """Return features (rows, n_inputs) as an array of a type that engines read.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `check_features`.
+    """
     array = _as_array(x, argument)
-    if array.ndim != 2 or array.shape[1] != n_inputs:
-        hint = ""
-        if array.ndim == 1 and array.shape[0] == n_inputs:
-            hint = f"; for one row pass {argument}.reshape(1, -1)"
-        elif array.ndim > 2 and int(np.prod(array.shape[1:])) == n_inputs:
-            hint = f"; flatten the rows with {argument}.reshape(len({argument}), -1)"
-        raise ValueError(
-            f"{argument} must have the shape (rows, {n_inputs}), the network's input width; "
-            f"got {array.shape}{hint}"
-        )
-    if array.shape[0] == 0:
-        raise ValueError(f"{argument} must have at least one row; got the shape {array.shape}")
+    _check_shape(array.shape, n_inputs, argument)
     if array.dtype.char not in PASSED_AS_THEY_ARE or not array.dtype.isnative:
         array = array.astype(np.float64 if array.dtype.itemsize >= 8 else np.float32)
     elif not array.flags.aligned:  # the engines read whole numbers
         array = array.copy()
     check_finite(array, argument, limit)
     return array
+
+
+def _check_shape(shape: tuple[int, ...], n_inputs: int, argument: str) -> None:
+    if len(shape) != 2 or shape[1] != n_inputs:
+        hint = ""
+        if len(shape) == 1 and shape[0] == n_inputs:
+            hint = f"; for one row pass {argument}.reshape(1, -1)"
+        elif len(shape) > 2 and int(np.prod(shape[1:])) == n_inputs:
+            hint = f"; flatten the rows with {argument}.reshape(len({argument}), -1)"
+        raise ValueError(
+            f"{argument} must have the shape (rows, {n_inputs}), the network's input width; "
+            f"got {shape}{hint}"
+        )
+    if shape[0] == 0:
+        raise ValueError(f"{argument} must have at least one row; got the shape {shape}")
 
 
 def check_finite(array: NDArray[Any], argument: str, limit: float = math.inf) -> None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from .backend import choose_backend, get_backend
 from .callbacks import Callback
 from .checks import check_integer, check_seed
-from .data import check_features, check_sample_weight, check_targets
+from .data import Features, check_dense, check_features, check_sample_weight, check_targets
 from .errors import DivergenceError
 from .history import History
 from .kernels.contract import Engine, Gradients, Plan
@@ -24,6 +24,7 @@ from .network import Network
 from .optimizers import SGD, Optimizer, check_optimizer
 from .plan import make_plan
 from .regularization import Clipping, Dropout, Regularization
+from .rows import Rows
 
 SECONDS_PER_CALL = 0.1
 """How long one engine call should take: Ctrl-C and callbacks wait no longer than about this."""
@@ -248,6 +249,7 @@ class Trainer:
         ----------
         X : array of shape (rows, n_inputs)
             float32, float64 and uint8 are read as they are, without a copy (memory maps too).
+            A sparse matrix or array of SciPy, or any `Rows`, is made dense chunk by chunk only.
         y : array of shape (rows,) or (rows, n_outputs)
             Class numbers or one-hot rows for a softmax output; otherwise one value per output (of
             each value, if the outputs are its quantiles).
@@ -354,13 +356,14 @@ class Trainer:
         """
         x = self._check_features(X)
         out = np.empty((len(x), self._plan.n_outputs), self._plan.precision)
-        if len(x) <= self._rows_per_call:  # the quick way, for single rows
+        if len(x) <= self._rows_per_call and isinstance(x, np.ndarray):  # quickly, for single rows
             with self._lock:
                 self._bound_engine().predict(x, out)
             return out
-        for rows in self._row_chunks(len(x)):
+        for rows in self._row_chunks(x):
+            part = self._part(x, rows)
             with self._lock:
-                self._bound_engine().predict(x[rows], out[rows])
+                self._bound_engine().predict(part, out[rows])
         return out
 
     def evaluate(self, X: object, y: object, sample_weight: object = None) -> Evaluation:  # noqa: N803
@@ -394,8 +397,9 @@ class Trainer:
         x = self._check_features(X)
         targets = check_targets(y, self.plan, len(x))
         weights = check_sample_weight(sample_weight, len(x), self.plan.precision)
+        part = self._part(x, slice(None))
         with self._lock:
-            found = self._bound_engine().gradients(x, targets, weights)
+            found = self._bound_engine().gradients(part, targets, weights)
         for name in ("dw", "db", "z", "a", "dz"):
             lists = getattr(found, name)
             setattr(found, name, [np.asarray(each, self.plan.precision) for each in lists])
@@ -433,17 +437,25 @@ class Trainer:
             )
         return self._engine
 
-    def _check_features(self, x: object, argument: str = "X") -> NDArray[Any]:
+    def _check_features(self, x: object, argument: str = "X") -> Features:
         return check_features(x, self._plan.n_inputs, argument, self._input_limit)
 
-    def _row_chunks(self, n_rows: int) -> Iterable[slice]:
+    def _part(self, x: Features, rows: slice | NDArray[np.int64]) -> NDArray[Any]:
+        """Return some rows as engines read them."""
+        if isinstance(x, Rows):
+            return check_dense(x[rows], self._plan.n_inputs, "X", self._input_limit)
+        return np.asarray(x[rows])
+
+    def _row_chunks(self, x: Features) -> Iterable[slice]:
         """Cut rows into parts that one engine call works on, so that Ctrl-C comes through."""
         step = self._rows_per_call
-        return (slice(start, start + step) for start in range(0, n_rows, step))
+        if isinstance(x, Rows):
+            step = min(step, x.most_rows())
+        return (slice(start, start + step) for start in range(0, len(x), step))
 
     def _check_validation(
         self, validation_data: Sequence[object] | None
-    ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any] | None] | None:
+    ) -> tuple[Features, NDArray[Any], NDArray[Any] | None] | None:
         if validation_data is None:
             return None
         if not isinstance(validation_data, (tuple, list)) or len(validation_data) not in (2, 3):
@@ -461,7 +473,7 @@ class Trainer:
 
     def _run_epoch(
         self,
-        x: NDArray[Any],
+        x: Features,
         targets: NDArray[Any],
         weights: NDArray[Any] | None,
         listeners: Sequence[Callback],
@@ -479,16 +491,17 @@ class Trainer:
         sums: list[float] = []
         spent = 0.0
         while len(sums) < n_batches:
-            first, last = len(sums), min(len(sums) + self._batches_per_call, n_batches)
+            n_called = self._batches_per_call
+            if isinstance(x, Rows):
+                n_called = min(n_called, max(1, x.most_rows() // batch_size))
+            first, last = len(sums), min(len(sums) + n_called, n_batches)
             start = time.perf_counter()
+            call = x, targets, weights, order[first * batch_size : last * batch_size]
+            if isinstance(x, Rows):
+                call = self._dense_call(x, *call[1:])
             with self._lock:
                 found = self._bound_engine().train(
-                    x,
-                    targets,
-                    weights,
-                    order[first * batch_size : last * batch_size],
-                    coefficients[first:last],
-                    None if keys is None else keys[first:last],
+                    *call, coefficients[first:last], None if keys is None else keys[first:last]
                 )
             seconds = time.perf_counter() - start
             spent += seconds
@@ -525,14 +538,23 @@ class Trainer:
         keys = random_bits(random_bits(steps + np.uint64(self.dropout_seed)) + layers)
         return np.asarray(keys, np.int64)
 
+    def _dense_call(
+        self,
+        x: Rows,
+        targets: NDArray[Any],
+        weights: NDArray[Any] | None,
+        chosen: NDArray[np.int64],
+    ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any] | None, NDArray[np.int64]]:
+        """Return the chosen rows alone, dense, and the order in which they lie."""
+        part = None if weights is None else weights[chosen]
+        return self._part(x, chosen), targets[chosen], part, np.arange(len(chosen))
+
     def _plan_next_call(self, n_batches: int, seconds: float) -> None:
         """Aim at SECONDS_PER_CALL, growing at most eightfold at a time."""
         fitting = int(n_batches * SECONDS_PER_CALL / max(seconds, 1e-9))
         self._batches_per_call = max(1, min(fitting, 8 * n_batches))
 
-    def _fail_diverged(
-        self, snapshot: tuple[NDArray[Any], NDArray[Any], int], x: NDArray[Any]
-    ) -> None:
+    def _fail_diverged(self, snapshot: tuple[NDArray[Any], NDArray[Any], int], x: Features) -> None:
         """Put back the last finite parameters and raise, saying what to try."""
         parameters, state, n_steps = snapshot
         if not (
@@ -542,7 +564,7 @@ class Trainer:
             self.optimizer_state[...] = state
             self.n_steps = n_steps
         advice = [f"a smaller learning rate (now {self.optimizer.learning_rate:g})"]
-        largest = float(np.abs(x[:ROWS_LOOKED_AT].astype(np.float64)).max())
+        largest = float(np.abs(self._part(x, slice(ROWS_LOOKED_AT)).astype(float)).max())
         if largest * abs(self.network.input_scale) > 20.0:
             advice.insert(
                 0,
@@ -563,14 +585,17 @@ class Trainer:
         return decided[:, 0] if self.plan.n_outputs == 1 else decided
 
     def _evaluate(
-        self, x: NDArray[Any], targets: NDArray[Any], weights: NDArray[Any] | None
+        self, x: Features, targets: NDArray[Any], weights: NDArray[Any] | None
     ) -> Evaluation:
         out = np.empty((len(x), self.plan.n_outputs), self.plan.precision)
         loss_sum = 0.0
-        for rows in self._row_chunks(len(x)):
-            part = None if weights is None else weights[rows]
+        for rows in self._row_chunks(x):
+            part = self._part(x, rows)
+            row_weights = None if weights is None else weights[rows]
             with self._lock:
-                loss_sum += self._bound_engine().evaluate(x[rows], targets[rows], part, out[rows])
+                loss_sum += self._bound_engine().evaluate(
+                    part, targets[rows], row_weights, out[rows]
+                )
         loss = loss_sum / (len(x) if weights is None else float(weights.sum(dtype=np.float64)))
         if self.predicts_classes:
             decided = self._decide(out, LOSSES[self.plan.loss].decides_at)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..checks import check_integer, check_number, check_seed
-from ..data import check_features
+from ..data import check_dense
 from ..kernels.formulas import LOSSES
 from ..losses import Loss, check_loss
 from ..network import Network
@@ -217,7 +217,7 @@ def _sample(
             f"x must be one sample of {n_inputs} numbers, one per input of the network; got the "
             f"shape {row.shape}"
         )
-    row = check_features(row.reshape(1, -1), n_inputs, "x")
+    row = check_dense(row.reshape(1, -1), n_inputs, "x")
     target = drawn_y if y is None else _numbers("y", y)
     if network.output == "softmax" and target.size == 1:
         return Sample(row, target.reshape(1))

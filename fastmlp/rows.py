@@ -1,0 +1,95 @@
+"""`Rows`: features that become a dense array a few rows at a time, never whole."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+DENSE_BYTES = 2**26
+"""How large the dense array of one call may become, if one batch is not larger already."""
+
+
+class Rows(ABC):
+    """Features that a `Trainer` asks for chunk by chunk: sparse, scaled, or read from elsewhere.
+
+    A subclass says its `shape` and gives `take`. What `take` returns is checked as an array
+    passed to the Trainer would be; it may be changed by nobody until the next call.
+    """
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, int]:
+        """(rows, n_inputs)."""
+
+    @abstractmethod
+    def take(self, rows: slice | NDArray[np.int64]) -> NDArray[Any]:
+        """Return some rows, by a slice or by their numbers, as an array (rows, n_inputs)."""
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: slice | NDArray[np.int64]) -> NDArray[Any]:
+        return self.take(rows)
+
+    def most_rows(self) -> int:
+        """Return how many rows at once stay within `DENSE_BYTES` in float64, at least one."""
+        return max(1, DENSE_BYTES // (8 * self.shape[1]))
+
+
+class SparseRows(Rows):
+    """A sparse matrix or array of SciPy.
+
+    Parameters
+    ----------
+    matrix : sparse matrix or array, shape (rows, n_inputs)
+        Rows are taken of its CSR form; another form is converted to it, still sparse.
+    """
+
+    def __init__(self, matrix: Any) -> None:
+        self.matrix = matrix.tocsr()
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(rows, n_inputs)."""
+        rows, n_inputs = self.matrix.shape
+        return rows, n_inputs
+
+    def take(self, rows: slice | NDArray[np.int64]) -> NDArray[Any]:
+        """Return some rows as a dense array."""
+        return np.asarray(self.matrix[rows].toarray())
+
+
+class TransformedRows(Rows):
+    """Rows that a function is applied to whenever they are taken, such as a scaler's `transform`.
+
+    Parameters
+    ----------
+    source : array or Rows, shape (rows, columns)
+    transform : callable
+        Takes an array (some rows, columns) and returns an array (as many rows, n_inputs).
+    n_inputs : int or None, default None
+        The width of what `transform` returns; None if it keeps the columns.
+    """
+
+    def __init__(
+        self,
+        source: NDArray[Any] | Rows,
+        transform: Callable[[NDArray[Any]], NDArray[Any]],
+        n_inputs: int | None = None,
+    ) -> None:
+        self.source = source
+        self.transform = transform
+        self.n_inputs = source.shape[1] if n_inputs is None else n_inputs
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(rows, n_inputs)."""
+        return len(self.source), self.n_inputs
+
+    def take(self, rows: slice | NDArray[np.int64]) -> NDArray[Any]:
+        """Return some rows, transformed."""
+        return np.asarray(self.transform(self.source[rows]))
