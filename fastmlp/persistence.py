@@ -61,6 +61,7 @@ def save(trainer: Trainer, path: str | os.PathLike[str]) -> None:
             "dropout": {"input": plan.dropout[0], "hidden": plan.dropout[1:]},
             "regularization": asdict(trainer.regularization),
             "clipping": asdict(trainer.clipping),
+            "shuffle": bool(trainer.shuffle),
         },
         "dropout_seed": trainer.dropout_seed,
         "n_steps": trainer.n_steps,

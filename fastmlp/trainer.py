@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,6 +94,10 @@ class Trainer:
         Penalties (L1, L2) and limits on the weights.
     clipping : Clipping, optional
         Limits on the gradient, by value or by norm.
+    shuffle : bool or callable, default True
+        Whether each epoch goes through the rows in a new order. A callable takes the number of
+        rows and returns the order of one epoch, that many row numbers; rows may come more than
+        once. It is not saved: `load` gives a Trainer that shuffles by itself.
 
     Attributes
     ----------
@@ -137,6 +141,7 @@ class Trainer:
         dropout: float | Dropout = 0.0,
         regularization: Regularization = Regularization(),  # noqa: B008 (it is frozen)
         clipping: Clipping = Clipping(),  # noqa: B008 (it is frozen)
+        shuffle: bool | Callable[[int], NDArray[np.int64]] = True,
     ) -> None:
         self._optimizer = check_optimizer(optimizer)
         self._plan: Plan = make_plan(
@@ -153,6 +158,9 @@ class Trainer:
         self._regularization, self._clipping = regularization, clipping
         if seed is not None:
             seed = check_seed(seed)
+        if not callable(shuffle) and not isinstance(shuffle, (bool, np.bool_)):
+            raise TypeError(f"shuffle must be True, False or a callable; got {shuffle!r}")
+        self.shuffle = shuffle
         self._backend, self.backend_reason = choose_backend(backend, precision)
         self._network = network
         self._loss = check_loss(loss, network.output)
@@ -483,6 +491,7 @@ class Trainer:
         n_batches = -(-len(x) // batch_size)
         order = self.random.permutation(len(x))
         counts = _batch_weights(order, weights, len(x), batch_size)
+        order = self._epoch_order(len(x))
         coefficients = self.optimizer.coefficients(self.n_steps + 1, n_batches)
         if self.plan.adjusts_gradient:
             coefficients = np.hstack([coefficients, self._adjustments(counts)])
@@ -537,6 +546,23 @@ class Trainer:
         layers = np.arange(len(self.plan.layers), dtype=np.uint64)
         keys = random_bits(random_bits(steps + np.uint64(self.dropout_seed)) + layers)
         return np.asarray(keys, np.int64)
+
+    def _epoch_order(self, n_rows: int) -> NDArray[np.int64]:
+        """Return the order in which an epoch goes through the rows, (n_rows,)."""
+        if not callable(self.shuffle):
+            return self.random.permutation(n_rows) if self.shuffle else np.arange(n_rows)
+        order = np.asarray(self.shuffle(n_rows))
+        if order.shape != (n_rows,) or order.dtype.kind not in "iu":
+            raise ValueError(
+                f"shuffle must return {n_rows} integers, the numbers of the rows in order; got the "
+                f"shape {order.shape} and dtype {order.dtype}"
+            )
+        if order.min() < 0 or order.max() >= n_rows:
+            raise ValueError(
+                f"shuffle must return row numbers from 0 to {n_rows - 1}; got {order.min()} to "
+                f"{order.max()}"
+            )
+        return np.ascontiguousarray(order, np.int64)
 
     def _dense_call(
         self,

@@ -262,3 +262,10 @@ def test_wrong_arguments_are_not_a_damaged_file(
         fastmlp.load(tmp_path / "nowhere")
     with pytest.raises(TypeError, match="trainer must be a Trainer; got Network"):
         fastmlp.save(fastmlp.Network([2, 2]), tmp_path / "network")  # type: ignore[arg-type]
+
+
+def test_whether_it_shuffles_is_kept(tmp_path: Path) -> None:
+    for shuffle, kept in ((True, True), (False, False), (np.arange, True)):
+        trainer = fastmlp.Trainer(fastmlp.Network([2, 2]), shuffle=shuffle)
+        fastmlp.save(trainer, tmp_path / "model")
+        assert fastmlp.load(tmp_path / "model").shuffle is kept

@@ -5,6 +5,7 @@ from __future__ import annotations
 import _thread
 import threading
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -619,3 +620,57 @@ def test_prediction_in_parts_is_prediction_at_once(
     monkeypatch.setattr(parts, "_rows_per_call", 128)
     np.testing.assert_allclose(parts.predict_proba(x), whole.predict_proba(x), rtol=1e-6)
     assert parts.evaluate(x, y).loss == pytest.approx(whole.evaluate(x, y).loss, rel=1e-6)
+
+
+# ---------------------------------------------------------------------------------------------
+# The order of the rows
+
+
+def test_without_shuffling_the_rows_come_in_their_order(backend_name: str) -> None:
+    X, y = np.arange(8.0).reshape(4, 2), np.array([[0.0], [1.0], [1.0], [0.0]])
+    trainers = [
+        Trainer(
+            Network([2, 3, 1], output="identity", seed=0),
+            batch_size=2,
+            precision="float64",
+            backend=backend_name,
+            shuffle=shuffle,
+        )
+        for shuffle in (False, np.arange)
+    ]
+    for trainer in trainers:
+        trainer.fit(X, y, epochs=2)
+    by_hand = Trainer(
+        Network([2, 3, 1], output="identity", seed=0),
+        batch_size=2,
+        precision="float64",
+        backend=backend_name,
+    )
+    for _ in range(2):
+        by_hand.fit(X[:2], y[:2], epochs=1)
+        by_hand.fit(X[2:], y[2:], epochs=1)
+    for trainer in trainers:
+        np.testing.assert_allclose(
+            trainer.network.parameters, by_hand.network.parameters, rtol=1e-12
+        )
+
+
+@pytest.mark.parametrize(
+    ("order", "message"),
+    [
+        (lambda n: np.arange(n - 1), r"must return 4 integers.*shape \(3,\)"),
+        (lambda n: np.arange(float(n)), "must return 4 integers.*dtype float64"),
+        (lambda n: np.arange(n) + 1, "row numbers from 0 to 3; got 1 to 4"),
+    ],
+)
+def test_an_order_that_does_not_fit_is_refused(
+    order: Callable[[int], np.ndarray], message: str
+) -> None:
+    trainer = Trainer(Network([2, 3, 2]), shuffle=order)
+    with pytest.raises(ValueError, match=message):
+        trainer.fit(np.zeros((4, 2)), [0, 1, 0, 1])
+
+
+def test_shuffle_must_be_a_choice_or_a_callable() -> None:
+    with pytest.raises(TypeError, match="shuffle must be True, False or a callable; got 'no'"):
+        Trainer(Network([2, 3, 2]), shuffle="no")
