@@ -24,7 +24,7 @@ from .network import Network
 from .optimizers import SGD, Optimizer, check_optimizer
 from .plan import make_plan
 from .regularization import Clipping, Dropout, Regularization
-from .rows import Rows
+from .rows import DENSE_BYTES, Rows
 
 SECONDS_PER_CALL = 0.1
 """How long one engine call should take: Ctrl-C and callbacks wait no longer than about this."""
@@ -413,6 +413,39 @@ class Trainer:
             setattr(found, name, [np.asarray(each, self.plan.precision) for each in lists])
         return found
 
+    def objective(
+        self,
+        X: object,  # noqa: N803 (the field's own name)
+        y: object,
+        sample_weight: object = None,
+    ) -> Callable[[NDArray[Any]], tuple[float, NDArray[np.float64]]]:
+        """Return the mean loss of all rows, with its gradient, as a function of the parameters.
+
+        For optimizers that work on whole vectors and all the data, such as SciPy's L-BFGS.
+
+        Parameters
+        ----------
+        X : array of shape (rows, n_inputs)
+        y : array of shape (rows,) or (rows, n_outputs)
+        sample_weight : array of shape (rows,), optional
+
+        Returns
+        -------
+        callable
+            Takes parameters (n_parameters,), puts them into the network, and returns the loss and
+            the gradient (n_parameters,) float64, laid out as ``network.parameters``. The rows are
+            gone through chunk by chunk.
+        """
+        x = self._check_features(X)
+        targets = check_targets(y, self.plan, len(x))
+        weights = check_sample_weight(sample_weight, len(x), self.plan.precision)
+
+        def loss_and_gradient(parameters: NDArray[Any]) -> tuple[float, NDArray[np.float64]]:
+            self.network.parameters = parameters
+            return self._loss_and_gradient(x, targets, weights)
+
+        return loss_and_gradient
+
     def __repr__(self) -> str:
         return (
             f"<Trainer {self.network!r}, loss {self.plan.loss}, {self.optimizer!r}, "
@@ -454,9 +487,30 @@ class Trainer:
             return check_dense(x[rows], self._plan.n_inputs, "X", self._input_limit)
         return np.asarray(x[rows])
 
-    def _row_chunks(self, x: Features) -> Iterable[slice]:
+    def _loss_and_gradient(
+        self, x: Features, targets: NDArray[Any], weights: NDArray[Any] | None
+    ) -> tuple[float, NDArray[np.float64]]:
+        """Return the (weighted) mean loss of all rows and its gradient (n_parameters,)."""
+        loss, gradient = 0.0, np.zeros(self._plan.n_parameters)
+        total = len(x) if weights is None else float(weights.sum(dtype=np.float64))
+        # z, a and dz of all layers are kept for each row.
+        kept = 3 * 8 * sum(layer.fan_out for layer in self._plan.layers)
+        for rows in self._row_chunks(x, max(1, DENSE_BYTES // kept)):
+            part, row_weights = self._part(x, rows), None if weights is None else weights[rows]
+            counts = len(part) if row_weights is None else float(row_weights.sum(dtype=np.float64))
+            if counts == 0.0:
+                continue
+            with self._lock:
+                found = self._bound_engine().gradients(part, targets[rows], row_weights)
+            loss += found.loss * (counts / total)
+            for layer, dw, db in zip(self._plan.layers, found.dw, found.db, strict=True):
+                gradient[layer.weights] += np.ravel(dw) * (counts / total)
+                gradient[layer.biases] += np.ravel(db) * (counts / total)
+        return loss, gradient
+
+    def _row_chunks(self, x: Features, most: int | None = None) -> Iterable[slice]:
         """Cut rows into parts that one engine call works on, so that Ctrl-C comes through."""
-        step = self._rows_per_call
+        step = self._rows_per_call if most is None else most
         if isinstance(x, Rows):
             step = min(step, x.most_rows())
         return (slice(start, start + step) for start in range(0, len(x), step))

@@ -674,3 +674,33 @@ def test_an_order_that_does_not_fit_is_refused(
 def test_shuffle_must_be_a_choice_or_a_callable() -> None:
     with pytest.raises(TypeError, match="shuffle must be True, False or a callable; got 'no'"):
         Trainer(Network([2, 3, 2]), shuffle="no")
+
+
+# ---------------------------------------------------------------------------------------------
+# The loss as a function of the parameters
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("chunk", [7, 10**6])
+def test_the_objective_is_the_loss_and_its_gradient(
+    backend_name: str, weighted: bool, chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fastmlp.trainer.DENSE_BYTES", chunk * 3 * 8 * 8)
+    random = np.random.default_rng(0)
+    x, y = random.normal(size=(40, 4)), random.integers(0, 3, 40)
+    weights = random.integers(0, 3, 40).astype(float) if weighted else None
+    if weights is not None:
+        weights[:7] = 0.0  # a chunk that does not count
+    network = Network([4, 5, 3], activation="tanh", seed=0)
+    trainer = Trainer(network, precision="float64", backend=backend_name)
+    objective = trainer.objective(x, y, weights)
+    parameters = random.normal(size=network.n_parameters)
+    loss, gradient = objective(parameters)
+    np.testing.assert_array_equal(network.parameters, parameters)
+    assert loss == pytest.approx(trainer.evaluate(x, y, weights).loss, rel=1e-12)
+    found = trainer.gradients(x, y, weights)
+    expected = [part.ravel() for pair in zip(found.dw, found.db, strict=True) for part in pair]
+    np.testing.assert_allclose(gradient, np.concatenate(expected), rtol=1e-9, atol=1e-14)
+    step = 1e-6 * gradient / np.linalg.norm(gradient)
+    slope = (objective(parameters + step)[0] - objective(parameters - step)[0]) / 2e-6
+    assert slope == pytest.approx(np.linalg.norm(gradient), rel=1e-5)
