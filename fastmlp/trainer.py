@@ -96,8 +96,8 @@ class Trainer:
         Limits on the gradient, by value or by norm.
     shuffle : bool or callable, default True
         Whether each epoch goes through the rows in a new order. A callable takes the number of
-        rows and returns the order of one epoch, that many row numbers; rows may come more than
-        once. It is not saved: `load` gives a Trainer that shuffles by itself.
+        rows and returns the row numbers of one epoch in their order: all rows, some, or some more
+        than once. It is not saved: `load` gives a Trainer that shuffles by itself.
 
     Attributes
     ----------
@@ -542,10 +542,9 @@ class Trainer:
     ) -> bool:
         """Train one epoch, chunk by chunk; return whether it was completed."""
         history, batch_size = self.history, self.plan.batch_size
-        n_batches = -(-len(x) // batch_size)
-        order = self.random.permutation(len(x))
-        counts = _batch_weights(order, weights, len(x), batch_size)
         order = self._epoch_order(len(x))
+        n_batches = -(-len(order) // batch_size)
+        counts = _batch_weights(order, weights, batch_size)
         coefficients = self.optimizer.coefficients(self.n_steps + 1, n_batches)
         if self.plan.adjusts_gradient:
             coefficients = np.hstack([coefficients, self._adjustments(counts)])
@@ -602,14 +601,14 @@ class Trainer:
         return np.asarray(keys, np.int64)
 
     def _epoch_order(self, n_rows: int) -> NDArray[np.int64]:
-        """Return the order in which an epoch goes through the rows, (n_rows,)."""
+        """Return the rows that an epoch goes through, in their order."""
         if not callable(self.shuffle):
             return self.random.permutation(n_rows) if self.shuffle else np.arange(n_rows)
         order = np.asarray(self.shuffle(n_rows))
-        if order.shape != (n_rows,) or order.dtype.kind not in "iu":
+        if order.ndim != 1 or len(order) == 0 or order.dtype.kind not in "iu":
             raise ValueError(
-                f"shuffle must return {n_rows} integers, the numbers of the rows in order; got the "
-                f"shape {order.shape} and dtype {order.dtype}"
+                "shuffle must return the numbers of the rows in order, a flat array of integers; "
+                f"got the shape {order.shape} and dtype {order.dtype}"
             )
         if order.min() < 0 or order.max() >= n_rows:
             raise ValueError(
@@ -693,12 +692,12 @@ ROWS_LOOKED_AT = 1000
 
 
 def _batch_weights(
-    order: NDArray[np.int64], weights: NDArray[Any] | None, n_rows: int, batch_size: int
+    order: NDArray[np.int64], weights: NDArray[Any] | None, batch_size: int
 ) -> NDArray[np.float64]:
     """Return what each batch counts for: its rows, or the sum of their weights."""
-    starts = np.arange(0, n_rows, batch_size)
+    starts = np.arange(0, len(order), batch_size)
     if weights is None:
-        return np.diff(starts, append=n_rows).astype(np.float64)
+        return np.diff(starts, append=len(order)).astype(np.float64)
     return np.add.reduceat(weights[order].astype(np.float64), starts)
 
 

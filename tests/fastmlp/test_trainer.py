@@ -655,11 +655,25 @@ def test_without_shuffling_the_rows_come_in_their_order(backend_name: str) -> No
         )
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+def test_an_order_may_take_some_rows_only(weighted: bool) -> None:
+    x, y = np.arange(16.0).reshape(8, 2) / 16, np.arange(8) % 2
+    weights = np.arange(1.0, 9.0) if weighted else None
+    some = np.array([6, 1, 4])
+    losses = []
+    for rows, order in ((slice(None), lambda n: some), (some, np.arange)):
+        trainer = Trainer(Network([2, 3, 2], seed=0), batch_size=2, shuffle=order)
+        part = None if weights is None else weights[rows]
+        losses.append(trainer.fit(x[rows], y[rows], epochs=2, sample_weight=part).loss)
+    assert losses[0] == losses[1]
+
+
 @pytest.mark.parametrize(
     ("order", "message"),
     [
-        (lambda n: np.arange(n - 1), r"must return 4 integers.*shape \(3,\)"),
-        (lambda n: np.arange(float(n)), "must return 4 integers.*dtype float64"),
+        (lambda n: np.zeros((n, 1), int), r"flat array of integers; got the shape \(4, 1\)"),
+        (lambda n: np.zeros(0, int), r"flat array of integers; got the shape \(0,\)"),
+        (lambda n: np.arange(float(n)), "flat array of integers;.*dtype float64"),
         (lambda n: np.arange(n) + 1, "row numbers from 0 to 3; got 1 to 4"),
     ],
 )
