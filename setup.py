@@ -105,6 +105,7 @@ setup(
         "fastmlp",
         "fastmlp.commands",
         "fastmlp.datasets",
+        "fastmlp.estimators",
         "fastmlp.explain",
         "fastmlp.kernels",
         "fastmlp.benchmarks",

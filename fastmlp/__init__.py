@@ -34,6 +34,8 @@ _HOMES = {
     "History": "history",
     "Huber": "losses",
     "Lion": "optimizers",
+    "MLPClassifier": "estimators",
+    "MLPRegressor": "estimators",
     "MissingExtraError": "errors",
     "Nadam": "optimizers",
     "Network": "network",
@@ -49,7 +51,12 @@ _HOMES = {
     "save": "persistence",
 }
 
-__all__ = [*sorted(_HOMES), "__version__", "datasets"]
+# ``from fastmlp import *`` must work without scikit-learn.
+__all__ = [
+    *sorted(name for name, home in _HOMES.items() if home != "estimators"),
+    "__version__",
+    "datasets",
+]
 
 if TYPE_CHECKING:
     from . import datasets as datasets
@@ -60,6 +67,8 @@ if TYPE_CHECKING:
     from .errors import DivergenceError as DivergenceError
     from .errors import FormatError as FormatError
     from .errors import MissingExtraError as MissingExtraError
+    from .estimators import MLPClassifier as MLPClassifier
+    from .estimators import MLPRegressor as MLPRegressor
     from .history import History as History
     from .kernels.contract import Gradients as Gradients
     from .kernels.formulas import ACTIVATIONS as ACTIVATIONS
@@ -104,4 +113,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return __all__
+    return sorted({*__all__, *_HOMES})

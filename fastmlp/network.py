@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -186,6 +187,24 @@ class Network:
         """Give the parameters another type; views taken before no longer follow."""
         if _check_dtype(dtype) != self.dtype:
             self._parameters = self._parameters.astype(dtype)
+
+    def up_to(self, layer: int) -> Network:
+        """Return the layers up to hidden layer `layer` (0 is the first) as a Network.
+
+        Its output is what that layer hands on. Its parameters are a view of this network's.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If there is no such hidden layer.
+        """
+        last = check_integer("layer", layer, 0, len(self.activations) - 1)
+        part = copy.copy(self)
+        part._sizes = self._sizes[: last + 2]
+        part._activations = self._activations[:last]
+        part._output = self._activations[last]
+        part._parameters = self._parameters[: part.n_parameters]
+        return part
 
     def summary(self) -> str:
         """Return a table of the layers, their shapes and parameter counts."""

@@ -374,6 +374,32 @@ class Trainer:
                 self._bound_engine().predict(part, out[rows])
         return out
 
+    def hidden(self, X: object, layer: int = -1) -> NDArray[Any]:  # noqa: N803 (the field's own name)
+        """Return what a hidden layer hands on, (rows, its width).
+
+        Parameters
+        ----------
+        X : array of shape (rows, n_inputs)
+        layer : int, default -1
+            0 is the first hidden layer, -1 the last.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If there is no such hidden layer, or X does not fit.
+        """
+        n_hidden = len(self.network.activations)
+        if n_hidden == 0:
+            raise ValueError(f"the network has no hidden layer; its sizes are {self.network.sizes}")
+        number = check_integer("layer", layer, -n_hidden, n_hidden - 1) % n_hidden
+        part = Trainer(
+            self.network.up_to(number),
+            backend=self.backend_name,
+            precision=self._plan.precision,
+            n_threads=self._plan.n_threads,
+        )
+        return part.predict_proba(X)
+
     def evaluate(self, X: object, y: object, sample_weight: object = None) -> Evaluation:  # noqa: N803
         """Return the mean loss and the accuracy (classes) or R^2 (values).
 

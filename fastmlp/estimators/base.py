@@ -1,0 +1,442 @@
+"""`BaseMLP`: what the classifier and the regressor share, all but targets and predictions."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import train_test_split
+from sklearn.utils import _safe_indexing, check_random_state
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted
+
+from ..errors import DivergenceError
+from ..network import Network
+from ..optimizers import SGD, Adam, Optimizer, check_optimizer
+from ..rows import SparseRows, TransformedRows
+from ..trainer import Trainer
+from .constraints import SHARED
+from .epochs import EpochEnd, HeldOut
+from .lbfgs import minimize_whole
+from .order import EpochOrder
+from .parameters import ParameterViews, copy_into, draw_parameters
+from .scaling import make_scaler
+from .sklearn_versions import validate_data
+
+READ_AS_THEY_ARE = (np.float64, np.float32, np.uint8)
+AUTO_BATCH_SIZE = 200
+
+
+def check_solver(estimator: Any) -> bool:
+    """Tell whether there are epochs, as `partial_fit` needs them; else raise, as `hasattr` does."""
+    if not estimator._is_stochastic():
+        raise AttributeError(
+            "partial_fit is only available for stochastic optimizers. "
+            f"{estimator.solver} is not stochastic."
+        )
+    return True
+
+
+class FitDivergedError(DivergenceError, ValueError):
+    """Training produced values that are not finite; the last finite parameters were kept.
+
+    A ValueError too, which scikit-learn raises then.
+    """
+
+
+class BaseMLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """Everything of the estimators but targets and predictions.
+
+    A subclass gives the constructor, whose parameters are scikit-learn's and more.
+    """
+
+    _parameter_constraints: dict[str, Any] = SHARED
+
+    n_outputs_: int
+
+    # ---------------------------------------------------------------------------------------
+    # What a subclass gives
+
+    def _check_data(self, X: Any, y: Any, *, first: bool, incremental: bool) -> tuple[Any, Any]:  # noqa: N803
+        """Check both, set or check classes, and return X and the targets for the network."""
+        raise NotImplementedError
+
+    def _encode(self, y: Any) -> NDArray[Any]:
+        """Return the targets of validation data for the network."""
+        raise NotImplementedError
+
+    def _network_output(self) -> str:
+        """Return the output activation, in the network's words."""
+        raise NotImplementedError
+
+    def _network_loss(self) -> Any:
+        """Return the Trainer's loss."""
+        raise NotImplementedError
+
+    def _strata(self, targets: NDArray[Any]) -> NDArray[Any] | None:
+        """Return what the held-out rows are stratified by."""
+        return None
+
+    def _loss_share(self) -> float:
+        """Return what scikit-learn's loss is of the Trainer's."""
+        return 1.0
+
+    def _default_scoring(self) -> str | None:
+        """Return the name of the validation score; None takes the Trainer's own."""
+        return None
+
+    def _store(self, parameters: dict[str, Any]) -> None:
+        """Set the constructor's parameters as they are, as scikit-learn wants it."""
+        for name, value in parameters.items():
+            if name != "self":
+                setattr(self, name, value)
+
+    # ---------------------------------------------------------------------------------------
+    # Fitting
+
+    def _fit(
+        self,
+        X: Any,  # noqa: N803
+        y: Any,
+        sample_weight: Any = None,
+        validation: tuple[Any, Any, Any] | None = None,
+        *,
+        incremental: bool = False,
+    ) -> None:
+        if self.early_stopping and incremental:
+            raise ValueError("partial_fit does not support early_stopping=True")
+        X, targets, sample_weight = self._prepare(X, y, sample_weight, incremental)  # noqa: N806
+        try:
+            if self._is_stochastic():
+                held_out = self._held_out(X, y, targets, sample_weight, validation)
+                self._fit_stochastic(X, targets, sample_weight, held_out, incremental=incremental)
+            else:
+                self._fit_lbfgs(X, targets, sample_weight)
+        except DivergenceError as error:
+            raise FitDivergedError(
+                f"Solver produced non-finite parameter weights: {error}"
+            ) from None
+        finally:
+            self._order.rows = None
+
+    def _prepare(
+        self,
+        X: Any,  # noqa: N803
+        y: Any,
+        sample_weight: Any,
+        incremental: bool,
+    ) -> tuple[Any, NDArray[Any], NDArray[Any] | None]:
+        """Check everything, and make network and Trainer where there are none to go on with.
+
+        Returns X, the targets for the network and the weights.
+        """
+        self._validate_params()
+        hidden = self._hidden_widths()
+        first = not hasattr(self, "_trainer") or not (self.warm_start or incremental)
+        X, targets = self._check_data(X, y, first=first, incremental=incremental)  # noqa: N806
+        if sample_weight is not None:
+            sample_weight = _check_sample_weight(sample_weight, X)
+        if first:
+            self._start(X, hidden)
+        self._update_trainer(X.shape[0], keep_rate=incremental)
+        return X, targets, sample_weight
+
+    def _start(self, X: Any, hidden: list[int]) -> None:  # noqa: N803
+        """Make the network and its Trainer, and the attributes as they are before an epoch."""
+        self._random_state = check_random_state(self.random_state)
+        self._order = EpochOrder(self._random_state)
+        self._scaler = None if self.scale_inputs is None else make_scaler(self.scale_inputs, X)
+        activation = self.activation
+        if isinstance(activation, str):
+            activation = [activation] * len(hidden)
+        drawn_here = self.init == "auto"
+        network = Network(
+            [X.shape[1], *hidden, self.n_outputs_],
+            activation=["sigmoid" if name == "logistic" else name for name in activation],
+            output=self._network_output(),
+            init="zeros" if drawn_here else self.init,
+            seed=None if drawn_here else int(self._random_state.randint(2**31 - 1)),
+            dtype=self._network_precision(X.dtype),
+        )
+        if drawn_here:
+            logistic = self.activation in ("logistic", "sigmoid")
+            draw_parameters(network, self._random_state, logistic=logistic)
+        self._trainer = self._make_trainer(network, X.shape[0])
+        self.n_iter_ = 0
+        self.t_ = 0
+        self.n_layers_ = len(network.sizes)
+        self.out_activation_ = {"sigmoid": "logistic"}.get(network.output, network.output)
+        self._no_improvement_count = 0
+        if self._is_stochastic():
+            self.loss_curve_: list[float] = []
+            self.validation_scores_: Any = [] if self.early_stopping else None
+            self.validation_loss_curve_: Any = [] if self.early_stopping else None
+            self.best_validation_score_: Any = -np.inf if self.early_stopping else None
+            self.best_loss_: Any = None if self.early_stopping else np.inf
+
+    def _fit_lbfgs(
+        self,
+        X: Any,  # noqa: N803
+        targets: NDArray[Any],
+        sample_weight: NDArray[Any] | None,
+    ) -> None:
+        loss, self.n_iter_ = minimize_whole(
+            self._trainer,
+            (self._scaled(X), targets, sample_weight),
+            max_iter=self.max_iter,
+            max_fun=self.max_fun,
+            tol=self.tol,
+            verbose=self.verbose,
+        )
+        self.loss_ = loss * self._loss_share()
+
+    def _fit_stochastic(
+        self,
+        X: Any,  # noqa: N803
+        targets: NDArray[Any],
+        sample_weight: NDArray[Any] | None,
+        held_out: HeldOut | None,
+        *,
+        incremental: bool,
+    ) -> None:
+        n_rows = len(targets) if self._order.rows is None else len(self._order.rows)
+        if self.batch_size != "auto" and self.batch_size > n_rows:
+            warnings.warn(
+                "Got `batch_size` less than 1 or larger than sample size. It is going to be "
+                "clipped",
+                stacklevel=4,
+            )
+        validation_data = None
+        if held_out is not None:
+            validation_data = (self._scaled(held_out.x), held_out.targets, held_out.sample_weight)
+            if self.validation_scores_ is None:
+                self.validation_scores_, self.validation_loss_curve_ = [], []
+        end = EpochEnd(self, n_rows, held_out)
+        self.n_iter_ = 0
+        history = self._trainer.fit(
+            self._scaled(X),
+            targets,
+            epochs=1 if incremental else self.max_iter,
+            validation_data=validation_data,
+            sample_weight=sample_weight,
+            callbacks=[end, *self._listeners()],
+            progress=self.progress,
+        )
+        if self.early_stopping:
+            end.restore_best(self._trainer)
+        if history.stop_reason == "interrupted":
+            warnings.warn("Training interrupted by user.", stacklevel=4)
+        elif history.stop_reason == "epochs done" and not incremental:
+            warnings.warn(
+                f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached and the "
+                "optimization hasn't converged yet.",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
+
+    # ---------------------------------------------------------------------------------------
+    # Validation data
+
+    @staticmethod
+    def _pair(x: Any, y: Any, sample_weight: Any) -> tuple[Any, Any, Any] | None:
+        """Return the user's validation data as one, or None if there is none."""
+        if x is None and y is None and sample_weight is None:
+            return None
+        if x is None or y is None:
+            raise ValueError("X_val and y_val must be given together; got one of them")
+        return x, y, sample_weight
+
+    def _held_out(
+        self,
+        X: Any,  # noqa: N803
+        y: Any,
+        targets: NDArray[Any],
+        sample_weight: NDArray[Any] | None,
+        validation: tuple[Any, Any, Any] | None,
+    ) -> HeldOut | None:
+        """Return the validation data: the user's own, or rows of X for early stopping.
+
+        Those rows stay where they are in X: the order of the epochs leaves them out.
+        """
+        if validation is not None:
+            X_val, y_val, weights = validation  # noqa: N806
+            x = self._check_features(X_val)
+            if weights is not None:
+                weights = _check_sample_weight(weights, x)
+            return HeldOut(x, self._encode(y_val), weights, X_val, y_val)
+        if not self.early_stopping:
+            return None
+        strata = self._strata(targets)
+        if strata is not None and np.unique(strata, return_counts=True)[1].min() < 2:
+            strata = None  # a class of a single row cannot be on both sides
+        rows, chosen = train_test_split(
+            np.arange(len(targets)),
+            random_state=self._random_state,
+            test_size=self.validation_fraction,
+            stratify=strata,
+        )
+        if len(chosen) < 2:
+            raise ValueError(
+                "The validation set is too small. Increase 'validation_fraction' or the size of "
+                f"your dataset: validation_fraction={self.validation_fraction} of {len(targets)} "
+                f"rows holds out {len(chosen)}, and at least 2 are needed"
+            )
+        self._order.rows = rows
+        weights = None if sample_weight is None else sample_weight[chosen]
+        return HeldOut(X[chosen], targets[chosen], weights, X[chosen], _safe_indexing(y, chosen))
+
+    # ---------------------------------------------------------------------------------------
+    # From scikit-learn's parameters to fastmlp's objects
+
+    def _is_stochastic(self) -> bool:
+        return self.optimizer is not None or self.solver != "lbfgs"
+
+    def _schedule(self) -> str:
+        """Return how the learning rate changes; an optimizer object says that by itself."""
+        if self.optimizer is None and self.solver == "sgd":
+            return str(self.learning_rate)
+        return "constant"
+
+    def _hidden_widths(self) -> list[int]:
+        sizes = self.hidden_layer_sizes
+        widths = list(sizes) if hasattr(sizes, "__iter__") else [sizes]
+        if np.any(np.array(widths) <= 0):
+            raise ValueError(f"hidden_layer_sizes must be > 0, got {widths}.")
+        return widths
+
+    def _network_precision(self, dtype: Any) -> str:
+        if self.precision != "auto":
+            return str(self.precision)
+        is_single = dtype in (np.float32, np.uint8) and self._is_stochastic()
+        return "float32" if is_single else "float64"
+
+    def _make_optimizer(self) -> Optimizer:
+        if self.optimizer is not None:
+            return check_optimizer(self.optimizer)
+        if self.solver == "sgd":
+            nesterov = bool(self.nesterovs_momentum) and self.momentum > 0
+            return SGD(self.learning_rate_init, self.momentum, nesterov)
+        if self.solver == "adam":
+            return Adam(self.learning_rate_init, self.beta_1, self.beta_2, self.epsilon)
+        return SGD()  # L-BFGS takes no steps of the Trainer
+
+    def _trainer_settings(self, n_rows: int) -> dict[str, Any]:
+        batch_size = AUTO_BATCH_SIZE
+        if self.batch_size != "auto":
+            batch_size = min(self.batch_size, n_rows)
+        return {
+            "loss": self._network_loss(),
+            "batch_size": batch_size,
+            "backend": self.backend,
+            "n_threads": self.n_threads,
+        }
+
+    def _make_trainer(self, network: Network, n_rows: int) -> Trainer:
+        self._settings = self._trainer_settings(n_rows)
+        self._asked_optimizer = self._make_optimizer()
+        precision = network.dtype if self.precision == "auto" else self.precision
+        if not self._is_stochastic() and self.precision == "auto":
+            precision = "float64"
+        return Trainer(
+            network,
+            optimizer=self._asked_optimizer,
+            precision=precision,
+            shuffle=self._order,
+            **self._settings,
+        )
+
+    def _update_trainer(self, n_rows: int, *, keep_rate: bool) -> None:
+        """Make the Trainer follow the parameters; what the optimizer remembers is kept.
+
+        `keep_rate` keeps a learning rate that has changed since.
+        """
+        self._order.shuffle = self.shuffle
+        old, asked = self._trainer, self._make_optimizer()
+        unchanged = asked == self._asked_optimizer
+        is_same_kind = asked.formula_name == old.optimizer.formula_name
+        precision = old.plan.precision if self.precision == "auto" else self.precision
+        if (
+            is_same_kind
+            and self._trainer_settings(n_rows) == self._settings
+            and precision == old.plan.precision
+        ):
+            if not (unchanged and keep_rate):
+                old.optimizer = self._asked_optimizer = asked
+            return
+        self._trainer = self._make_trainer(old.network, n_rows)
+        if is_same_kind:
+            self._trainer.optimizer_state[...] = old.optimizer_state
+            self._trainer.n_steps = old.n_steps
+            if unchanged and keep_rate:
+                self._trainer.optimizer = old.optimizer
+
+    def _listeners(self) -> list[Any]:
+        """Return the user's callbacks."""
+        if self.callbacks is None:
+            return []
+        return list(self.callbacks) if isinstance(self.callbacks, Iterable) else [self.callbacks]
+
+    # ---------------------------------------------------------------------------------------
+    # The fitted network
+
+    def _check_features(self, X: Any) -> Any:  # noqa: N803
+        """Check features to predict with."""
+        return validate_data(
+            self, X, accept_sparse=["csr", "csc"], dtype=READ_AS_THEY_ARE, reset=False
+        )
+
+    def _scaled(self, X: Any) -> Any:  # noqa: N803
+        """Return features as the network takes them; nothing is computed yet."""
+        if self._scaler is None:
+            return X
+        return TransformedRows(SparseRows(X) if hasattr(X, "tocsr") else X, self._scaler.transform)
+
+    def _outputs(self, X: Any) -> NDArray[Any]:  # noqa: N803
+        """Return the network's outputs, (rows, n_outputs)."""
+        check_is_fitted(self)
+        return self._trainer.predict_proba(self._scaled(self._check_features(X)))
+
+    def transform(self, X: Any, layer: int = -1) -> NDArray[Any]:  # noqa: N803
+        """Return what a hidden layer hands on, (rows, its width).
+
+        Parameters
+        ----------
+        X : array, table or sparse matrix, shape (rows, n_features)
+        layer : int, default -1
+            0 is the first hidden layer, -1 the last.
+        """
+        check_is_fitted(self)
+        return self._trainer.hidden(self._scaled(self._check_features(X)), layer)
+
+    @property
+    def _n_features_out(self) -> int:
+        """How wide `transform` is, for ``get_feature_names_out``."""
+        return self._trainer.network.sizes[-2]
+
+    @property
+    def coefs_(self) -> list[NDArray[Any]]:
+        """The weights, (fan_in, fan_out) per layer: views, which may be changed or assigned to."""
+        return ParameterViews(self._trainer.network.weights)
+
+    @coefs_.setter
+    def coefs_(self, values: Any) -> None:
+        copy_into(self.coefs_, values)
+
+    @property
+    def intercepts_(self) -> list[NDArray[Any]]:
+        """The biases, (fan_out,) per layer: views, which may be changed or assigned to."""
+        return ParameterViews(self._trainer.network.biases)
+
+    @intercepts_.setter
+    def intercepts_(self, values: Any) -> None:
+        copy_into(self.intercepts_, values)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags

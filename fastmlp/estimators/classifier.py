@@ -1,0 +1,319 @@
+"""`MLPClassifier`: scikit-learn's, trained by `fastmlp.Trainer`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import ClassifierMixin
+from sklearn.utils import column_or_1d
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.multiclass import _check_partial_fit_first_call, unique_labels
+
+from .base import READ_AS_THEY_ARE, BaseMLP, check_solver
+from .labels import ClassLabels
+from .sklearn_versions import validate_data
+
+
+class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
+    """Multilayer perceptron for classes, as in scikit-learn.
+
+    Parameters
+    ----------
+    hidden_layer_sizes : int or sequence of int, default (100,)
+        The widths of the hidden layers.
+    activation : str or sequence of str, default "relu"
+        "identity", "logistic", "tanh", "relu", or any other of ``fastmlp.ACTIVATIONS``; or one per
+        hidden layer.
+    solver : {"adam", "sgd", "lbfgs"}, default "adam"
+        "lbfgs" works on all rows at once, with SciPy.
+    alpha : float, default 0.0001
+        L2 penalty of the weights, divided by the rows of the batch (or the sum of their weights).
+    batch_size : int or "auto", default "auto"
+        Rows per step; "auto" is 200, or all rows if there are fewer.
+    learning_rate : {"constant", "invscaling", "adaptive"}, default "constant"
+        For solver="sgd". "invscaling" divides by ``(rows seen + 1) ** power_t`` after each epoch,
+        "adaptive" by 5 whenever nothing has improved for `n_iter_no_change` epochs.
+    learning_rate_init : float, default 0.001
+    power_t : float, default 0.5
+    max_iter : int, default 200
+        The most epochs; for solver="lbfgs", iterations.
+    shuffle : bool, default True
+        Whether each epoch goes through the rows in a new order.
+    random_state : int, RandomState or None, default None
+        Of the initial parameters, the split for early stopping and the orders. With the same seed
+        they are those of scikit-learn.
+    tol : float, default 1e-4
+        How much the loss, or the validation score, must improve.
+    verbose : bool or int, default False
+        Print the loss of each epoch.
+    warm_start : bool, default False
+        Whether `fit` goes on from where the last one stopped, with the state of the optimizer.
+    momentum : float in [0, 1], default 0.9
+    nesterovs_momentum : bool, default True
+        For solver="sgd".
+    early_stopping : bool, default False
+        Stop when the validation score no longer improves, and keep the best parameters. The rows
+        are held out of X (stratified by class), unless `fit` is given X_val and y_val.
+    validation_fraction : float in [0, 1), default 0.1
+        The share of the rows that is held out.
+    beta_1, beta_2 : float in [0, 1), default 0.9 and 0.999
+    epsilon : float, default 1e-8
+        For solver="adam".
+    n_iter_no_change : int, default 10
+        For so many epochs nothing may improve before training stops.
+    max_fun : int, default 15000
+        The most calls of the objective with solver="lbfgs".
+    optimizer : Optimizer or str, optional
+        Takes the place of `solver` and its settings: ``fastmlp.AdamW(...)``, "rmsprop", ...
+    init : str, default "auto"
+        How the parameters start: as in scikit-learn, or "he", "glorot", "lecun", ..., as for
+        `Network`.
+    scale_inputs : {"standard", "minmax", "robust"} or None, default None
+        Scale the features as scikit-learn's scalers do. The rows are scaled as they are read: X is
+        not copied whole.
+    scoring : str, callable or None, default None
+        The validation score: the name of a scikit-learn metric, a scorer, or "loss". None is the
+        accuracy, or R^2.
+    callbacks : Callback or iterable of Callback, optional
+        `fastmlp.Callback` objects, called while it trains.
+    progress : bool, default False
+        Show a progress bar with the time left.
+    backend : str, default "auto"
+        "cython", "numba", "numpy" or "python".
+    precision : {"auto", "float32", "float64"}, default "auto"
+        "auto" follows X: float32 for float32 and uint8, else float64 (as always with
+        solver="lbfgs").
+    n_threads : int or None, default None
+        None takes OMP_NUM_THREADS, else the CPUs that the process may use.
+
+    Attributes
+    ----------
+    classes_ : ndarray
+    loss_, best_loss_ : float
+        Of the last epoch and the least so far; `best_loss_` is None with early stopping.
+    loss_curve_ : list of float
+        Of each epoch; not with solver="lbfgs".
+    validation_scores_, best_validation_score_
+        Of each epoch, and the best, if there is validation data; else None.
+    validation_loss_curve_ : list of float or None
+        The loss of the validation data after each epoch.
+    coefs_, intercepts_ : list of ndarray
+        Weights (fan_in, fan_out) and biases (fan_out,) per layer: views that may be assigned to.
+    n_iter_, t_ : int
+        Epochs of the last call, and the rows seen in all.
+    n_layers_, n_outputs_ : int
+        The input and the output are layers too.
+    out_activation_ : str
+    n_features_in_ : int
+    feature_names_in_ : ndarray of str
+        If X had names.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from fastmlp import MLPClassifier
+    >>> X, y = load_iris(return_X_y=True)
+    >>> model = MLPClassifier(max_iter=500, scale_inputs="standard", random_state=0).fit(X, y)
+    >>> model.score(X, y) > 0.95
+    True
+    """
+
+    def __init__(
+        self,
+        hidden_layer_sizes: Any = (100,),
+        activation: Any = "relu",
+        *,
+        solver: str = "adam",
+        alpha: float = 0.0001,
+        batch_size: Any = "auto",
+        learning_rate: str = "constant",
+        learning_rate_init: float = 0.001,
+        power_t: float = 0.5,
+        max_iter: int = 200,
+        shuffle: bool = True,
+        random_state: Any = None,
+        tol: float = 1e-4,
+        verbose: Any = False,
+        warm_start: bool = False,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        n_iter_no_change: float = 10,
+        max_fun: int = 15000,
+        optimizer: Any = None,
+        init: str = "auto",
+        scale_inputs: str | None = None,
+        scoring: Any = None,
+        callbacks: Any = None,
+        progress: bool = False,
+        backend: str = "auto",
+        precision: str = "auto",
+        n_threads: int | None = None,
+    ) -> None:
+        self._store(locals())
+
+    def fit(
+        self,
+        X: Any,  # noqa: N803 (the field's own name)
+        y: Any,
+        sample_weight: Any = None,
+        X_val: Any = None,  # noqa: N803
+        y_val: Any = None,
+        sample_weight_val: Any = None,
+    ) -> MLPClassifier:
+        """Train until the loss, or the validation score, no longer improves.
+
+        Parameters
+        ----------
+        X : array, table or sparse matrix, shape (rows, n_features)
+            float32, float64 and uint8 arrays are read in place; sparse ones are never made dense
+            whole.
+        y : array of shape (rows,) or (rows, labels)
+            Labels of any type; with several columns, 0 or 1 in each.
+        sample_weight : array of shape (rows,), optional
+        X_val, y_val, sample_weight_val : optional
+            Validation data: evaluated after each epoch, and what early stopping looks at.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError, TypeError
+            If something does not fit.
+        FitDivergedError
+            A ValueError: the loss or the parameters are no longer finite. The last finite ones
+            are kept.
+        """
+        self._fit(X, y, sample_weight, self._pair(X_val, y_val, sample_weight_val))
+        return self
+
+    @available_if(check_solver)  # type: ignore[untyped-decorator]
+    def partial_fit(
+        self,
+        X: Any,  # noqa: N803 (the field's own name)
+        y: Any,
+        sample_weight: Any = None,
+        classes: Any = None,
+    ) -> MLPClassifier:
+        """Train for one epoch; the random stream and the optimizer go on from call to call.
+
+        Parameters
+        ----------
+        X : array, table or sparse matrix, shape (rows, n_features)
+        y : array of shape (rows,) or (rows, labels)
+        sample_weight : array of shape (rows,), optional
+        classes : array of shape (n_classes,)
+            All classes that will come; needed in the first call.
+
+        Returns
+        -------
+        self
+        """
+        if _check_partial_fit_first_call(self, classes):
+            multilabel = ClassLabels(y).kind == "multilabel"
+            self._labels = ClassLabels(y if multilabel else classes)
+        self._fit(X, y, sample_weight, incremental=True)
+        return self
+
+    def predict(self, X: Any) -> Any:  # noqa: N803 (the field's own name)
+        """Return the labels (rows,), or (rows, labels) of 0 and 1.
+
+        Parameters
+        ----------
+        X : array, table or sparse matrix, shape (rows, n_features)
+        """
+        outputs = self._outputs(X)  # says so if nothing is fitted
+        return self._labels.decode(outputs)
+
+    def predict_proba(self, X: Any) -> NDArray[Any]:  # noqa: N803 (the field's own name)
+        """Return probabilities, (rows, n_classes), in the order of `classes_`.
+
+        Parameters
+        ----------
+        X : array, table or sparse matrix, shape (rows, n_features)
+        """
+        outputs = self._outputs(X)
+        return np.hstack([1 - outputs, outputs]) if outputs.shape[1] == 1 else outputs
+
+    def predict_log_proba(self, X: Any) -> NDArray[Any]:  # noqa: N803 (the field's own name)
+        """Return the logarithm of `predict_proba`.
+
+        Parameters
+        ----------
+        X : array, table or sparse matrix, shape (rows, n_features)
+        """
+        probabilities = self.predict_proba(X)
+        with np.errstate(divide="ignore"):
+            return np.asarray(np.log(probabilities, out=probabilities))
+
+    def _check_data(
+        self,
+        X: Any,  # noqa: N803
+        y: Any,
+        *,
+        first: bool,
+        incremental: bool,
+    ) -> tuple[Any, NDArray[Any]]:
+        X, y = validate_data(  # noqa: N806
+            self,
+            X,
+            y,
+            accept_sparse=["csr", "csc"],
+            multi_output=True,
+            dtype=READ_AS_THEY_ARE,
+            reset=first,
+        )
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = column_or_1d(y, warn=True)
+        if not hasattr(self, "classes_") or not (self.warm_start or incremental):
+            self._labels = ClassLabels(y)
+            self.classes_ = self._labels.classes
+        else:
+            self._check_classes(unique_labels(y))
+        self.n_outputs_ = self._labels.n_outputs
+        return X, self._labels.encode(y)
+
+    def _check_classes(self, found: NDArray[Any]) -> None:
+        """Refuse classes that the last call did not have."""
+        if self.warm_start and set(found) != set(self.classes_):
+            raise ValueError(
+                "warm_start can only be used where `y` has the same classes as in the previous "
+                f"call to fit. Previously got {self.classes_}, `y` has {found}"
+            )
+        unseen = np.setdiff1d(found, self.classes_, assume_unique=True)
+        if len(unseen):
+            raise ValueError(
+                f"`y` has classes not in `self.classes_`: {unseen}. `self.classes_` has "
+                f"{self.classes_}. Name all classes in the first call of partial_fit: classes=[...]"
+            )
+
+    def _encode(self, y: Any) -> NDArray[Any]:
+        unseen = np.setdiff1d(unique_labels(y), self.classes_)
+        if len(unseen):
+            raise ValueError(f"y_val has classes that y has not: {unseen}")
+        return self._labels.encode(y if hasattr(y, "tocsr") else np.asarray(y))
+
+    def _strata(self, targets: NDArray[Any]) -> NDArray[Any] | None:
+        return None if self._labels.kind == "multilabel" else targets
+
+    def _network_output(self) -> str:
+        return self._labels.output
+
+    def _network_loss(self) -> str:
+        return "auto"
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags
+
+    def _more_tags(self) -> dict[str, Any]:  # what tags were before scikit-learn 1.6
+        return {"multilabel": True}

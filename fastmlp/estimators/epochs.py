@@ -1,0 +1,156 @@
+"""`EpochEnd`: what scikit-learn's solvers do after each epoch, as a callback of the Trainer."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import get_scorer
+
+from ..callbacks import Callback, Training
+
+if TYPE_CHECKING:
+    from .base import BaseMLP
+
+SMALLEST_LEARNING_RATE = 1e-6
+"""Where learning_rate="adaptive" ends training instead of dividing once more."""
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Validation data: as the Trainer takes them, and as the user's scorer does.
+
+    Attributes
+    ----------
+    x : array or sparse matrix, shape (rows, n_features)
+        Checked, not scaled.
+    targets : ndarray
+        As the Trainer takes them.
+    sample_weight : ndarray of shape (rows,) or None
+    raw_x, raw_y
+        What is handed to a scorer.
+    """
+
+    x: Any
+    targets: NDArray[Any]
+    sample_weight: NDArray[Any] | None
+    raw_x: Any
+    raw_y: Any
+
+
+class EpochEnd(Callback):
+    """Keeps the fitted attributes, stops when nothing improves, and changes the learning rate.
+
+    Parameters
+    ----------
+    estimator : MLPClassifier or MLPRegressor
+    n_rows : int
+        Rows of an epoch.
+    held_out : HeldOut or None
+    """
+
+    def __init__(self, estimator: BaseMLP, n_rows: int, held_out: HeldOut | None) -> None:
+        self.estimator = estimator
+        self.n_rows = n_rows
+        self.held_out = held_out
+        self.score = None if held_out is None else self._make_score(held_out)
+        self.best_parameters: NDArray[Any] | None = None
+
+    def on_epoch_end(self, trainer: Training) -> None:
+        """Note the loss and the score, then decide how to go on."""
+        estimator = self.estimator
+        estimator.n_iter_ += 1
+        estimator.t_ += self.n_rows
+        estimator.loss_ = trainer.history.loss[-1] * estimator._loss_share()
+        estimator.loss_curve_.append(estimator.loss_)
+        if estimator.verbose:
+            print(f"Iteration {estimator.n_iter_}, loss = {estimator.loss_:.8f}")
+        self._note_score(trainer)
+        improves = (
+            self._score_improves(trainer) if estimator.early_stopping else self._loss_improves()
+        )
+        estimator._no_improvement_count = 0 if improves else estimator._no_improvement_count + 1
+        self._scale_learning_rate(trainer)
+        if estimator._no_improvement_count > estimator.n_iter_no_change:
+            self._stop_or_slow_down(trainer)
+
+    def _make_score(self, held_out: HeldOut) -> Callable[[Training], float]:
+        """Return what gives the validation score after an epoch; more is better."""
+        estimator = self.estimator
+        scoring = estimator._default_scoring() if estimator.scoring is None else estimator.scoring
+        if scoring is None:
+            return lambda trainer: trainer.history.validation_score[-1]
+        if scoring == "loss":
+            return lambda trainer: -trainer.history.validation_loss[-1]
+        scorer = scoring if callable(scoring) else get_scorer(scoring)
+        weights = held_out.sample_weight
+        weighted = {} if weights is None else {"sample_weight": weights}
+
+        def score(trainer: Training) -> float:
+            with warnings.catch_warnings():
+                # Rows that were held out of a table are an array by now.
+                warnings.filterwarnings("ignore", "X does not have valid feature names")
+                return float(scorer(estimator, held_out.raw_x, held_out.raw_y, **weighted))
+
+        return score
+
+    def _note_score(self, trainer: Training) -> None:
+        estimator = self.estimator
+        if self.score is None:
+            return
+        loss = trainer.history.validation_loss[-1] * estimator._loss_share()
+        estimator.validation_loss_curve_.append(loss)
+        found = float(self.score(trainer))
+        estimator.validation_scores_.append(found)
+        if estimator.verbose:
+            print(f"Validation score: {found:f}")
+
+    def _score_improves(self, trainer: Training) -> bool:
+        estimator = self.estimator
+        score = estimator.validation_scores_[-1]
+        improves = not score < estimator.best_validation_score_ + estimator.tol
+        if score > estimator.best_validation_score_:
+            estimator.best_validation_score_ = score
+            self.best_parameters = trainer.network.parameters.copy()
+        return improves
+
+    def _loss_improves(self) -> bool:
+        estimator = self.estimator
+        improves = not estimator.loss_ > estimator.best_loss_ - estimator.tol
+        estimator.best_loss_ = min(estimator.best_loss_, estimator.loss_)
+        return improves
+
+    def _scale_learning_rate(self, trainer: Any) -> None:
+        estimator = self.estimator
+        if estimator._schedule() == "invscaling":
+            rate = estimator.learning_rate_init / (estimator.t_ + 1) ** estimator.power_t
+            trainer.optimizer = replace(trainer.optimizer, learning_rate=rate)
+
+    def _stop_or_slow_down(self, trainer: Any) -> None:
+        estimator = self.estimator
+        what = "Validation score" if estimator.early_stopping else "Training loss"
+        text = (
+            f"{what} did not improve more than tol={estimator.tol:f} for "
+            f"{estimator.n_iter_no_change} consecutive epochs."
+        )
+        rate = trainer.optimizer.learning_rate
+        if estimator._schedule() == "adaptive" and rate > SMALLEST_LEARNING_RATE:
+            trainer.optimizer = replace(trainer.optimizer, learning_rate=rate / 5.0)
+            estimator._no_improvement_count = 0
+            text += f" Setting learning rate to {rate / 5.0:f}"
+        else:
+            if estimator._schedule() == "adaptive":
+                text += " Learning rate too small."
+            text += " Stopping."
+            trainer.stop(text)
+        if estimator.verbose:
+            print(text)
+
+    def restore_best(self, trainer: Training) -> None:
+        """Put back the parameters that had the best score."""
+        if self.best_parameters is not None and np.isfinite(self.best_parameters).all():
+            trainer.network.parameters[...] = self.best_parameters

@@ -1,0 +1,84 @@
+"""`ClassLabels`: a user's class labels to targets for the network, and its outputs back."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+from sklearn.utils.multiclass import check_classification_targets, type_of_target, unique_labels
+
+
+class ClassLabels:
+    """The classes that were seen, and what they are to the network.
+
+    ===========  ======================================  ==========================
+    kind         targets                                 output of the network
+    ===========  ======================================  ==========================
+    binary       0 or 1, (rows,); all 0 for one class    one sigmoid
+    multiclass   class numbers (rows,)                   softmax, one per class
+    multilabel   0 or 1, (rows, labels)                  sigmoid, one per label
+    ===========  ======================================  ==========================
+
+    Parameters
+    ----------
+    y : array of shape (rows,), or array or sparse matrix of shape (rows, labels)
+        Labels of any type that can be sorted.
+
+    Raises
+    ------
+    ValueError
+        If they are not labels.
+    """
+
+    def __init__(self, y: Any) -> None:
+        target_type = type_of_target(y, input_name="y")
+        if "multioutput" in target_type:
+            raise ValueError(
+                "y with several columns must be multilabel (0 or 1 in each). Multioutput target "
+                f"data is not supported with label binarization; got y of the type {target_type!r}"
+            )
+        check_classification_targets(y)
+        self.classes: NDArray[Any] = unique_labels(y)
+        self.is_sparse = sparse.issparse(y)
+        self.kind: Literal["binary", "multiclass", "multilabel"] = "multiclass"
+        if target_type.startswith("multilabel"):
+            self.kind = "multilabel"
+        elif len(self.classes) <= 2:
+            self.kind = "binary"
+
+    @property
+    def n_outputs(self) -> int:
+        """How wide the network's output is."""
+        return 1 if self.kind == "binary" else len(self.classes)
+
+    @property
+    def output(self) -> str:
+        """The network's output activation."""
+        return "softmax" if self.kind == "multiclass" else "sigmoid"
+
+    def encode(self, y: Any) -> NDArray[Any]:
+        """Return targets for the network."""
+        if self.kind == "multilabel":
+            dense = y.toarray() if sparse.issparse(y) else np.asarray(y)
+            if dense.ndim != 2 or dense.shape[1] != len(self.classes):
+                raise ValueError(
+                    f"y must be multilabel with {len(self.classes)} columns, as in the first call; "
+                    f"got the shape {dense.shape}"
+                )
+            return np.asarray(dense, bool)
+        if self.kind == "multiclass":
+            return np.asarray(np.searchsorted(self.classes, y))
+        if len(self.classes) == 1:
+            return np.zeros(len(y), bool)
+        return np.asarray(y == self.classes[1], bool)
+
+    def decode(self, outputs: NDArray[Any]) -> Any:
+        """Return the labels for outputs (rows, n_outputs); sparse if the first `y` was."""
+        if self.kind == "multiclass":
+            return self.classes[outputs.argmax(axis=1)]
+        chosen = outputs > 0.5
+        if self.kind == "binary":
+            return self.classes[np.minimum(chosen[:, 0], len(self.classes) - 1).astype(np.intp)]
+        return sparse.csr_matrix(chosen.astype(int)) if self.is_sparse else chosen.astype(int)

@@ -1,0 +1,277 @@
+"""`MLPRegressor`: scikit-learn's, trained by `fastmlp.Trainer`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import RegressorMixin
+from sklearn.utils import column_or_1d
+from sklearn.utils._param_validation import StrOptions
+from sklearn.utils.metaestimators import available_if
+
+from ..kernels.formulas import LOSSES
+from .base import READ_AS_THEY_ARE, BaseMLP, check_solver
+from .constraints import SHARED
+from .sklearn_versions import validate_data
+
+
+class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
+    """Multilayer perceptron for values, as in scikit-learn.
+
+    Parameters
+    ----------
+    loss : str, default "squared_error"
+    hidden_layer_sizes : int or sequence of int, default (100,)
+        The widths of the hidden layers.
+    activation : str or sequence of str, default "relu"
+        "identity", "logistic", "tanh", "relu", or any other of ``fastmlp.ACTIVATIONS``; or one per
+        hidden layer.
+    solver : {"adam", "sgd", "lbfgs"}, default "adam"
+        "lbfgs" works on all rows at once, with SciPy.
+    alpha : float, default 0.0001
+        L2 penalty of the weights, divided by the rows of the batch (or the sum of their weights).
+    batch_size : int or "auto", default "auto"
+        Rows per step; "auto" is 200, or all rows if there are fewer.
+    learning_rate : {"constant", "invscaling", "adaptive"}, default "constant"
+        For solver="sgd". "invscaling" divides by ``(rows seen + 1) ** power_t`` after each epoch,
+        "adaptive" by 5 whenever nothing has improved for `n_iter_no_change` epochs.
+    learning_rate_init : float, default 0.001
+    power_t : float, default 0.5
+    max_iter : int, default 200
+        The most epochs; for solver="lbfgs", iterations.
+    shuffle : bool, default True
+        Whether each epoch goes through the rows in a new order.
+    random_state : int, RandomState or None, default None
+        Of the initial parameters, the split for early stopping and the orders. With the same seed
+        they are those of scikit-learn.
+    tol : float, default 1e-4
+        How much the loss, or the validation score, must improve.
+    verbose : bool or int, default False
+        Print the loss of each epoch.
+    warm_start : bool, default False
+        Whether `fit` goes on from where the last one stopped, with the state of the optimizer.
+    momentum : float in [0, 1], default 0.9
+    nesterovs_momentum : bool, default True
+        For solver="sgd".
+    early_stopping : bool, default False
+        Stop when the validation score no longer improves, and keep the best parameters. The rows
+        are held out of X (stratified by class), unless `fit` is given X_val and y_val.
+    validation_fraction : float in [0, 1), default 0.1
+        The share of the rows that is held out.
+    beta_1, beta_2 : float in [0, 1), default 0.9 and 0.999
+    epsilon : float, default 1e-8
+        For solver="adam".
+    n_iter_no_change : int, default 10
+        For so many epochs nothing may improve before training stops.
+    max_fun : int, default 15000
+        The most calls of the objective with solver="lbfgs".
+    optimizer : Optimizer or str, optional
+        Takes the place of `solver` and its settings: ``fastmlp.AdamW(...)``, "rmsprop", ...
+    init : str, default "auto"
+        How the parameters start: as in scikit-learn, or "he", "glorot", "lecun", ..., as for
+        `Network`.
+    scale_inputs : {"standard", "minmax", "robust"} or None, default None
+        Scale the features as scikit-learn's scalers do. The rows are scaled as they are read: X is
+        not copied whole.
+    scoring : str, callable or None, default None
+        The validation score: the name of a scikit-learn metric, a scorer, or "loss". None is the
+        accuracy, or R^2.
+    callbacks : Callback or iterable of Callback, optional
+        `fastmlp.Callback` objects, called while it trains.
+    progress : bool, default False
+        Show a progress bar with the time left.
+    backend : str, default "auto"
+        "cython", "numba", "numpy" or "python".
+    precision : {"auto", "float32", "float64"}, default "auto"
+        "auto" follows X: float32 for float32 and uint8, else float64 (as always with
+        solver="lbfgs").
+    n_threads : int or None, default None
+        None takes OMP_NUM_THREADS, else the CPUs that the process may use.
+
+    Attributes
+    ----------
+    loss_, best_loss_ : float
+        Of the last epoch and the least so far; `best_loss_` is None with early stopping.
+    loss_curve_ : list of float
+        Of each epoch; not with solver="lbfgs".
+    validation_scores_, best_validation_score_
+        Of each epoch, and the best, if there is validation data; else None.
+    validation_loss_curve_ : list of float or None
+        The loss of the validation data after each epoch.
+    coefs_, intercepts_ : list of ndarray
+        Weights (fan_in, fan_out) and biases (fan_out,) per layer: views that may be assigned to.
+    n_iter_, t_ : int
+        Epochs of the last call, and the rows seen in all.
+    n_layers_, n_outputs_ : int
+        The input and the output are layers too.
+    out_activation_ : str
+    n_features_in_ : int
+    feature_names_in_ : ndarray of str
+        If X had names.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import make_regression
+    >>> from fastmlp import MLPRegressor
+    >>> X, y = make_regression(n_samples=200, n_features=20, random_state=1)
+    >>> MLPRegressor(random_state=1, max_iter=2000, tol=0.1).fit(X, y).score(X, y) > 0.95
+    True
+    """
+
+    _parameter_constraints = {**SHARED, "loss": [StrOptions({"squared_error"})]}
+
+    def __init__(
+        self,
+        loss: Any = "squared_error",
+        hidden_layer_sizes: Any = (100,),
+        activation: Any = "relu",
+        *,
+        solver: str = "adam",
+        alpha: float = 0.0001,
+        batch_size: Any = "auto",
+        learning_rate: str = "constant",
+        learning_rate_init: float = 0.001,
+        power_t: float = 0.5,
+        max_iter: int = 200,
+        shuffle: bool = True,
+        random_state: Any = None,
+        tol: float = 1e-4,
+        verbose: Any = False,
+        warm_start: bool = False,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        n_iter_no_change: float = 10,
+        max_fun: int = 15000,
+        optimizer: Any = None,
+        init: str = "auto",
+        scale_inputs: str | None = None,
+        scoring: Any = None,
+        callbacks: Any = None,
+        progress: bool = False,
+        backend: str = "auto",
+        precision: str = "auto",
+        n_threads: int | None = None,
+    ) -> None:
+        self._store(locals())
+
+    def fit(
+        self,
+        X: Any,  # noqa: N803 (the field's own name)
+        y: Any,
+        sample_weight: Any = None,
+        X_val: Any = None,  # noqa: N803
+        y_val: Any = None,
+        sample_weight_val: Any = None,
+    ) -> MLPRegressor:
+        """Train until the loss, or the validation score, no longer improves.
+
+        Parameters
+        ----------
+        X : array, table or sparse matrix, shape (rows, n_features)
+            float32, float64 and uint8 arrays are read in place; sparse ones are never made dense
+            whole.
+        y : array of shape (rows,) or (rows, n_outputs)
+        sample_weight : array of shape (rows,), optional
+        X_val, y_val, sample_weight_val : optional
+            Validation data: evaluated after each epoch, and what early stopping looks at.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError, TypeError
+            If something does not fit.
+        FitDivergedError
+            A ValueError: the loss or the parameters are no longer finite. The last finite ones
+            are kept.
+        """
+        self._fit(X, y, sample_weight, self._pair(X_val, y_val, sample_weight_val))
+        return self
+
+    @available_if(check_solver)  # type: ignore[untyped-decorator]
+    def partial_fit(
+        self,
+        X: Any,  # noqa: N803 (the field's own name)
+        y: Any,
+        sample_weight: Any = None,
+    ) -> MLPRegressor:
+        """Train for one epoch; the random stream and the optimizer go on from call to call.
+
+        Parameters
+        ----------
+        X : array, table or sparse matrix, shape (rows, n_features)
+        y : array of shape (rows,) or (rows, n_outputs)
+        sample_weight : array of shape (rows,), optional
+
+        Returns
+        -------
+        self
+        """
+        self._fit(X, y, sample_weight, incremental=True)
+        return self
+
+    def predict(self, X: Any) -> NDArray[Any]:  # noqa: N803 (the field's own name)
+        """Return the values, (rows,) or (rows, n_outputs).
+
+        Parameters
+        ----------
+        X : array, table or sparse matrix, shape (rows, n_features)
+        """
+        outputs = self._outputs(X)
+        return outputs[:, 0] if outputs.shape[1] == 1 else outputs
+
+    def _check_data(
+        self,
+        X: Any,  # noqa: N803
+        y: Any,
+        *,
+        first: bool,
+        incremental: bool,
+    ) -> tuple[Any, NDArray[Any]]:
+        X, y = validate_data(  # noqa: N806
+            self,
+            X,
+            y,
+            accept_sparse=["csr", "csc"],
+            multi_output=True,
+            y_numeric=True,
+            dtype=READ_AS_THEY_ARE,
+            reset=first,
+        )
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = column_or_1d(y, warn=True)
+        n_outputs = 1 if y.ndim == 1 else y.shape[1]
+        if not first and n_outputs != self.n_outputs_:
+            raise ValueError(
+                f"y must have {self.n_outputs_} outputs, as in the previous call; got {n_outputs}"
+            )
+        self.n_outputs_ = n_outputs
+        return X, y
+
+    def _encode(self, y: Any) -> NDArray[Any]:
+        values = np.asarray(y)
+        return values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values
+
+    def _network_output(self) -> str:
+        return LOSSES[self._network_loss()].output
+
+    def _network_loss(self) -> str:
+        return str(self.loss)
+
+    def _loss_share(self) -> float:
+        # scikit-learn takes the mean of the squared errors over the outputs, but its gradient is
+        # that of their sum.
+        return 1.0 / self.n_outputs_
+
+    def _default_scoring(self) -> str | None:
+        # R^2 of several outputs is the mean of theirs; the Trainer's is over all at once.
+        return None if self.n_outputs_ == 1 else "r2"
