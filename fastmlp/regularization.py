@@ -10,6 +10,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from .checks import check_number
 
 RATE_LIMIT = 1.0
@@ -105,6 +108,15 @@ class Regularization:
     def has_penalty(self) -> bool:
         """Whether it changes the gradient."""
         return self.l1 > 0.0 or self.l2 > 0.0
+
+    def penalty(self, weights: NDArray[Any]) -> float:
+        """Return ``l1 * sum(|w|) + l2 / 2 * sum(w ** 2)``, not divided by anything."""
+        w = np.ravel(weights).astype(np.float64)
+        return self.l1 * float(np.abs(w).sum()) + self.l2 / 2.0 * float(w @ w)
+
+    def penalty_gradient(self, weights: NDArray[Any]) -> NDArray[Any]:
+        """Return the gradient of `penalty`, of the shape of `weights`."""
+        return np.asarray(self.l2 * weights + self.l1 * np.sign(weights))
 
 
 @dataclass(frozen=True)

@@ -447,7 +447,8 @@ class Trainer:
     ) -> Callable[[NDArray[Any]], tuple[float, NDArray[np.float64]]]:
         """Return the mean loss of all rows, with its gradient, as a function of the parameters.
 
-        For optimizers that work on whole vectors and all the data, such as SciPy's L-BFGS.
+        For optimizers that work on whole vectors and all the data, such as SciPy's L-BFGS. The
+        penalties are in it, but there is no dropout, no clipping and no max-norm.
 
         Parameters
         ----------
@@ -516,7 +517,7 @@ class Trainer:
     def _loss_and_gradient(
         self, x: Features, targets: NDArray[Any], weights: NDArray[Any] | None
     ) -> tuple[float, NDArray[np.float64]]:
-        """Return the (weighted) mean loss of all rows and its gradient (n_parameters,)."""
+        """Return the (weighted) mean loss of all rows with the penalties, and its gradient."""
         loss, gradient = 0.0, np.zeros(self._plan.n_parameters)
         total = len(x) if weights is None else float(weights.sum(dtype=np.float64))
         # z, a and dz of all layers are kept for each row.
@@ -532,6 +533,11 @@ class Trainer:
             for layer, dw, db in zip(self._plan.layers, found.dw, found.db, strict=True):
                 gradient[layer.weights] += np.ravel(dw) * (counts / total)
                 gradient[layer.biases] += np.ravel(db) * (counts / total)
+        penalty = self.regularization
+        share = 1.0 / total if penalty.divided_by_rows else 1.0
+        for layer, weights_of_layer in zip(self._plan.layers, self.network.weights, strict=True):
+            loss += share * penalty.penalty(weights_of_layer)
+            gradient[layer.weights] += share * penalty.penalty_gradient(weights_of_layer).ravel()
         return loss, gradient
 
     def _row_chunks(self, x: Features, most: int | None = None) -> Iterable[slice]:

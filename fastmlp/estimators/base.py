@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 from ..errors import DivergenceError
 from ..network import Network
 from ..optimizers import SGD, Adam, Optimizer, check_optimizer
+from ..regularization import Clipping, Dropout, Regularization, check_dropout
 from ..rows import SparseRows, TransformedRows
 from ..trainer import Trainer
 from .constraints import SHARED
@@ -39,6 +41,17 @@ def check_solver(estimator: Any) -> bool:
             f"{estimator.solver} is not stochastic."
         )
     return True
+
+
+@dataclass(frozen=True)
+class ScikitLearnAdam(Adam):
+    """Adam with scikit-learn's epsilon, which is added before the second bias correction."""
+
+    def coefficients(self, first_step: int, n_steps: int) -> NDArray[np.float64]:
+        """Return Adam's, with the correction multiplied into epsilon."""
+        table = super().coefficients(first_step, n_steps)
+        table[:, -1] *= table[:, 1]
+        return table
 
 
 class FitDivergedError(DivergenceError, ValueError):
@@ -140,6 +153,8 @@ class BaseMLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         X, targets = self._check_data(X, y, first=first, incremental=incremental)  # noqa: N806
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, X)
+        if not self._is_stochastic():
+            self._refuse_with_lbfgs()
         if first:
             self._start(X, hidden)
         self._update_trainer(X.shape[0], keep_rate=incremental)
@@ -203,7 +218,9 @@ class BaseMLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         *,
         incremental: bool,
     ) -> None:
-        n_rows = len(targets) if self._order.rows is None else len(self._order.rows)
+        trained_on = slice(None) if self._order.rows is None else self._order.rows
+        n_rows = len(targets[trained_on])
+        n_counted = n_rows if sample_weight is None else float(sample_weight[trained_on].sum())
         if self.batch_size != "auto" and self.batch_size > n_rows:
             warnings.warn(
                 "Got `batch_size` less than 1 or larger than sample size. It is going to be "
@@ -215,7 +232,7 @@ class BaseMLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             validation_data = (self._scaled(held_out.x), held_out.targets, held_out.sample_weight)
             if self.validation_scores_ is None:
                 self.validation_scores_, self.validation_loss_curve_ = [], []
-        end = EpochEnd(self, n_rows, held_out)
+        end = EpochEnd(self, n_rows, n_counted, held_out)
         self.n_iter_ = 0
         history = self._trainer.fit(
             self._scaled(X),
@@ -308,11 +325,31 @@ class BaseMLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             raise ValueError(f"hidden_layer_sizes must be > 0, got {widths}.")
         return widths
 
+    def _refuse_with_lbfgs(self) -> None:
+        """Raise if something is set that works on batches only."""
+        asked = {
+            "dropout": check_dropout(self.dropout) != Dropout(0.0),
+            "clipping": self.clipping is not None,
+            "regularization.max_norm": self._penalties().max_norm is not None,
+        }
+        refused = [name for name, is_asked in asked.items() if is_asked]
+        if refused:
+            raise ValueError(
+                f"solver='lbfgs' works on all rows at once and has no {' and no '.join(refused)}; "
+                "take solver='adam' or an optimizer"
+            )
+
     def _network_precision(self, dtype: Any) -> str:
         if self.precision != "auto":
             return str(self.precision)
         is_single = dtype in (np.float32, np.uint8) and self._is_stochastic()
         return "float32" if is_single else "float64"
+
+    def _penalties(self) -> Regularization:
+        penalties: Regularization | None = self.regularization
+        if penalties is not None:
+            return penalties
+        return Regularization(l2=float(self.alpha), divided_by_rows=True)
 
     def _make_optimizer(self) -> Optimizer:
         if self.optimizer is not None:
@@ -321,7 +358,7 @@ class BaseMLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             nesterov = bool(self.nesterovs_momentum) and self.momentum > 0
             return SGD(self.learning_rate_init, self.momentum, nesterov)
         if self.solver == "adam":
-            return Adam(self.learning_rate_init, self.beta_1, self.beta_2, self.epsilon)
+            return ScikitLearnAdam(self.learning_rate_init, self.beta_1, self.beta_2, self.epsilon)
         return SGD()  # L-BFGS takes no steps of the Trainer
 
     def _trainer_settings(self, n_rows: int) -> dict[str, Any]:
@@ -331,6 +368,9 @@ class BaseMLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         return {
             "loss": self._network_loss(),
             "batch_size": batch_size,
+            "regularization": self._penalties(),
+            "dropout": check_dropout(self.dropout),
+            "clipping": Clipping() if self.clipping is None else self.clipping,
             "backend": self.backend,
             "n_threads": self.n_threads,
         }
@@ -341,10 +381,12 @@ class BaseMLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         precision = network.dtype if self.precision == "auto" else self.precision
         if not self._is_stochastic() and self.precision == "auto":
             precision = "float64"
+        is_drawn = self._settings["dropout"] != Dropout(0.0)
         return Trainer(
             network,
             optimizer=self._asked_optimizer,
             precision=precision,
+            seed=int(self._random_state.randint(2**31 - 1)) if is_drawn else 0,
             shuffle=self._order,
             **self._settings,
         )
@@ -371,6 +413,7 @@ class BaseMLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         if is_same_kind:
             self._trainer.optimizer_state[...] = old.optimizer_state
             self._trainer.n_steps = old.n_steps
+            self._trainer.dropout_seed = old.dropout_seed
             if unchanged and keep_rate:
                 self._trainer.optimizer = old.optimizer
 

@@ -13,6 +13,7 @@ from ..initializers import INITIALIZERS
 from ..kernels.formulas import ACTIVATIONS
 from ..network import DTYPES
 from ..optimizers import NAMED_OPTIMIZERS, Optimizer
+from ..regularization import Clipping, Dropout, Regularization
 
 SHARED: dict[str, Any] = {
     # scikit-learn's
@@ -41,6 +42,9 @@ SHARED: dict[str, Any] = {
     "max_fun": [Interval(Integral, 1, None, closed="left")],
     # fastmlp's
     "optimizer": [StrOptions(set(NAMED_OPTIMIZERS)), Optimizer, None],
+    "dropout": [Interval(Real, 0, 1, closed="left"), Dropout],
+    "regularization": [Regularization, None],
+    "clipping": [Clipping, None],
     "init": [StrOptions({"auto", *INITIALIZERS})],
     "scale_inputs": [StrOptions({"standard", "minmax", "robust"}), None],
     "scoring": [str, callable, None],

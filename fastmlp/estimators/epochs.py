@@ -50,22 +50,36 @@ class EpochEnd(Callback):
     estimator : MLPClassifier or MLPRegressor
     n_rows : int
         Rows of an epoch.
+    n_counted : float
+        The sum of their weights.
     held_out : HeldOut or None
     """
 
-    def __init__(self, estimator: BaseMLP, n_rows: int, held_out: HeldOut | None) -> None:
+    def __init__(
+        self, estimator: BaseMLP, n_rows: int, n_counted: float, held_out: HeldOut | None
+    ) -> None:
         self.estimator = estimator
         self.n_rows = n_rows
+        self.n_counted = n_counted
+        self.n_batches = -(-n_rows // estimator._trainer.plan.batch_size)
         self.held_out = held_out
         self.score = None if held_out is None else self._make_score(held_out)
         self.best_parameters: NDArray[Any] | None = None
+
+    def on_fit_start(self, trainer: Training, n_epochs: int) -> None:
+        """Note the penalty that training starts from."""
+        self.last_penalty = self._penalty(trainer)
 
     def on_epoch_end(self, trainer: Training) -> None:
         """Note the loss and the score, then decide how to go on."""
         estimator = self.estimator
         estimator.n_iter_ += 1
         estimator.t_ += self.n_rows
-        estimator.loss_ = trainer.history.loss[-1] * estimator._loss_share()
+        loss = trainer.history.loss[-1] * estimator._loss_share()
+        # scikit-learn counts the penalty of each batch as loss: about halfway between the epochs'.
+        penalty = self._penalty(trainer)
+        estimator.loss_ = loss + (self.last_penalty + penalty) / 2.0
+        self.last_penalty = penalty
         estimator.loss_curve_.append(estimator.loss_)
         if estimator.verbose:
             print(f"Iteration {estimator.n_iter_}, loss = {estimator.loss_:.8f}")
@@ -77,6 +91,14 @@ class EpochEnd(Callback):
         self._scale_learning_rate(trainer)
         if estimator._no_improvement_count > estimator.n_iter_no_change:
             self._stop_or_slow_down(trainer)
+
+    def _penalty(self, trainer: Training) -> float:
+        """Return the mean penalty of the batches of an epoch, with the present weights."""
+        penalties = self.estimator._penalties()
+        total = sum(penalties.penalty(weights) for weights in trainer.network.weights)
+        if not penalties.divided_by_rows:
+            return total
+        return total * self.n_batches / self.n_counted
 
     def _make_score(self, held_out: HeldOut) -> Callable[[Training], float]:
         """Return what gives the validation score after an epoch; more is better."""

@@ -69,6 +69,14 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
         The most calls of the objective with solver="lbfgs".
     optimizer : Optimizer or str, optional
         Takes the place of `solver` and its settings: ``fastmlp.AdamW(...)``, "rmsprop", ...
+    dropout : float or Dropout, default 0.0
+        The rate at which hidden units are left out while training, or a `fastmlp.Dropout` with
+        rates per layer and of the input.
+    regularization : Regularization, optional
+        Takes the place of `alpha`: ``Regularization(l1=..., l2=..., max_norm=...)``; with
+        ``divided_by_rows=True`` l1 and l2 have the scale of `alpha`.
+    clipping : Clipping, optional
+        Limits on the gradient, by value or by norm.
     init : str, default "auto"
         How the parameters start: as in scikit-learn, or "he", "glorot", "lecun", ..., as for
         `Network`.
@@ -150,6 +158,9 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
         n_iter_no_change: float = 10,
         max_fun: int = 15000,
         optimizer: Any = None,
+        dropout: Any = 0.0,
+        regularization: Any = None,
+        clipping: Any = None,
         init: str = "auto",
         scale_inputs: str | None = None,
         scoring: Any = None,

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastmlp import SGD, Callback, DivergenceError, Network, Trainer
+from fastmlp import SGD, Callback, DivergenceError, Network, Regularization, Trainer
 from fastmlp.trainer import Evaluation
 
 # ---------------------------------------------------------------------------------------------
@@ -718,3 +718,26 @@ def test_the_objective_is_the_loss_and_its_gradient(
     step = 1e-6 * gradient / np.linalg.norm(gradient)
     slope = (objective(parameters + step)[0] - objective(parameters - step)[0]) / 2e-6
     assert slope == pytest.approx(np.linalg.norm(gradient), rel=1e-5)
+
+
+@pytest.mark.parametrize("divided", [False, True])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_objective_has_the_penalties_in_it(divided: bool, weighted: bool) -> None:
+    random = np.random.default_rng(0)
+    x, y = random.normal(size=(10, 4)), random.integers(0, 3, 10)
+    weights = random.random(10) if weighted else None
+    network = Network([4, 5, 3], activation="tanh", seed=0)
+    penalties = Regularization(l1=0.3, l2=0.7, divided_by_rows=divided)
+    trainer = Trainer(network, precision="float64", regularization=penalties)
+    objective = trainer.objective(x, y, weights)
+    parameters = random.normal(size=network.n_parameters)
+    loss, gradient = objective(parameters)
+    w = np.concatenate([each.ravel() for each in network.weights])
+    counts = 10.0 if weights is None else weights.sum()
+    penalty = (0.3 * np.abs(w).sum() + 0.35 * (w**2).sum()) / (counts if divided else 1.0)
+    assert loss == pytest.approx(trainer.evaluate(x, y, weights).loss + penalty, rel=1e-12)
+    for _ in range(5):
+        direction = random.normal(size=len(parameters))
+        step = 1e-6 * direction
+        slope = (objective(parameters + step)[0] - objective(parameters - step)[0]) / 2e-6
+        assert slope == pytest.approx(gradient @ direction, rel=1e-6)
