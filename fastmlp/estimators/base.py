@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ from .sklearn_versions import validate_data
 
 READ_AS_THEY_ARE = (np.float64, np.float32, np.uint8)
 AUTO_BATCH_SIZE = 200
+SCALING_ADVICE = "(scale_inputs='standard' brings inputs to unit size.)"
 
 
 def check_solver(estimator: Any) -> bool:
@@ -130,9 +132,11 @@ class BaseMLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             else:
                 self._fit_lbfgs(X, targets, sample_weight)
         except DivergenceError as error:
-            raise FitDivergedError(
-                f"Solver produced non-finite parameter weights: {error}"
-            ) from None
+            text = (
+                "Solver produced non-finite parameter weights. The input data may contain large "
+                f"values and need to be preprocessed. {error} {SCALING_ADVICE}"
+            )
+            raise FitDivergedError(text) from None
         finally:
             self._order.rows = None
 
@@ -234,15 +238,26 @@ class BaseMLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
                 self.validation_scores_, self.validation_loss_curve_ = [], []
         end = EpochEnd(self, n_rows, n_counted, held_out)
         self.n_iter_ = 0
-        history = self._trainer.fit(
-            self._scaled(X),
-            targets,
-            epochs=1 if incremental else self.max_iter,
-            validation_data=validation_data,
-            sample_weight=sample_weight,
-            callbacks=[end, *self._listeners()],
-            progress=self.progress,
-        )
+        history = self._trainer.history
+        try:
+            self._trainer.fit(
+                self._scaled(X),
+                targets,
+                epochs=1 if incremental else self.max_iter,
+                validation_data=validation_data,
+                sample_weight=sample_weight,
+                callbacks=[end, *self._listeners()],
+                progress=self.progress,
+            )
+        except DivergenceError as error:
+            if end.best_parameters is None:
+                raise
+            self.validation_scores_.append(math.nan)
+            warnings.warn(
+                f"{error} The parameters of the best validation score are taken.",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
         if self.early_stopping:
             end.restore_best(self._trainer)
         if history.stop_reason == "interrupted":
@@ -287,14 +302,11 @@ class BaseMLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             return HeldOut(x, self._encode(y_val), weights, X_val, y_val)
         if not self.early_stopping:
             return None
-        strata = self._strata(targets)
-        if strata is not None and np.unique(strata, return_counts=True)[1].min() < 2:
-            strata = None  # a class of a single row cannot be on both sides
         rows, chosen = train_test_split(
             np.arange(len(targets)),
             random_state=self._random_state,
             test_size=self.validation_fraction,
-            stratify=strata,
+            stratify=self._strata(targets),
         )
         if len(chosen) < 2:
             raise ValueError(
@@ -477,6 +489,11 @@ class BaseMLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     @intercepts_.setter
     def intercepts_(self, values: Any) -> None:
         copy_into(self.intercepts_, values)
+
+    @property
+    def _optimizer(self) -> Optimizer:
+        """scikit-learn's name; the learning rate of the moment is looked up there."""
+        return self._trainer.optimizer
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -313,7 +313,11 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         return self._labels.encode(y if hasattr(y, "tocsr") else np.asarray(y))
 
     def _strata(self, targets: NDArray[Any]) -> NDArray[Any] | None:
-        return None if self._labels.kind == "multilabel" else targets
+        if self._labels.kind == "multilabel":
+            return None
+        # A class of a single row cannot be on both sides.
+        is_rare = self._labels.kind == "multiclass" and np.bincount(targets).min() < 2
+        return None if is_rare else targets
 
     def _network_output(self) -> str:
         return self._labels.output

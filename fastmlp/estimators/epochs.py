@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import get_scorer
 
@@ -174,5 +173,5 @@ class EpochEnd(Callback):
 
     def restore_best(self, trainer: Training) -> None:
         """Put back the parameters that had the best score."""
-        if self.best_parameters is not None and np.isfinite(self.best_parameters).all():
+        if self.best_parameters is not None:
             trainer.network.parameters[...] = self.best_parameters
