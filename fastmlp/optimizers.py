@@ -83,7 +83,7 @@ class SGD(Optimizer):
     Parameters
     ----------
     learning_rate : float, default 0.1
-    momentum : float in [0, 1), default 0.0
+    momentum : float in [0, 1], default 0.0
     nesterov : bool, default False
         Look one step ahead; needs momentum > 0.
     """
@@ -91,7 +91,7 @@ class SGD(Optimizer):
     momentum: float = 0.0
     nesterov: bool = False
 
-    bounds = {"momentum": DECAY}
+    bounds = {"momentum": Bounds(0.0, 1.0)}
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -50,7 +50,7 @@ def test_a_table_of_steps_is_the_steps_one_by_one(name: str) -> None:
         (lambda: SGD(float("nan")), ValueError, "learning_rate"),
         (lambda: SGD("0.1"), TypeError, "learning_rate must be.*got str"),
         (lambda: SGD(10**400), ValueError, "learning_rate must be a finite number"),
-        (lambda: SGD(0.1, 1.0), ValueError, r"momentum must be .* in \[0, 1\); got 1.0"),
+        (lambda: SGD(0.1, 1.1), ValueError, r"momentum must be .* in \[0, 1\]; got 1.1"),
         (lambda: SGD(nesterov=True), ValueError, "nesterov=True needs momentum > 0"),
         (lambda: SGD(momentum=0.5, nesterov="yes"), TypeError, "nesterov must be True or False"),
         (lambda: Adam(beta_1=1.0), ValueError, r"beta_1 must be .* in \[0, 1\); got"),
