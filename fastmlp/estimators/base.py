@@ -96,6 +96,12 @@ class BaseMLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         """Return what the held-out rows are stratified by."""
         return None
 
+    def _row_weights(
+        self, targets: NDArray[Any], sample_weight: NDArray[Any] | None
+    ) -> NDArray[Any] | None:
+        """Return how much each row counts."""
+        return sample_weight
+
     def _loss_share(self) -> float:
         """Return what scikit-learn's loss is of the Trainer's."""
         return 1.0
@@ -112,6 +118,27 @@ class BaseMLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
     # ---------------------------------------------------------------------------------------
     # Fitting
+
+    def initialize(self, X: Any, y: Any) -> BaseMLP:  # noqa: N803 (the field's own name)
+        """Make the network with its first parameters, as `fit` would, and train nothing.
+
+        It predicts, `coefs_` and `intercepts_` can be set, and `partial_fit`, or `fit` with
+        warm_start=True, goes on from it.
+
+        Parameters
+        ----------
+        X : array, table or sparse matrix, shape (rows, n_features)
+        y : array of shape (rows,) or (rows, columns)
+            All classes must be in it.
+
+        Returns
+        -------
+        self
+        """
+        if hasattr(self, "_trainer"):
+            del self._trainer
+        self._prepare(X, y, None, incremental=False)
+        return self
 
     def _fit(
         self,
@@ -157,6 +184,7 @@ class BaseMLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         X, targets = self._check_data(X, y, first=first, incremental=incremental)  # noqa: N806
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, X)
+        sample_weight = self._row_weights(targets, sample_weight)
         if not self._is_stochastic():
             self._refuse_with_lbfgs()
         if first:

@@ -8,10 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import ClassifierMixin
 from sklearn.utils import column_or_1d
+from sklearn.utils._param_validation import StrOptions
+from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import _check_partial_fit_first_call, unique_labels
 
 from .base import READ_AS_THEY_ARE, BaseMLP, check_solver
+from .constraints import SHARED
 from .labels import ClassLabels
 from .sklearn_versions import validate_data
 
@@ -65,6 +68,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         For so many epochs nothing may improve before training stops.
     max_fun : int, default 15000
         The most calls of the objective with solver="lbfgs".
+    class_weight : dict, list of dict, "balanced" or None, default None
+        How much the rows of each class count; a list for multilabel, one dict per label.
     optimizer : Optimizer or str, optional
         Takes the place of `solver` and its settings: ``fastmlp.AdamW(...)``, "rmsprop", ...
     dropout : float or Dropout, default 0.0
@@ -128,6 +133,11 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
     True
     """
 
+    _parameter_constraints = {
+        **SHARED,
+        "class_weight": [StrOptions({"balanced"}), dict, list, None],
+    }
+
     def __init__(
         self,
         hidden_layer_sizes: Any = (100,),
@@ -154,6 +164,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         epsilon: float = 1e-8,
         n_iter_no_change: float = 10,
         max_fun: int = 15000,
+        class_weight: Any = None,
         optimizer: Any = None,
         dropout: Any = 0.0,
         regularization: Any = None,
@@ -228,6 +239,12 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         -------
         self
         """
+        if self.class_weight == "balanced":
+            raise ValueError(
+                "class_weight='balanced' is not supported for partial_fit, which does not see all "
+                "rows; compute the weights with sklearn.utils.compute_class_weight('balanced', ...)"
+                " and pass them as a dict"
+            )
         if _check_partial_fit_first_call(self, classes):
             multilabel = ClassLabels(y).kind == "multilabel"
             self._labels = ClassLabels(y if multilabel else classes)
@@ -284,7 +301,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         )
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
-        if not hasattr(self, "classes_") or not (self.warm_start or incremental):
+        if first and not incremental:
             self._labels = ClassLabels(y)
             self.classes_ = self._labels.classes
         else:
@@ -311,6 +328,16 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         if len(unseen):
             raise ValueError(f"y_val has classes that y has not: {unseen}")
         return self._labels.encode(y if hasattr(y, "tocsr") else np.asarray(y))
+
+    def _row_weights(
+        self, targets: NDArray[Any], sample_weight: NDArray[Any] | None
+    ) -> NDArray[Any] | None:
+        if self.class_weight is None:
+            return sample_weight
+        numbers = targets.astype(np.intp)
+        y = numbers if self._labels.kind == "multilabel" else self.classes_[numbers]
+        weights = np.asarray(compute_sample_weight(self.class_weight, y))
+        return weights if sample_weight is None else weights * sample_weight
 
     def _strata(self, targets: NDArray[Any]) -> NDArray[Any] | None:
         if self._labels.kind == "multilabel":
