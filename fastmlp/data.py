@@ -24,12 +24,12 @@ ROWS_PER_CHECK = 4096
 
 
 def check_features(
-    x: object, n_inputs: int, argument: str = "X", limit: float = math.inf
+    x: object, n_inputs: int, argument: str = "X", limit: float | None = math.inf
 ) -> Features:
     """Return features (rows, n_inputs) as an array of a type that engines read, or as `Rows`.
 
-    No value may be larger than `limit`, beyond which the plan's precision overflows. `Rows` other
-    than sparse ones are checked when they are taken.
+    No value may be larger than `limit`, beyond which the plan's precision overflows; None: the
+    values are not looked at. `Rows` other than sparse ones are checked when they are taken.
 
     Raises
     ------
@@ -44,13 +44,14 @@ def check_features(
     if hasattr(x, "tocsr"):  # SciPy is not loaded to find out
         sparse = SparseRows(x)
         _check_shape(sparse.matrix.shape, n_inputs, argument)
-        check_finite(_as_array(sparse.matrix.data, argument), f"{argument}.data", limit)
+        if limit is not None:
+            check_finite(_as_array(sparse.matrix.data, argument), f"{argument}.data", limit)
         return sparse
     return check_dense(x, n_inputs, argument, limit)
 
 
 def check_dense(
-    x: object, n_inputs: int, argument: str = "X", limit: float = math.inf
+    x: object, n_inputs: int, argument: str = "X", limit: float | None = math.inf
 ) -> NDArray[Any]:
     """Return features (rows, n_inputs) as an array of a type that engines read.
 
@@ -65,7 +66,8 @@ def check_dense(
         array = array.astype(np.float64 if array.dtype.itemsize >= 8 else np.float32)
     elif not array.flags.aligned:  # the engines read whole numbers
         array = array.copy()
-    check_finite(array, argument, limit)
+    if limit is not None:
+        check_finite(array, argument, limit)
     return array
 
 

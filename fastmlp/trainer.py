@@ -362,16 +362,19 @@ class Trainer:
         ----------
         X : array of shape (rows, n_inputs)
         """
-        x = self._check_features(X)
+        x = check_features(X, self._plan.n_inputs, limit=None)  # the engine looks at the values
         out = np.empty((len(x), self._plan.n_outputs), self._plan.precision)
         if len(x) <= self._rows_per_call and isinstance(x, np.ndarray):  # quickly, for single rows
             with self._lock:
-                self._bound_engine().predict(x, out)
-            return out
-        for rows in self._row_chunks(x):
-            part = self._part(x, rows)
-            with self._lock:
-                self._bound_engine().predict(part, out[rows])
+                finite = self._bound_engine().predict(x, out)
+        else:
+            finite = True
+            for rows in self._row_chunks(x):
+                part = self._part(x, rows)
+                with self._lock:
+                    finite = self._bound_engine().predict(part, out[rows]) and finite
+        if not finite:
+            self._check_features(x)  # says which value it is
         return out
 
     def hidden(self, X: object, layer: int = -1) -> NDArray[Any]:  # noqa: N803 (the field's own name)

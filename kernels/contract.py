@@ -206,8 +206,12 @@ class Engine(ABC):
         """Return loss and gradients of all rows of `x` as one batch, with what led to them."""
 
     @abstractmethod
-    def predict(self, x: Array, out: Array) -> None:
-        """Write the network's outputs for all rows of `x` to `out` (rows, n_outputs)."""
+    def predict(self, x: Array, out: Array) -> bool:
+        """Write the network's outputs for all rows of `x` to `out` (rows, n_outputs).
+
+        Here alone the caller has not looked at the values of `x`: returns whether they are all
+        finite in the plan's precision, scaled.
+        """
 
     @abstractmethod
     def evaluate(self, x: Array, targets: Array, sample_weight: Array | None, out: Array) -> float:

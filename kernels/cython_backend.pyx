@@ -68,7 +68,7 @@ cdef extern from "kernels.h":
         const void *coefficients
 
     struct product_kernels:
-        void (*gather)(const source *x, const int64_t *order, ptrdiff_t n_rows,
+        int (*gather)(const source *x, const int64_t *order, ptrdiff_t n_rows,
                        ptrdiff_t n_known, ptrdiff_t n_columns, void *panels,
                        ptrdiff_t stride) noexcept nogil
         void (*to_panels)(const void *matrix, ptrdiff_t rows, ptrdiff_t columns, void *panels,
@@ -272,11 +272,14 @@ cdef struct Native:
     double max_norm
     bint loss_is_merged
     ptrdiff_t batch_size
+    ptrdiff_t n_parameters
     ptrdiff_t n_states
     ptrdiff_t n_coefficients
     ptrdiff_t n_outputs
     ptrdiff_t packed_bytes  # of one packed vector
     char *parameters        # packed; the states follow, packed_bytes each
+    char *flat_parameters   # the caller's vector, true between calls
+    char *flat_state
     char *gradient          # packed; for `gradients`, and where the whole gradient is needed
     # The gathered rows, as panels. A few threads gather for themselves, each all rows: reading what
     # another core has just written takes longer.
@@ -291,12 +294,8 @@ cdef struct Native:
 
 
 cdef struct Call:
-    # What a team of threads works on. `flat` is the caller's vector of parameters, and `flat_state`
-    # its states; training leaves the new ones there.
+    # What a team of threads works on.
     Native *native
-    char *flat
-    char *flat_state
-    ptrdiff_t flat_bytes
     const source *x
     const wanted_targets *wanted
     const int64_t *order
@@ -311,9 +310,11 @@ cdef struct Call:
 
 
 cdef struct Prediction:
-    # A call in which every thread has buffers of its own.
+    # A call in which every thread has buffers of its own; `finite` tells of the rows it has read.
     Call call
     Native **natives
+    bint *finite
+    bint reads_flat  # the way forward reads the flat vector; else it is packed first
 
 
 cdef team alone  # of one thread: its barriers are nothing
@@ -337,24 +338,27 @@ cdef ptrdiff_t share_rows(ptrdiff_t rows, int thread, int n_threads) noexcept no
 # ------------------------------------------------------------------------ the steps of a batch
 
 
-cdef void gather(Native *native, const source *x, const int64_t *order, ptrdiff_t rows,
+cdef bint gather(Native *native, const source *x, const int64_t *order, ptrdiff_t rows,
                  ptrdiff_t n_known, const int64_t *keys, team *team, int thread) noexcept nogil:
     """The rows, to the thread's own input panels; or its part of them, to the shared ones.
 
-    `order` goes on to `n_known`: rows of the next batch are fetched ahead.
+    `order` goes on to `n_known`: rows of the next batch are fetched ahead. Returns whether all
+    values that the thread has read are finite.
     """
+    cdef bint finite
     cdef char *panels = input_of(native, 0, keys, thread)
     cdef ptrdiff_t in_panels = native.input_bytes // (native.input_stride * native.value_bytes)
     cdef ptrdiff_t first = 0, last = rows
     if native.input_is_shared:
         first = share_rows(rows, thread, team.n_threads)
         last = share_rows(rows, thread + 1, team.n_threads)
-    native.product.gather(
+    finite = native.product.gather(
         x, order + first, last - first, n_known - first, native.layers[0].fan_in,
         panels + first * native.lanes * native.value_bytes, native.input_stride)
     drop(native, 0, keys, panels, panels, first, last, 0, in_panels)
     if native.input_is_shared:
         team_barrier(team)
+    return finite
 
 
 cdef char *input_of(Native *native, int index, const int64_t *keys, int thread) noexcept nogil:
@@ -640,8 +644,8 @@ cdef void train_batches(void *context, team *team, int thread) noexcept nogil:
         update.bias_adjustments = (
             <const char *>update.coefficients + n_coefficients * native.value_bytes)
     for i in range(1 + native.n_states):
-        load(native, call.flat if i == 0 else call.flat_state + (i - 1) * call.flat_bytes,
-             native.parameters + i * native.packed_bytes, team, thread)
+        load(native, flat_vector(native, i), native.parameters + i * native.packed_bytes, team,
+             thread)
     team_barrier(team)
     while start < call.n_rows:
         rows = min(native.batch_size, call.n_rows - start)
@@ -673,8 +677,8 @@ cdef void train_batches(void *context, team *team, int thread) noexcept nogil:
         start += rows
     team_barrier(team)
     for i in range(1 + native.n_states):
-        store(native, native.parameters + i * native.packed_bytes,
-              call.flat if i == 0 else call.flat_state + (i - 1) * call.flat_bytes, team, thread)
+        store(native, native.parameters + i * native.packed_bytes, flat_vector(native, i), team,
+              thread)
 
 
 cdef void find_gradients(void *context, team *team, int thread) noexcept nogil:
@@ -683,7 +687,7 @@ cdef void find_gradients(void *context, team *team, int thread) noexcept nogil:
     cdef Native *native = call.native
     cdef NativeLayer *last = &native.layers[native.n_layers - 1]
     cdef double loss_sum
-    load(native, call.flat, native.parameters, team, thread)
+    load(native, native.flat_parameters, native.parameters, team, thread)
     gather(native, call.x, call.order, call.n_rows, call.n_rows, NULL, team, thread)
     team_barrier(team)
     forward(native, call.n_rows, NULL, team, thread)
@@ -704,8 +708,9 @@ cdef void predict_rows(void *context, team *team, int thread) noexcept nogil:
     cdef ptrdiff_t n_blocks = (call.n_rows + PREDICTION_ROWS - 1) // PREDICTION_ROWS
     cdef ptrdiff_t block, start, rows, i
     cdef int64_t[PREDICTION_ROWS] order
-    if call.flat is not NULL:  # else the way forward reads the flat vector itself
-        load(native, call.flat, native.parameters, team, thread)
+    cdef bint finite = True
+    if not prediction.reads_flat:
+        load(native, native.flat_parameters, native.parameters, team, thread)
         team_barrier(team)
     for block in range(share(n_blocks, thread, team.n_threads),
                        share(n_blocks, thread + 1, team.n_threads)):
@@ -713,7 +718,7 @@ cdef void predict_rows(void *context, team *team, int thread) noexcept nogil:
         rows = min(<ptrdiff_t>PREDICTION_ROWS, call.n_rows - start)
         for i in range(rows):
             order[i] = start + i
-        gather(native, call.x, order, rows, rows, NULL, &alone, 0)
+        finite &= gather(native, call.x, order, rows, rows, NULL, &alone, 0)
         forward(native, rows, NULL, &alone, 0)
         if call.with_loss:
             call.losses[block] = loss(native, call.wanted, order, rows, False, &alone, 0)
@@ -722,9 +727,17 @@ cdef void predict_rows(void *context, team *team, int thread) noexcept nogil:
         native.product.from_panels(
             last.a, last.stride, rows, native.n_outputs,
             call.outputs + start * native.n_outputs * native.value_bytes)
+    prediction.finite[thread] = finite
 
 
 # --------------------------------------------------------------------- flat vectors and panels
+
+
+cdef char *flat_vector(Native *native, ptrdiff_t i) noexcept nogil:
+    """The parameters (0), or a state, as the caller has them."""
+    if i == 0:
+        return native.flat_parameters
+    return native.flat_state + (i - 1) * native.n_parameters * native.value_bytes
 
 
 cdef void load(Native *native, const char *flat, char *packed, team *team,
@@ -888,9 +901,10 @@ cdef class Workspace:
             layer.b = self.native.parameters + layer.packed_biases
             layer.w_panel, layer.w_step = layer.w_stride, self.native.lanes
 
-    cdef void read_flat(self, const char *flat) noexcept:
+    cdef void read_flat(self) noexcept:
         """Let it read the flat vector where a row of weights is whole vectors; pack the rest."""
         cdef Native *native = &self.native
+        cdef const char *flat = native.flat_parameters
         cdef int index
         cdef NativeLayer *layer
         self.read_packed()
@@ -914,9 +928,10 @@ cdef class NativeEngine:
     cdef list predicting  # a Workspace per thread
     cdef bint targets_are_labels
     cdef double input_scale
-    cdef ptrdiff_t n_parameters
+    cdef object parameters, state  # the caller's arrays, whose addresses `native` has
+    cdef readonly bint inputs_were_finite  # of the last prediction
 
-    def __cinit__(self, plan, n_threads):
+    def __cinit__(self, plan, n_threads, parameters, state):
         cdef Native *native = &self.native
         cdef const kernels *table = kernels_for(plan.precision)
         native.product = &table.product
@@ -938,11 +953,15 @@ cdef class NativeEngine:
         native.loss_is_merged = plan.loss_is_merged
         native.batch_size = plan.batch_size
         native.n_states = plan.n_states
+        self.parameters, self.state = parameters, state
+        native.flat_parameters = address(parameters)
+        if plan.n_states:
+            native.flat_state = address(state)
         native.n_coefficients = plan.n_coefficients
         native.n_outputs = plan.n_outputs
         self.targets_are_labels = plan.targets_are_labels
         self.input_scale = plan.input_scale
-        self.n_parameters = plan.n_parameters
+        self.native.n_parameters = plan.n_parameters
         self.predicting = []
         assert plan.n_coefficients + 2 * N_ADJUSTED <= MAX_COEFFICIENTS
         assert N_ADJUSTMENTS == N_ADJUSTED
@@ -1001,8 +1020,7 @@ cdef class NativeEngine:
         return min(self.native.n_threads, 1 + n_values // (VALUES_PER_MEETING * n_meetings))
 
     def train(self, x, wanted, sample_weight, const int64_t[::1] order,
-              const double[:, ::1] coefficients, const int64_t[:, ::1] dropout_keys,
-              flat_parameters, flat_state):
+              const double[:, ::1] coefficients, const int64_t[:, ::1] dropout_keys):
         cdef Native *native
         cdef ptrdiff_t all_rows = 0
         cdef source rows = source_of(x, self.input_scale, &all_rows)
@@ -1014,33 +1032,30 @@ cdef class NativeEngine:
             return losses
         if self.training is None or self.training.rows < batch_rows:
             # Forward and back are three products, and the threads meet twice per layer.
-            threads = self.threads_for(3 * batch_rows * self.n_parameters, 2 * self.native.n_layers)
+            threads = self.threads_for(3 * batch_rows * self.native.n_parameters, 2 * self.native.n_layers)
             self.training = Workspace(self, threads, batch_rows, False)
         native = &self.training.native
         cdef Call call = Call(
-            native=native, flat=address(flat_parameters), flat_state=NULL,
-            flat_bytes=self.n_parameters * native.value_bytes, x=&rows, wanted=&goals,
-            order=&order[0], n_rows=order.shape[0], coefficients=&coefficients[0, 0],
+            native=native, x=&rows, wanted=&goals, order=&order[0], n_rows=order.shape[0],
+            coefficients=&coefficients[0, 0],
             dropout_keys=NULL, losses=&losses_view[0], n_losses=0, outputs=NULL, with_loss=True,
             loss_sum=0.0)
-        if native.n_states:
-            call.flat_state = address(flat_state)
         if dropout_keys is not None:
             call.dropout_keys = &dropout_keys[0, 0]
         with nogil:
             team_run(native.n_threads, train_batches, &call)
         return losses[:call.n_losses]
 
-    def predict(self, x, wanted, sample_weight, flat_parameters, out):
+    def predict(self, x, wanted, sample_weight, out):
         """Write the outputs of all rows to `out`; return the sum of the losses if `wanted`."""
         cdef ptrdiff_t n_rows = 0, i
         cdef source rows = source_of(x, self.input_scale, &n_rows)
         cdef wanted_targets goals
-        cdef char *parameters = address(flat_parameters)
         cdef Prediction prediction
         cdef ptrdiff_t n_blocks = (n_rows + PREDICTION_ROWS - 1) // PREDICTION_ROWS
-        cdef int n_threads = min(n_blocks, self.threads_for(n_rows * self.n_parameters, WAKE_UP))
+        cdef int n_threads = min(n_blocks, self.threads_for(n_rows * self.native.n_parameters, WAKE_UP))
         cdef Native* natives[MAX_PREDICTING]
+        cdef bint[MAX_PREDICTING] finite
         cdef Workspace workspace
         cdef double[::1] losses_view
         cdef double total = 0.0
@@ -1050,10 +1065,10 @@ cdef class NativeEngine:
         for i in range(n_threads):
             workspace = self.predicting[i]
             natives[i] = &workspace.native
-        prediction.natives = natives
+        prediction.natives, prediction.finite = natives, finite
+        prediction.reads_flat = n_rows <= FEW_ROWS
         prediction.call = Call(
-            native=NULL, flat=NULL, flat_state=NULL, flat_bytes=0, x=&rows, wanted=&goals,
-            order=NULL, n_rows=n_rows, coefficients=NULL,
+            native=NULL, x=&rows, wanted=&goals, order=NULL, n_rows=n_rows, coefficients=NULL,
             dropout_keys=NULL, losses=NULL, n_losses=0, outputs=address(out), with_loss=wanted is not None,
             loss_sum=0.0)
         if prediction.call.with_loss:
@@ -1061,20 +1076,22 @@ cdef class NativeEngine:
             losses = array.array("d", bytes(8 * n_blocks))
             losses_view = losses
             prediction.call.losses = &losses_view[0]
-        if n_rows <= FEW_ROWS:
-            (<Workspace>self.predicting[0]).read_flat(parameters)
+        if prediction.reads_flat:
+            (<Workspace>self.predicting[0]).read_flat()
         else:
-            prediction.call.flat = parameters
             for workspace in self.predicting:
                 workspace.read_packed()
         with nogil:
             team_run(n_threads, predict_rows, &prediction)
+        self.inputs_were_finite = True
+        for i in range(n_threads):
+            self.inputs_were_finite &= finite[i]
         if prediction.call.with_loss:
             for i in range(n_blocks):  # in order, whoever computed them
                 total += losses_view[i]
         return total
 
-    def gradients(self, x, wanted, sample_weight, flat_parameters, flat_gradient, kept):
+    def gradients(self, x, wanted, sample_weight, flat_gradient, kept):
         """Write dL/d(parameters), and per layer (z, a, dz) of `kept`; return the mean loss."""
         cdef ptrdiff_t n_rows = 0
         cdef source rows = source_of(x, self.input_scale, &n_rows)
@@ -1082,15 +1099,15 @@ cdef class NativeEngine:
         cdef char *gradient = address(flat_gradient)
         order = array.array("q", range(len(x)))
         cdef const int64_t[::1] order_view = order
-        threads = self.threads_for(3 * n_rows * self.n_parameters, WAKE_UP)
+        threads = self.threads_for(3 * n_rows * self.native.n_parameters, WAKE_UP)
         cdef Workspace workspace
         cdef NativeLayer *layer
         self.make_gradient()
         workspace = Workspace(self, threads, n_rows, True)
         cdef Native *native = &workspace.native
         cdef Call call = Call(
-            native=native, flat=address(flat_parameters), flat_state=NULL, flat_bytes=0, x=&rows,
-            wanted=&goals, order=&order_view[0], n_rows=n_rows, coefficients=NULL, dropout_keys=NULL, losses=NULL, n_losses=0, outputs=NULL, with_loss=True, loss_sum=0.0)
+            native=native, x=&rows, wanted=&goals, order=&order_view[0], n_rows=n_rows,
+            coefficients=NULL, dropout_keys=NULL, losses=NULL, n_losses=0, outputs=NULL, with_loss=True, loss_sum=0.0)
         with nogil:
             team_run(native.n_threads, find_gradients, &call)
             store(native, native.gradient, gradient, &alone, 0)
@@ -1153,12 +1170,12 @@ class CythonEngine(Engine):
 
     def __init__(self, plan, parameters, state):
         super().__init__(plan, parameters, state)
-        self.native = NativeEngine(plan, backend.usable_threads(plan.n_threads))
+        self.native = NativeEngine(
+            plan, backend.usable_threads(plan.n_threads), parameters, state)
 
     def train(self, x, targets, sample_weight, order, coefficients, dropout_keys=None):
         return self.native.train(
-            x, targets, sample_weight, order, coefficients, dropout_keys, self.parameters,
-            self.state)
+            x, targets, sample_weight, order, coefficients, dropout_keys)
 
     def gradients(self, x, targets, sample_weight):
         import numpy
@@ -1169,7 +1186,7 @@ class CythonEngine(Engine):
             tuple(numpy.empty((len(x), layer.fan_out), plan.precision) for _ in range(3))
             for layer in plan.layers
         ]
-        loss = self.native.gradients(x, targets, sample_weight, self.parameters, flat, kept)
+        loss = self.native.gradients(x, targets, sample_weight, flat, kept)
         shapes = [(layer.fan_in, layer.fan_out) for layer in plan.layers]
         dw = [flat[layer.weights].reshape(s) for layer, s in zip(plan.layers, shapes, strict=True)]
         db = [flat[layer.biases] for layer in plan.layers]
@@ -1177,10 +1194,11 @@ class CythonEngine(Engine):
         return Gradients(loss, dw, db, z, a, dz)
 
     def predict(self, x, out):
-        self.native.predict(x, None, None, self.parameters, out)
+        self.native.predict(x, None, None, out)
+        return self.native.inputs_were_finite
 
     def evaluate(self, x, targets, sample_weight, out):
-        return self.native.predict(x, targets, sample_weight, self.parameters, out)
+        return self.native.predict(x, targets, sample_weight, out)
 
 
 class CythonBackend(Backend):

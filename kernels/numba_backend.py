@@ -240,8 +240,13 @@ class NumbaEngine(Engine):
             without_padding(workspace.dz),
         )
 
-    def predict(self, x: Array, out: Array) -> None:
+    def predict(self, x: Array, out: Array) -> bool:
         self.run_rows(PREDICT, x, None, None, out)
+        scale = self.real(self.plan.input_scale)
+        blocks = range(0, len(x), PREDICTED_ROWS)
+        return x.dtype == np.uint8 or all(
+            np.isfinite(scale * x[i : i + PREDICTED_ROWS].astype(self.real)).all() for i in blocks
+        )
 
     def evaluate(self, x: Array, targets: Array, sample_weight: Array | None, out: Array) -> float:
         return self.run_rows(EVALUATE, x, targets, sample_weight, out)

@@ -212,6 +212,9 @@ class NumpyEngine(StepEngine):
         dw, db = [dw.copy() for dw in self.dw], [db.copy() for db in self.db]
         return Gradients(loss, dw, db, list(self.z), list(self.a), list(self.dz))
 
+    def inputs_are_finite(self) -> bool:
+        return bool(np.isfinite(self.inputs[0]).all())
+
     def write_output(self, out: Array, start: int, stop: int) -> None:
         out[start:stop] = self.a[-1]
 

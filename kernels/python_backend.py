@@ -221,6 +221,10 @@ class PythonEngine(StepEngine):
         loss = sum(self.row_factors) and self.loss_sum / sum(self.row_weights)
         return Gradients(loss, self.dw, self.db, self.z, self.a, self.dz)
 
+    def inputs_are_finite(self) -> bool:
+        largest = 3.4028234663852886e38 if self.plan.precision == "float32" else math.inf
+        return all(math.isfinite(v) and abs(v) <= largest for row in self.inputs[0] for v in row)
+
     def write_output(self, out: Array, start: int, stop: int) -> None:
         out[start:stop] = self.a[-1]
 

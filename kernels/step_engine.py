@@ -69,12 +69,15 @@ class StepEngine(Engine):
         self.run(self.plan.forward + self.plan.output + self.plan.backward)
         return self.collect_gradients()
 
-    def predict(self, x: Array, out: Array) -> None:
+    def predict(self, x: Array, out: Array) -> bool:
         self.load_parameters()
+        finite = True
         for start, stop in self.row_blocks(len(x)):
             self.bind(x, None, None, range(start, stop))
             self.run(self.plan.forward + self.plan.output)
+            finite = finite and self.inputs_are_finite()
             self.write_output(out, start, stop)
+        return finite
 
     def evaluate(self, x: Array, targets: Array, sample_weight: Array | None, out: Array) -> float:
         self.load_parameters()
@@ -110,6 +113,10 @@ class StepEngine(Engine):
     @abstractmethod
     def collect_gradients(self) -> Gradients:
         """Return copies of everything that the last batch computed."""
+
+    @abstractmethod
+    def inputs_are_finite(self) -> bool:
+        """Return whether all gathered inputs are."""
 
     @abstractmethod
     def write_output(self, out: Array, start: int, stop: int) -> None:

@@ -316,11 +316,13 @@ static inline void NAME(convert)(const struct source *x, const char *restrict fr
 
 enum { NAME(COLUMNS_AT_ONCE) = 1024, NAME(ROWS_AHEAD) = 4 };
 
-static void NAME(gather)(const struct source *x, const int64_t *order, ptrdiff_t n_rows,
+static int NAME(gather)(const struct source *x, const int64_t *order, ptrdiff_t n_rows,
                          ptrdiff_t n_known, ptrdiff_t n_columns, void *panels_,
                          ptrdiff_t stride) {
     REAL *panels = panels_;
-    REAL buffer[NAME(COLUMNS_AT_ONCE)];
+    REAL buffer[NAME(COLUMNS_AT_ONCE)], zeros[LANES];
+    NAME(vector) zero = NAME(zero)(); /* as long as all values are finite */
+    int finite = 1;
     /* Rows come in random order, which no hardware prefetcher foresees. */
     const ptrdiff_t ahead_bytes = n_columns * (x->column_stride < 0 ? 0 : x->column_stride);
     for (ptrdiff_t row = 0; row < n_rows; row++) {
@@ -333,12 +335,18 @@ static void NAME(gather)(const struct source *x, const int64_t *order, ptrdiff_t
             const ptrdiff_t left = n_columns - column;
             const ptrdiff_t n = left < NAME(COLUMNS_AT_ONCE) ? left : NAME(COLUMNS_AT_ONCE);
             NAME(convert)(x, from + column * x->column_stride, n, buffer);
-            /* The last vector may carry values past the last column: nobody reads them. */
-            for (ptrdiff_t i = 0; i < n; i += LANES)
-                NAME(store)(panels + (column + i) / LANES * stride + row * LANES,
-                            NAME(load)(buffer + i));
+            /* The last vector carries zeros past the last column. */
+            for (ptrdiff_t i = n; i % LANES; i++) buffer[i] = 0;
+            for (ptrdiff_t i = 0; i < n; i += LANES) {
+                const NAME(vector) values = NAME(load)(buffer + i);
+                zero = NAME(multiply_add)(zero, 0, values);
+                NAME(store)(panels + (column + i) / LANES * stride + row * LANES, values);
+            }
         }
     }
+    NAME(store)(zeros, zero);
+    for (int i = 0; i < LANES; i++) finite &= zeros[i] == 0;
+    return finite;
 }
 
 const struct product_kernels TABLE(product) = {
