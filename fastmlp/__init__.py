@@ -12,7 +12,6 @@ __version__ = "0.1.0"
 # Where each public name lives. Loaded on first use, so that the import stays quick.
 _HOMES = {
     "ACTIVATIONS": "kernels.formulas",
-    "LOSSES": "kernels.formulas",
     "AbsoluteError": "losses",
     "Adagrad": "optimizers",
     "Adam": "optimizers",
@@ -23,6 +22,8 @@ _HOMES = {
     "Callback": "callbacks",
     "CategoricalCrossEntropy": "losses",
     "Clipping": "regularization",
+    "Constant": "schedules",
+    "CosineRestarts": "schedules",
     "DivergenceError": "errors",
     "Dropout": "regularization",
     "Evaluation": "trainer",
@@ -33,19 +34,24 @@ _HOMES = {
     "Hinge": "losses",
     "History": "history",
     "Huber": "losses",
+    "InverseScaling": "schedules",
+    "LOSSES": "kernels.formulas",
     "Lion": "optimizers",
     "MLPClassifier": "estimators",
     "MLPRegressor": "estimators",
     "MissingExtraError": "errors",
     "Nadam": "optimizers",
     "Network": "network",
+    "OneCycle": "schedules",
     "Poisson": "losses",
     "Quantile": "losses",
     "RMSprop": "optimizers",
     "Regularization": "regularization",
     "SGD": "optimizers",
     "SquaredError": "losses",
+    "StepDecay": "schedules",
     "Trainer": "trainer",
+    "WarmUp": "schedules",
     "backends": "backend",
     "load": "persistence",
     "save": "persistence",
@@ -96,6 +102,12 @@ if TYPE_CHECKING:
     from .regularization import Clipping as Clipping
     from .regularization import Dropout as Dropout
     from .regularization import Regularization as Regularization
+    from .schedules import Constant as Constant
+    from .schedules import CosineRestarts as CosineRestarts
+    from .schedules import InverseScaling as InverseScaling
+    from .schedules import OneCycle as OneCycle
+    from .schedules import StepDecay as StepDecay
+    from .schedules import WarmUp as WarmUp
     from .trainer import Evaluation as Evaluation
     from .trainer import Trainer as Trainer
 

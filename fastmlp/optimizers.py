@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from .checks import check_number
 from .errors import unknown_name
 from .kernels import formulas
+from .schedules import Rate, check_rate, rates_of
 
 
 class Bounds(NamedTuple):
@@ -30,14 +31,13 @@ DECAY = Bounds(0.0, 1.0, below_maximum=True)
 class Optimizer:
     """What every optimizer has: its formula's name and the coefficients of its steps."""
 
-    learning_rate: float = 0.1
+    learning_rate: Rate = 0.1
 
     bounds: ClassVar[dict[str, Bounds]] = {}
     """Of the hyperparameters besides the learning rate."""
 
     def __post_init__(self) -> None:
-        rate = check_number("learning_rate", self.learning_rate, 0.0, 1e9)
-        object.__setattr__(self, "learning_rate", rate)
+        object.__setattr__(self, "learning_rate", check_rate("learning_rate", self.learning_rate))
         for name, bounds in self.bounds.items():
             value = check_number(
                 name,
@@ -58,13 +58,31 @@ class Optimizer:
         """Its formulas."""
         return formulas.OPTIMIZERS[self.formula_name]
 
-    def coefficients(self, first_step: int, n_steps: int) -> NDArray[np.float64]:
+    def rates(self, epochs: NDArray[np.float64], n_rows: int = 1) -> NDArray[np.float64]:
+        """Return the learning rate at so many epochs done, (n,), each of `n_rows` rows."""
+        return rates_of(self.learning_rate, epochs, n_rows)
+
+    @property
+    def first_rate(self) -> float:
+        """The learning rate of the first step."""
+        return float(self.rates(np.zeros(1))[0])
+
+    def coefficients(
+        self,
+        first_step: int,
+        n_steps: int,
+        epochs: NDArray[np.float64] | None = None,
+        n_rows: int = 1,
+    ) -> NDArray[np.float64]:
         """Return what the update takes, (n_steps, n_coefficients), for steps from `first_step`.
 
-        Steps count from 1 over the whole training.
+        Steps count from 1 over the whole training. A schedule needs to know how many epochs of
+        `n_rows` rows are done at each, (n_steps,); without them, each step is an epoch.
         """
         step = np.arange(first_step, first_step + n_steps, dtype=np.float64)
-        hyperparameters = [getattr(self, name) for name in self.formula.hyperparameters]
+        settings = self.settings()
+        settings["learning_rate"] = self.rates(step - 1.0 if epochs is None else epochs, n_rows)
+        hyperparameters = [settings[name] for name in self.formula.hyperparameters]
         columns = self.formula.coefficients(step, *hyperparameters)
         table = np.empty((n_steps, self.formula.n_coefficients))
         for column, values in enumerate(columns):
@@ -82,7 +100,9 @@ class SGD(Optimizer):
 
     Parameters
     ----------
-    learning_rate : float, default 0.1
+    learning_rate : float, Schedule or function, default 0.1
+        As for every optimizer: a number, a schedule (see `fastmlp.schedules`), or a function that
+        takes how many epochs are done (0.5 in the middle of the first) and returns the rate.
     momentum : float in [0, 1], default 0.0
     nesterov : bool, default False
         Look one step ahead; needs momentum > 0.
@@ -114,14 +134,14 @@ class Adam(Optimizer):
 
     Parameters
     ----------
-    learning_rate : float, default 0.001
+    learning_rate : float, Schedule or function, default 0.001
     beta_1, beta_2 : float in [0, 1), default 0.9 and 0.999
         Decay of the mean and of the mean square of the gradients.
     epsilon : float, default 1e-8
         Added to the root of the mean square.
     """
 
-    learning_rate: float = 0.001
+    learning_rate: Rate = 0.001
     beta_1: float = 0.9
     beta_2: float = 0.999
     epsilon: float = 1e-8
@@ -162,14 +182,14 @@ class RMSprop(Optimizer):
 
     Parameters
     ----------
-    learning_rate : float, default 0.001
+    learning_rate : float, Schedule or function, default 0.001
     rho : float in [0, 1), default 0.9
         Decay of the mean square of the gradients.
     epsilon : float, default 1e-8
         Added to the root of the mean square.
     """
 
-    learning_rate: float = 0.001
+    learning_rate: Rate = 0.001
     rho: float = 0.9
     epsilon: float = 1e-8
 
@@ -187,12 +207,12 @@ class Adagrad(Optimizer):
 
     Parameters
     ----------
-    learning_rate : float, default 0.01
+    learning_rate : float, Schedule or function, default 0.01
     epsilon : float, default 1e-10
         Added to the root of the sum of squares.
     """
 
-    learning_rate: float = 0.01
+    learning_rate: Rate = 0.01
     epsilon: float = 1e-10
 
     bounds = {"epsilon": Bounds(1e-30, 1.0)}
@@ -225,7 +245,7 @@ class Lion(Optimizer):
 
     Parameters
     ----------
-    learning_rate : float, default 0.0001
+    learning_rate : float, Schedule or function, default 0.0001
         A third to a tenth of what suits Adam.
     beta_1, beta_2 : float in [0, 1), default 0.9 and 0.99
         Decay of the mean of the gradients, for the step and for what is kept.
@@ -233,7 +253,7 @@ class Lion(Optimizer):
         Each step first multiplies the parameters by ``1 - learning_rate * weight_decay``.
     """
 
-    learning_rate: float = 0.0001
+    learning_rate: Rate = 0.0001
     beta_1: float = 0.9
     beta_2: float = 0.99
     weight_decay: float = 0.0

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import zipfile
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -22,13 +23,18 @@ from .files import replaced_file
 from .history import History
 from .losses import NAMED_LOSSES, Loss
 from .network import Network
-from .optimizers import NAMED_OPTIMIZERS
+from .optimizers import NAMED_OPTIMIZERS, Optimizer
 from .plan import resolve_threads
 from .regularization import Clipping, Dropout, Regularization
+from .schedules import SCHEDULES, Schedule
 from .trainer import Trainer
 
 FORMAT = "fastmlp-trainer"
 VERSION = 1
+
+# The classes of what a Trainer is set with, by name.
+LOSSES = {type(each).__name__: type(each) for each in NAMED_LOSSES.values()}
+OPTIMIZERS = {type(each).__name__: type(each) for each in NAMED_OPTIMIZERS.values()}
 
 
 def save(trainer: Trainer, path: str | os.PathLike[str]) -> None:
@@ -50,12 +56,9 @@ def save(trainer: Trainer, path: str | os.PathLike[str]) -> None:
             "dtype": network.dtype,
             "input_scale": network.input_scale,
         },
-        "optimizer": {
-            "name": type(trainer.optimizer).__name__,
-            "settings": trainer.optimizer.settings(),
-        },
+        "optimizer": _described(trainer.optimizer),
         "trainer": {
-            "loss": {"name": type(trainer.loss).__name__, "settings": trainer.loss.settings()},
+            "loss": _described(trainer.loss),
             "batch_size": plan.batch_size,
             "precision": plan.precision,
             "dropout": {"input": plan.dropout[0], "hidden": plan.dropout[1:]},
@@ -97,12 +100,10 @@ def load(
     header, arrays = _read(Path(path))
     try:
         network = Network(**header["network"])
-        made = {type(each).__name__: type(each) for each in NAMED_OPTIMIZERS.values()}
-        if header["optimizer"]["name"] not in made:
-            raise ValueError(f"unknown optimizer {header['optimizer']['name']!r}")
-        optimizer = made[header["optimizer"]["name"]](**header["optimizer"]["settings"])
+        optimizer = _made("optimizer", header["optimizer"], OPTIMIZERS)
         settings = header["trainer"]
-        settings["loss"] = _loss(settings["loss"])
+        if isinstance(settings["loss"], dict):  # before losses had parameters it was a name
+            settings["loss"] = _made("loss", settings["loss"], LOSSES)
         # Files written before there were any lack these.
         settings["dropout"] = Dropout(**settings.get("dropout", {"hidden": 0.0}))
         settings["regularization"] = Regularization(**settings.get("regularization", {}))
@@ -131,13 +132,29 @@ def load(
     return trainer
 
 
-def _loss(saved: dict[str, Any] | str) -> Loss:
-    if isinstance(saved, str):  # in files written before losses had parameters
-        return NAMED_LOSSES[saved]
-    made = {type(each).__name__: type(each) for each in NAMED_LOSSES.values()}
-    if saved["name"] not in made:
-        raise ValueError(f"unknown loss {saved['name']!r}")
-    return made[saved["name"]](**saved["settings"])
+def _described(chosen: Loss | Optimizer | Schedule) -> dict[str, Any]:
+    """Return a name and settings, ready for JSON, of which `_made` makes it again."""
+    settings = chosen.settings()
+    for name, value in settings.items():
+        if isinstance(value, Schedule):
+            settings[name] = _described(value)
+        elif callable(value):
+            raise TypeError(
+                f"{type(chosen).__name__}.{name} is a function ({value!r}), which cannot be saved; "
+                "take a schedule of fastmlp.schedules"
+            )
+    return {"name": type(chosen).__name__, "settings": settings}
+
+
+def _made(what: str, saved: dict[str, Any], kinds: Mapping[str, type[Any]]) -> Any:
+    """Return what `_described` described."""
+    if saved["name"] not in kinds:
+        raise ValueError(f"unknown {what} {saved['name']!r}")
+    settings = {
+        name: _made("schedule", value, SCHEDULES) if isinstance(value, dict) else value
+        for name, value in saved["settings"].items()
+    }
+    return kinds[saved["name"]](**settings)
 
 
 def _history(saved: dict[str, Any]) -> History:

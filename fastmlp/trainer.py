@@ -580,7 +580,8 @@ class Trainer:
         order = self._epoch_order(len(x))
         n_batches = -(-len(order) // batch_size)
         counts = _batch_weights(order, weights, batch_size)
-        coefficients = self.optimizer.coefficients(self.n_steps + 1, n_batches)
+        epochs = history.n_epochs + np.arange(n_batches) / n_batches
+        coefficients = self.optimizer.coefficients(self.n_steps + 1, n_batches, epochs, len(order))
         if self.plan.adjusts_gradient:
             coefficients = np.hstack([coefficients, self._adjustments(counts)])
         keys = self._dropout_keys(n_batches)
@@ -607,7 +608,8 @@ class Trainer:
             self.n_steps += len(found) - diverged
             finished = len(sums) == n_batches
             if diverged or (finished and not np.isfinite(self.network.parameters).all()):
-                self._fail_diverged(snapshot, x)
+                rates = self.optimizer.rates(epochs[first:last], len(order))
+                self._fail_diverged(snapshot, x, float(rates.max()))
             self._plan_next_call(last - first, seconds)
             for listener in listeners:
                 listener.on_chunk_end(self, len(sums), n_batches)
@@ -668,7 +670,9 @@ class Trainer:
         fitting = int(n_batches * SECONDS_PER_CALL / max(seconds, 1e-9))
         self._batches_per_call = max(1, min(fitting, 8 * n_batches))
 
-    def _fail_diverged(self, snapshot: tuple[NDArray[Any], NDArray[Any], int], x: Features) -> None:
+    def _fail_diverged(
+        self, snapshot: tuple[NDArray[Any], NDArray[Any], int], x: Features, rate: float
+    ) -> None:
         """Put back the last finite parameters and raise, saying what to try."""
         parameters, state, n_steps = snapshot
         if not (
@@ -677,7 +681,7 @@ class Trainer:
             self.network.parameters[...] = parameters
             self.optimizer_state[...] = state
             self.n_steps = n_steps
-        advice = [f"a smaller learning rate (now {self.optimizer.learning_rate:g})"]
+        advice = [f"a smaller learning rate (now {rate:g})"]
         largest = float(np.abs(self._part(x, slice(ROWS_LOOKED_AT)).astype(float)).max())
         if largest * abs(self.network.input_scale) > 20.0:
             advice.insert(

@@ -181,7 +181,7 @@ def _with_rate(optimizer: Optimizer | str, learning_rate: float | None) -> Optim
     if learning_rate is None:
         if isinstance(optimizer, Optimizer):
             return chosen
-        learning_rate = NAMED_OPTIMIZERS["sgd"].learning_rate
+        learning_rate = NAMED_OPTIMIZERS["sgd"].first_rate
     return replace(chosen, learning_rate=learning_rate)
 
 

@@ -97,7 +97,7 @@ def network_section(lesson: Lesson) -> str:
                 f"  target         y = {vector(y)}",
                 f"  loss           {plain_name(lesson.loss_name)}",
                 f"  optimizer      {OPTIMIZER_WORDS.get(method, method)}, "
-                f"learning rate {number(trainer.optimizer.learning_rate)}",
+                f"learning rate {number(trainer.optimizer.first_rate)}",
             ]
         ),
         paragraph(scale),

@@ -61,7 +61,7 @@ def doubled_slip(lesson: Lesson) -> dict[str, float]:
     slope = activation_slope(OUTPUT, float(found.z[-1][0, 0]), float(found.a[-1][0, 0]))
     h1, h2 = found.a[0][0].tolist()
     (w1,), (w2,) = lesson.network.weights[1].tolist()
-    rate = lesson.trainer.optimizer.learning_rate
+    rate = lesson.trainer.optimizer.first_rate
     twice = dz * slope
     return {
         "∂L/∂O": dz,

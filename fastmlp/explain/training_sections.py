@@ -31,7 +31,7 @@ def update_section(lesson: Lesson, section: int) -> str:
     formula, name = optimizer.formula, optimizer.formula_name
     if len(assignments(formula.update, "w")) == 1 and not formula.states:
         how = f"  w_new = {assignments(formula.update, 'w')[0].removeprefix('w = ')}"
-        how += f"    with g = ∂L/∂w and learning_rate = {number(optimizer.learning_rate)}"
+        how += f"    with g = ∂L/∂w and learning_rate = {number(optimizer.first_rate)}"
     else:
         lines = [f"  {line}" for line in assignments(formula.update, "w_new")]
         n_first, words = 2 + len(formula.states), definition(formula.update)
