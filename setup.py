@@ -103,6 +103,7 @@ class BuildNative(build_ext):
 setup(
     packages=[
         "fastmlp",
+        "fastmlp.callbacks",
         "fastmlp.commands",
         "fastmlp.datasets",
         "fastmlp.estimators",

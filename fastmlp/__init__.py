@@ -26,6 +26,7 @@ _HOMES = {
     "CosineRestarts": "schedules",
     "DivergenceError": "errors",
     "Dropout": "regularization",
+    "EarlyStopping": "callbacks",
     "Evaluation": "trainer",
     "Focal": "losses",
     "FormatError": "errors",
@@ -46,13 +47,18 @@ _HOMES = {
     "Poisson": "losses",
     "Quantile": "losses",
     "RMSprop": "optimizers",
+    "RangeTest": "range_test",
+    "ReduceOnPlateau": "callbacks",
     "Regularization": "regularization",
     "SGD": "optimizers",
     "SquaredError": "losses",
     "StepDecay": "schedules",
+    "TimeLimit": "callbacks",
     "Trainer": "trainer",
     "WarmUp": "schedules",
+    "WeightAveraging": "callbacks",
     "backends": "backend",
+    "learning_rate_range_test": "range_test",
     "load": "persistence",
     "save": "persistence",
 }
@@ -69,6 +75,10 @@ if TYPE_CHECKING:
     from .backend import BackendInfo as BackendInfo
     from .backend import backends as backends
     from .callbacks import Callback as Callback
+    from .callbacks import EarlyStopping as EarlyStopping
+    from .callbacks import ReduceOnPlateau as ReduceOnPlateau
+    from .callbacks import TimeLimit as TimeLimit
+    from .callbacks import WeightAveraging as WeightAveraging
     from .errors import BackendUnavailableError as BackendUnavailableError
     from .errors import DivergenceError as DivergenceError
     from .errors import FormatError as FormatError
@@ -99,6 +109,8 @@ if TYPE_CHECKING:
     from .optimizers import RMSprop as RMSprop
     from .persistence import load as load
     from .persistence import save as save
+    from .range_test import RangeTest as RangeTest
+    from .range_test import learning_rate_range_test as learning_rate_range_test
     from .regularization import Clipping as Clipping
     from .regularization import Dropout as Dropout
     from .regularization import Regularization as Regularization

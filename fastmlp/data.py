@@ -7,11 +7,13 @@ strides; other number types are converted to float32 (a copy). Sparse matrices s
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .checks import check_integer, check_number
 from .kernels.contract import Plan
 from .kernels.formulas import LOSSES
 from .rows import Rows, SparseRows
@@ -225,6 +227,64 @@ def check_sample_weight(
     if not 1e-6 < largest < 1e6:  # only their ratios count: keep their sums in range
         weights /= weights.dtype.type(largest)
     return weights
+
+
+def weigh_classes(
+    class_weight: object,
+    targets: NDArray[Any],
+    plan: Plan,
+    sample_weight: NDArray[Any] | None,
+) -> NDArray[Any] | None:
+    """Return what each row counts for, (rows,): its own weight times that of its class.
+
+    Parameters
+    ----------
+    class_weight : None, "balanced" or dict
+        "balanced" gives each class that appears the same sum: rows / (classes * rows of the class).
+        A dict has weights by class number; a class that it lacks has weight 1.
+    targets : ndarray
+        As `check_targets` returns them.
+    plan : Plan
+    sample_weight : ndarray of shape (rows,), or None
+        As `check_sample_weight` returns it.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is anything else, or the plan's targets are not classes.
+    """
+    if class_weight is None:
+        return sample_weight
+    if plan.targets_are_labels:
+        labels, n_classes = targets, plan.n_outputs
+    elif LOSSES[plan.loss].predicts_classes and plan.n_outputs == 1:
+        labels, n_classes = targets[:, 0].astype(np.int32), 2
+        if (labels != targets[:, 0]).any():
+            raise ValueError(
+                "class_weight needs targets that are classes, 0 or 1; got "
+                f"{targets[labels != targets[:, 0]][0, 0]:g} in y"
+            )
+    else:
+        raise ValueError(
+            "class_weight needs one class per row: a softmax output, or one output with a loss of "
+            f"classes; the network has {plan.n_outputs} outputs with loss={plan.loss!r}. Pass "
+            "sample_weight instead"
+        )
+    weights = np.ones(n_classes)
+    if isinstance(class_weight, Mapping):
+        for label, weight in class_weight.items():
+            number = check_integer("a class of class_weight", label, 0, n_classes - 1)
+            weights[number] = check_number(f"class_weight[{number}]", weight, 0.0)
+    elif isinstance(class_weight, str) and class_weight == "balanced":
+        counts = np.bincount(labels, minlength=n_classes)
+        weights = len(labels) / (np.count_nonzero(counts) * np.maximum(counts, 1.0))
+    else:
+        raise TypeError(
+            "class_weight must be None, 'balanced' or a dict of weights by class number; got "
+            f"{class_weight!r}"
+        )
+    of_rows = weights[labels] if sample_weight is None else weights[labels] * sample_weight
+    return check_sample_weight(of_rows, len(labels), plan.precision, "class_weight")
 
 
 def _converted(array: NDArray[Any], precision: str, argument: str) -> NDArray[Any]:

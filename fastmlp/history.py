@@ -21,7 +21,7 @@ class History:
     seconds : list of float
         Training time of each epoch, validation left out.
     batch_losses : list of float
-        Mean loss of each batch of the last epoch.
+        Mean loss of each batch of the last epoch, or of the present one as far as it has come.
     stop_reason : str
         Why training ended: "epochs done", "stopped: " and the callback's reason,
         "interrupted", "diverged" or "failed: " and the error's class.

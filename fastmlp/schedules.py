@@ -62,7 +62,6 @@ class Constant(Schedule):
         self._check("rate", 0.0, LARGEST_RATE)
 
     def rates(self, epochs: Rates, n_rows: int) -> Rates:
-        """Return the learning rates, (n,); see `Schedule`."""
         return np.full(len(epochs), self.rate)
 
 
@@ -89,7 +88,6 @@ class StepDecay(Schedule):
         self._check("factor", 0.0, 1.0)
 
     def rates(self, epochs: Rates, n_rows: int) -> Rates:
-        """Return the learning rates, (n,); see `Schedule`."""
         return np.asarray(self.initial * self.factor ** np.floor(epochs / self.every))
 
 
@@ -123,7 +121,6 @@ class CosineRestarts(Schedule):
         self._check("minimum", 0.0, self.initial)
 
     def rates(self, epochs: Rates, n_rows: int) -> Rates:
-        """Return the learning rates, (n,); see `Schedule`."""
         scaled = np.asarray(epochs) / self.period
         if self.multiply == 1.0:
             done = scaled % 1.0
@@ -168,7 +165,6 @@ class OneCycle(Schedule):
         self._check("last_divisor", 1.0, 1e12)
 
     def rates(self, epochs: Rates, n_rows: int) -> Rates:
-        """Return the learning rates, (n,); see `Schedule`."""
         done = np.minimum(np.asarray(epochs) / self.epochs, 1.0)
         first = self.peak / self.first_divisor
         last = first / self.last_divisor
@@ -199,7 +195,6 @@ class InverseScaling(Schedule):
         self._check("power", 0.0, 100.0)
 
     def rates(self, epochs: Rates, n_rows: int) -> Rates:
-        """Return the learning rates, (n,); see `Schedule`."""
         return np.asarray(self.initial / (np.floor(epochs) * n_rows + 1.0) ** self.power)
 
 
@@ -227,7 +222,6 @@ class WarmUp(Schedule):
         object.__setattr__(self, "then", check_rate("then", self.then))
 
     def rates(self, epochs: Rates, n_rows: int) -> Rates:
-        """Return the learning rates, (n,); see `Schedule`."""
         risen = np.minimum(np.asarray(epochs) / self.epochs, 1.0)
         after = rates_of(self.then, np.maximum(epochs - self.epochs, 0.0), n_rows)
         return np.asarray(after * (self.start + (1.0 - self.start) * risen))
@@ -251,7 +245,6 @@ class Scaled(Schedule):
         object.__setattr__(self, "schedule", check_rate("schedule", self.schedule))
 
     def rates(self, epochs: Rates, n_rows: int) -> Rates:
-        """Return the learning rates, (n,); see `Schedule`."""
         return np.asarray(self.factor * rates_of(self.schedule, epochs, n_rows))
 
 

@@ -14,7 +14,14 @@ from numpy.typing import NDArray
 from .backend import choose_backend, get_backend
 from .callbacks import Callback
 from .checks import check_integer, check_seed
-from .data import Features, check_dense, check_features, check_sample_weight, check_targets
+from .data import (
+    Features,
+    check_dense,
+    check_features,
+    check_sample_weight,
+    check_targets,
+    weigh_classes,
+)
 from .errors import DivergenceError
 from .history import History
 from .kernels.contract import Engine, Gradients, Plan
@@ -179,6 +186,7 @@ class Trainer:
         self._lock = threading.RLock()
         self._batches_per_call = 1
         self._stop_requested = ""
+        self.validates = False
 
     @property
     def network(self) -> Network:
@@ -248,6 +256,7 @@ class Trainer:
         epochs: int = 1,
         validation_data: Sequence[object] | None = None,
         sample_weight: object = None,
+        class_weight: object = None,
         callbacks: Iterable[Callback] | Callback = (),
         progress: bool = False,
     ) -> History:
@@ -267,6 +276,10 @@ class Trainer:
             Evaluated after each epoch.
         sample_weight : array of shape (rows,), optional
             How much each row counts; a batch's loss is the weighted mean of its rows.
+        class_weight : "balanced" or dict, optional
+            How much the rows of each class count, on top of that: by class number, 1 where there is
+            none; "balanced" gives every class the same sum. For a softmax output, or a single one
+            with a loss for classes.
         callbacks : iterable of Callback, or one Callback
         progress : bool, default False
             Show a progress bar with the time left.
@@ -287,8 +300,10 @@ class Trainer:
         x = self._check_features(X)
         targets = check_targets(y, self.plan, len(x))
         weights = check_sample_weight(sample_weight, len(x), self.plan.precision)
+        weights = weigh_classes(class_weight, targets, self.plan, weights)
         n_epochs = check_integer("epochs", epochs, 0)
         validation = self._check_validation(validation_data)
+        self.validates = validation is not None
         listeners = _check_callbacks(callbacks)
         if progress:
             from .progress import TrainingProgress  # imported late: only a shown bar pays for it
@@ -588,8 +603,11 @@ class Trainer:
         snapshot = self.network.parameters.copy(), self.optimizer_state.copy(), self.n_steps
         sums: list[float] = []
         spent = 0.0
+        history.batch_losses = []
+        intervals = [each.batches_per_call for each in listeners if each.batches_per_call]
         while len(sums) < n_batches:
-            n_called = self._batches_per_call
+            to_next_call = (every - len(sums) % every for every in intervals)
+            n_called = min(self._batches_per_call, *to_next_call, n_batches)
             if isinstance(x, Rows):
                 n_called = min(n_called, max(1, x.most_rows() // batch_size))
             first, last = len(sums), min(len(sums) + n_called, n_batches)
@@ -604,6 +622,8 @@ class Trainer:
             seconds = time.perf_counter() - start
             spent += seconds
             sums.extend(found)
+            weighed = np.maximum(counts[first : len(sums)], TINY)
+            history.batch_losses.extend((np.array(found) / weighed).tolist())
             diverged = not np.isfinite(sums[-1])
             self.n_steps += len(found) - diverged
             finished = len(sums) == n_batches
@@ -615,8 +635,6 @@ class Trainer:
                 listener.on_chunk_end(self, len(sums), n_batches)
             if self._stop_requested and not finished:
                 return False
-        means = np.divide(sums, counts, out=np.zeros(n_batches), where=counts > 0)
-        history.batch_losses = means.tolist()
         history.loss.append(float(np.sum(sums) / np.sum(counts)))
         history.seconds.append(spent)
         return True
@@ -725,6 +743,9 @@ class Trainer:
         scored = self._loss.scored_outputs
         return Evaluation(loss, r2=_r2(out[:, scored], targets[:, scored], weights))
 
+
+TINY = 1e-300
+"""What the loss of rows without weight, 0, is divided by."""
 
 ROWS_LOOKED_AT = 1000
 """How many rows the advice after a divergence looks at."""

@@ -115,3 +115,45 @@ def test_what_is_no_callback(callbacks: Any, make_trainer: Any, make_problem: An
 def test_stop_after_the_last_epoch_is_a_stop(make_trainer: Any, make_problem: Any) -> None:
     history = make_trainer().fit(*make_problem(), epochs=2, callbacks=[StopAt(2)])
     assert history.n_epochs == 2 and history.stop_reason.startswith("stopped")
+
+
+class EverySoMany(Callback):
+    def __init__(self, batches_per_call: int) -> None:
+        self.batches_per_call = batches_per_call
+        self.seen: list[list[int]] = []
+
+    def on_chunk_end(self, trainer: Trainer, n_batches_done: int, n_batches: int) -> None:
+        if not self.seen or n_batches_done < self.seen[-1][-1]:
+            self.seen.append([])
+        self.seen[-1].append(n_batches_done)
+        assert len(trainer.history.batch_losses) == n_batches_done
+
+
+def test_chunks_end_where_a_callback_needs_it(
+    backend_name: str, make_trainer: Any, make_problem: Any, state_of: Any
+) -> None:
+    x, y = make_problem(n_rows=42)  # 11 batches of 4
+    trainer, undisturbed = (make_trainer(backend_name, batch_size=4) for _ in range(2))
+    threes, fives = EverySoMany(3), EverySoMany(5)
+    trainer.fit(x, y, epochs=3, callbacks=[threes, fives])
+    undisturbed.fit(x, y, epochs=3)
+    assert len(threes.seen) == 3
+    for epoch in threes.seen:
+        assert {3, 5, 6, 9, 10, 11} <= set(epoch)
+    assert state_of(trainer) == state_of(undisturbed)
+
+
+def test_the_losses_of_an_epoch_that_was_stopped_are_kept(
+    make_trainer: Any, make_problem: Any
+) -> None:
+    class StopAtTwo(EverySoMany):
+        def on_chunk_end(self, trainer: Trainer, n_batches_done: int, n_batches: int) -> None:
+            if n_batches_done == 2:
+                trainer.stop("two are enough")
+
+    trainer, whole = make_trainer(batch_size=4), make_trainer(batch_size=4)
+    x, y = make_problem()
+    trainer.fit(x, y, callbacks=StopAtTwo(1))
+    whole.fit(x, y)
+    assert trainer.history.n_epochs == 0 and trainer.n_steps == 2
+    assert trainer.history.batch_losses == whole.history.batch_losses[:2]

@@ -1,12 +1,13 @@
-"""Callbacks: the user's code, called while a Trainer trains."""
+"""What a callback is, and what it is given."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from .history import History
-    from .network import Network
+    from ..history import History
+    from ..network import Network
+    from ..optimizers import Optimizer
 
 
 class Training(Protocol):
@@ -14,10 +15,19 @@ class Training(Protocol):
 
     history: History
     n_steps: int
+    validates: bool
+    """Whether there is validation data."""
 
     @property
     def network(self) -> Network:
         """The network that is trained."""
+
+    @property
+    def optimizer(self) -> Optimizer:
+        """The optimizer; another one of the same kind may be assigned, from the next epoch on."""
+
+    @optimizer.setter
+    def optimizer(self, optimizer: Optimizer) -> None: ...
 
     @property
     def score_name(self) -> str:
@@ -41,6 +51,10 @@ class Callback:
 
     ``trainer.stop(reason)`` ends training after the current chunk of batches.
     """
+
+    batches_per_call: int | None = None
+    """`on_chunk_end` is called after each so many batches of an epoch, and in between too; None
+    leaves it to the Trainer, which calls about every 50 ms."""
 
     def on_fit_start(self, trainer: Training, n_epochs: int) -> None:
         """Training of `n_epochs` starts."""
