@@ -1,14 +1,13 @@
-"""What the compiled loops need beyond Numba's Python: addresses, calls, and the innermost loop.
+"""What the compiled loops need beyond Numba's Python: addresses, calls, vectors, atomics.
 
-The loops pass plain addresses (int64), not arrays: that compiles in a fraction of the time, and one
-compiled function serves every kind of plan, because the formulas' loops are called by address.
+The register tiles of the products have a file of their own, `numba_tiles`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
+import llvmlite.binding as llvm
 from llvmlite import ir
 from numba.core import cgutils as numba_cgutils
 from numba.core import types as numba_types
@@ -17,7 +16,7 @@ from numba.extending import intrinsic
 cgutils: Any = numba_cgutils  # Numba has type hints in places only
 types: Any = numba_types
 
-VECTOR_NAMES = {"float32": "f32", "float64": "f64"}
+ADDRESS = ir.IntType(64)
 
 
 def pointer_to(name: str) -> Any:
@@ -36,6 +35,41 @@ def pointer_to(name: str) -> Any:
     return intrinsic(pointer)
 
 
+def memory_for(name: str, count: int) -> Any:
+    """Return a compiled function that gives a pointer to `count` numbers on the stack.
+
+    Each place that calls it has memory of its own, which LLVM may keep in registers.
+    """
+    kind = types.CPointer(getattr(types, name))
+
+    def memory(typing_context):  # type: ignore[no-untyped-def]
+        def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+            return _on_stack(context, builder, name, count)
+
+        return kind(), generate
+
+    return intrinsic(memory)
+
+
+def address_for(name: str, count: int) -> Any:
+    """Return the same as `memory_for`, but the compiled function gives the address."""
+
+    def address(typing_context):  # type: ignore[no-untyped-def]
+        def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+            return builder.ptrtoint(_on_stack(context, builder, name, count), ADDRESS)
+
+        return types.intp(), generate
+
+    return intrinsic(address)
+
+
+def _on_stack(context: Any, builder: Any, name: str, count: int) -> Any:
+    number = context.get_value_type(getattr(types, name))
+    memory = cgutils.alloca_once(builder, ir.ArrayType(number, count))
+    memory.align = 64
+    return builder.bitcast(memory, number.as_pointer())
+
+
 def _call_address(typing_context, address, numbers):  # type: ignore[no-untyped-def]
     """Call the C function at an address with a tuple of integers (addresses are integers too)."""
 
@@ -51,73 +85,182 @@ def _call_address(typing_context, address, numbers):  # type: ignore[no-untyped-
 call_address = intrinsic(_call_address)
 
 
-def product_tile(precision: str, n_rows: int, n_vectors: int, lanes: int) -> Any:
-    """Return a compiled function for a tile of `n_rows` rows and `n_vectors` * `lanes` columns.
+# ---- Vectors. Those of the caller's rows may start anywhere; panels are aligned.
 
-    It is called as ``tile(a, a_row, a_column, b, b_row, c, c_row, first, last)`` and does
-    ``c += a[:, first:last] @ b[first:last]`` on the tile that starts at the addresses a, b and c.
-    ``a_row`` and so on are the bytes from a row (a column) to the next; the columns of b and c are
-    contiguous.
 
-    The tile of c stays in registers while the loop runs along the depth: LLVM's own vectoriser
-    would load and store it at every step, and gives up where it cannot prove that the rows do not
-    overlap. Multiply and add are fused where the CPU can (``llvm.fmuladd``).
-    """
+def vector_copy(precision: str, lanes: int) -> Any:
+    """Return a compiled function ``copy(source, to)`` of one vector; both may start anywhere."""
 
-    def tile(typing_context, a, a_row, a_column, b, b_row, c, c_row, first, last):  # type: ignore[no-untyped-def]
+    def copy(typing_context, source, to):  # type: ignore[no-untyped-def]
         def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-            number = context.get_value_type(getattr(types, precision))
-            _write_tile(builder, arguments, (n_rows, n_vectors, lanes), number, precision)
+            vector = _Vectors(context, builder, precision, lanes)
+            vector.store(vector.load(arguments[0]), arguments[1])
             return context.get_dummy_value()
 
-        return types.void(*[types.intp] * 9), generate
+        return types.void(types.intp, types.intp), generate
 
-    return intrinsic(tile)
+    return intrinsic(copy)
 
 
-def _write_tile(
-    builder: Any, arguments: Sequence[Any], shape: tuple[int, int, int], number: Any, precision: str
-) -> None:
-    a, a_row, a_column, b, b_row, c, c_row, first, last = arguments
-    n_rows, n_vectors, lanes = shape
-    vector = ir.VectorType(number, lanes)
-    size = 4 if precision == "float32" else 8  # bytes; also the alignment: rows start anywhere
-    multiply_add = cgutils.get_or_insert_function(
-        builder.module,
-        ir.FunctionType(vector, [vector] * 3),
-        f"llvm.fmuladd.v{lanes}{VECTOR_NAMES[precision]}",
-    )
-    undefined = ir.Constant(vector, ir.Undefined)
-    all_lane_0 = ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes)
+def vector_conversion(name: str, precision: str, lanes: int) -> Any:
+    """Return a compiled function ``convert(source, scale, to)``.
 
-    def moved(address: Any, count: int, step: Any) -> Any:
-        return builder.add(address, builder.mul(ir.Constant(address.type, count), step))
+    It makes a vector of numbers real and multiplies it by `scale`: what `gather` does to a row.
+    """
 
-    def pointer(address: Any, kind: Any) -> Any:
-        return builder.inttoptr(address, kind.as_pointer())
+    def convert(typing_context, source, scale, to):  # type: ignore[no-untyped-def]
+        def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+            vectors = _Vectors(context, builder, precision, lanes)
+            given = _Vectors(context, builder, name, lanes).load(arguments[0])
+            if name == "uint8":
+                given = builder.uitofp(given, vectors.kind)
+            elif name != precision:
+                change = builder.fpext if precision == "float64" else builder.fptrunc
+                given = change(given, vectors.kind)
+            vectors.store(builder.fmul(given, vectors.spread(arguments[1])), arguments[2])
+            return context.get_dummy_value()
 
-    vector_size = ir.Constant(a.type, lanes * size)
-    tile = [(r, v) for r in range(n_rows) for v in range(n_vectors)]
-    places = {(r, v): pointer(moved(moved(c, r, c_row), v, vector_size), vector) for r, v in tile}
-    sums = {each: cgutils.alloca_once(builder, vector) for each in tile}  # LLVM: registers
-    for each in tile:
-        builder.store(builder.load(places[each], align=size), sums[each])
-    one = ir.Constant(a.type, 1)
-    with cgutils.for_range_slice(builder, first, last, one) as (step, _):
-        b_start = builder.add(b, builder.mul(step, b_row))
-        a_start = builder.add(a, builder.mul(step, a_column))
-        b_vectors = [
-            builder.load(pointer(moved(b_start, v, vector_size), vector), align=size)
-            for v in range(n_vectors)
-        ]
-        for r in range(n_rows):
-            value = builder.load(pointer(moved(a_start, r, a_row), number))
-            lane_0 = builder.insert_element(undefined, value, ir.Constant(ir.IntType(32), 0))
-            everywhere = builder.shuffle_vector(lane_0, undefined, all_lane_0)
-            for v in range(n_vectors):
-                old = builder.load(sums[r, v])
-                builder.store(
-                    builder.call(multiply_add, [everywhere, b_vectors[v], old]), sums[r, v]
-                )
-    for each in tile:
-        builder.store(builder.load(sums[each]), places[each], align=size)
+        return types.void(types.intp, getattr(types, precision), types.intp), generate
+
+    return intrinsic(convert)
+
+
+def vector_transpose(precision: str, lanes: int) -> Any:
+    """Return a compiled function ``transpose(source, to)``: a square of `lanes` vectors each.
+
+    The vectors of both lie side by side. In round d = 1, 2, 4, ... each pair of vectors d apart
+    exchanges the lanes whose number has the bit d: one of the first for one of the second.
+    """
+
+    def transpose(typing_context, source, to):  # type: ignore[no-untyped-def]
+        def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+            vectors = _Vectors(context, builder, precision, lanes)
+            rows = [vectors.load(vectors.moved(arguments[0], i)) for i in range(lanes)]
+            distance = 1
+            while distance < lanes:
+                first = [j - distance + lanes if j & distance else j for j in range(lanes)]
+                second = [j + lanes if j & distance else j + distance for j in range(lanes)]
+                for i in range(lanes):
+                    if not i & distance:
+                        x, y = rows[i], rows[i + distance]
+                        rows[i] = vectors.shuffle(x, y, first)
+                        rows[i + distance] = vectors.shuffle(x, y, second)
+                distance *= 2
+            for i in range(lanes):
+                vectors.store(rows[i], vectors.moved(arguments[1], i))
+            return context.get_dummy_value()
+
+        return types.void(types.intp, types.intp), generate
+
+    return intrinsic(transpose)
+
+
+class _Vectors:
+    """Vectors of one kind of number."""
+
+    def __init__(self, context: Any, builder: Any, name: str, lanes: int) -> None:
+        self.builder, self.lanes = builder, lanes
+        self.number = context.get_value_type(getattr(types, name))
+        self.size = {"uint8": 1, "float32": 4, "float64": 8}[name]
+        self.kind = ir.VectorType(self.number, lanes)
+
+    def pointer(self, address: Any) -> Any:
+        return self.builder.inttoptr(address, self.kind.as_pointer())
+
+    def load(self, address: Any) -> Any:
+        return self.builder.load(self.pointer(address), align=self.size)
+
+    def store(self, value: Any, address: Any) -> None:
+        self.builder.store(value, self.pointer(address), align=self.size)
+
+    def moved(self, address: Any, count: int) -> Any:
+        """Return the address `count` vectors further."""
+        return self.builder.add(address, ir.Constant(ADDRESS, count * self.lanes * self.size))
+
+    def shuffle(self, x: Any, y: Any, lanes: list[int]) -> Any:
+        """Return these lanes of x (from 0) and y (from `self.lanes`)."""
+        mask = ir.Constant(ir.VectorType(ir.IntType(32), self.lanes), lanes)
+        return self.builder.shuffle_vector(x, y, mask)
+
+    def spread(self, number: Any) -> Any:
+        undefined = ir.Constant(self.kind, ir.Undefined)
+        lane_0 = self.builder.insert_element(undefined, number, ir.Constant(ir.IntType(32), 0))
+        return self.shuffle(lane_0, undefined, [0] * self.lanes)
+
+
+# ---- The CPU: fetching ahead, and what threads meet with.
+
+
+def _prefetch(typing_context, address):  # type: ignore[no-untyped-def]
+    """Fetch the cache line of an address, which will be read soon."""
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        byte_pointer, flag = ir.IntType(8).as_pointer(), ir.IntType(32)
+        function = cgutils.get_or_insert_function(
+            builder.module,
+            ir.FunctionType(ir.VoidType(), [byte_pointer, flag, flag, flag]),
+            "llvm.prefetch",
+        )
+        flags = [ir.Constant(flag, number) for number in (0, 3, 1)]  # read, keep, data
+        builder.call(function, [builder.inttoptr(arguments[0], byte_pointer), *flags])
+        return context.get_dummy_value()
+
+    return types.void(types.intp), generate
+
+
+def _add_one(typing_context, address):  # type: ignore[no-untyped-def]
+    """Add one to an int64 that threads share; return the new value."""
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        one = ir.Constant(ADDRESS, 1)
+        pointer = builder.inttoptr(arguments[0], ADDRESS.as_pointer())
+        return builder.add(builder.atomic_rmw("add", pointer, one, "acq_rel"), one)
+
+    return types.int64(types.intp), generate
+
+
+def _read_shared(typing_context, address):  # type: ignore[no-untyped-def]
+    """Read an int64 that threads share: what they wrote before is visible then."""
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        pointer = builder.inttoptr(arguments[0], ADDRESS.as_pointer())
+        return builder.load_atomic(pointer, "acquire", 8)
+
+    return types.int64(types.intp), generate
+
+
+def _pause(typing_context):  # type: ignore[no-untyped-def]
+    """Tell the CPU that this thread is waiting in a loop."""
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        triple = llvm.get_process_triple()
+        if triple.startswith(("x86_64", "i686", "amd64")):
+            kind = ir.FunctionType(ir.VoidType(), [])
+            builder.call(
+                cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.sse2.pause"), []
+            )
+        elif triple.startswith(("aarch64", "arm64")):
+            kind = ir.FunctionType(ir.VoidType(), [ir.IntType(32)])
+            hint = cgutils.get_or_insert_function(builder.module, kind, "llvm.aarch64.hint")
+            builder.call(hint, [ir.Constant(ir.IntType(32), 1)])
+        return context.get_dummy_value()
+
+    return types.void(), generate
+
+
+def _give_way(typing_context, address):  # type: ignore[no-untyped-def]
+    """Call the system's function at an address, which lets another thread have the CPU."""
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        kind = ir.FunctionType(ir.IntType(32), [])
+        builder.call(builder.inttoptr(arguments[0], kind.as_pointer()), [])
+        return context.get_dummy_value()
+
+    return types.void(types.intp), generate
+
+
+prefetch = intrinsic(_prefetch)
+add_one = intrinsic(_add_one)
+read_shared = intrinsic(_read_shared)
+pause = intrinsic(_pause)
+give_way = intrinsic(_give_way)

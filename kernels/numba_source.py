@@ -1,6 +1,7 @@
 """Write and load the modules that the `numba` backend compiles.
 
-A module's text is the formulas that it needs and functions of `numba_kernels`. It is kept as a file
+A module's text is the formulas that it needs and functions of
+the templates (`numba_names`). It is kept as a file
 in the user's cache, because Numba keeps compiled code only for functions that come from a file: the
 second time nothing is compiled. There is a module for the batches, and one per activation, loss and
 optimizer, so that a new combination of known parts compiles nothing either.
@@ -23,12 +24,19 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from . import formulas, numba_intrinsics, numba_kernels
+from . import (
+    formulas,
+    numba_batches,
+    numba_intrinsics,
+    numba_losses,
+    numba_names,
+    numba_products,
+    numba_tiles,
+)
 from .cache_folder import cache_folder
 from .numba_cpu import Cpu
+from .numba_memory import SOFTMAX
 from .subset import formula_trees
-
-SOFTMAX = "softmax"
 
 
 class _WrapConstants(ast.NodeTransformer):
@@ -71,16 +79,19 @@ import math
 import numpy as np
 from numba import cfunc, njit, types
 
-from {package}.numba_intrinsics import call_address, pointer_to, product_tile
+from {package} import numba_intrinsics as intrinsics, numba_tiles as tiles
 
 real = np.{precision}
-reals = pointer_to("{precision}")
-float32s = pointer_to("float32")
-float64s = pointer_to("float64")
-uint8s = pointer_to("uint8")
-int64s = pointer_to("int64")
-formula = njit(error_model="numpy", forceinline=True)
-compiled = njit(cache=True, nogil=True, error_model="numpy")
+reals = intrinsics.pointer_to("{precision}")
+float32s = intrinsics.pointer_to("float32")
+float64s = intrinsics.pointer_to("float64")
+uint8s = intrinsics.pointer_to("uint8")
+int64s = intrinsics.pointer_to("int64")
+call_address = intrinsics.call_address
+formula = inlined = njit(
+    error_model="numpy", forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True
+)
+compiled = njit(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
 
 def exported(function):
@@ -94,51 +105,69 @@ def sqrt(x):
 
 '''
 
-TILES = """
-tile_full = product_tile("{precision}", TILE_ROWS, TILE_VECTORS, LANES)
-tile_full_row = product_tile("{precision}", 1, TILE_VECTORS, LANES)
-tile_narrow = product_tile("{precision}", TILE_ROWS, 1, LANES)
-tile_narrow_row = product_tile("{precision}", 1, 1, LANES)
+MATRICES = """
+copy_vector = intrinsics.vector_copy("{precision}", LANES)
+convert_float64s = intrinsics.vector_conversion("float64", "{precision}", LANES)
+convert_float32s = intrinsics.vector_conversion("float32", "{precision}", LANES)
+convert_uint8s = intrinsics.vector_conversion("uint8", "{precision}", LANES)
+transpose_vectors = intrinsics.vector_transpose("{precision}", LANES)
+gradient_memory = intrinsics.address_for("{precision}", 2 * GRADIENT_ROWS * LANES)
+coefficient_memory = intrinsics.address_for("{precision}", MAX_COEFFICIENTS)
+prefetch, pause, give_way = intrinsics.prefetch, intrinsics.pause, intrinsics.give_way
+add_one, read_shared = intrinsics.add_one, intrinsics.read_shared
+# Rows of a panel lie VECTOR apart, their numbers side by side.
+sum_tile = tiles.register_tiles(
+    "{precision}",
+    LANES,
+    tiles.TileKind("sum_tile", VECTOR, LANES),
+    [(1, WIDE_PANELS)] + [(row + 1, panel) for row in range(TILE_ROWS) for panel in (1, 2)],
+)
+gradient_tile = tiles.register_tiles(
+    "{precision}",
+    LANES,
+    tiles.TileKind("gradient_tile", SIZE, 0),
+    [(row + 1, panel) for row in range(min(GRADIENT_ROWS, LANES)) for panel in (1, 2)],
+)
 
 
 """
 
 ACTIVATION = """
 @exported
-def activate(z, a, n_rows, stride, n_columns):
-    z, a = reals(z), reals(a)
-    for i in range(n_rows * stride):
-        a[i] = {value}(z[i])
+def activate(z, a, stride, n, panels, columns):
+    if a != z:
+        for panel in range(panels):
+            source, to = reals(z + panel * stride), reals(a + panel * stride)
+            for i in range(n):
+                to[i] = source[i]
+    for panel in range(panels):  # in place: LLVM need not fear that two arrays overlap
+        numbers = reals(a + panel * stride)
+        for i in range(n):
+            numbers[i] = {value}(numbers[i])
 
 
 @exported
-def differentiate(derived_from, dz, n):
-    derived_from, dz = reals(derived_from), reals(dz)
-    for i in range(n):
-        dz[i] = dz[i] * {derivative}(derived_from[i])
-"""
-
-EXPONENT = """
-@formula
-def exponent(x):
-    return real((real(x).view(np.{integer}) >> np.{integer}({mantissa})) - np.{integer}({bias}))
-
+def differentiate(derived_from, dz, stride, n, panels):
+    for panel in range(panels):
+        source, slopes = reals(derived_from + panel * stride), reals(dz + panel * stride)
+        for i in range(n):
+            slopes[i] = slopes[i] * {derivative}(source[i])
 """
 
 LOSS = """
-@formula
-def loss_value(taken, y, parameters, k, n_outputs):
-    return {value}(taken, y{parameters})
+loss_value = {value}
+loss_slope = {slope}
+targets_at = intrinsics.pointer_to("{targets}")
+"""
+
+LOSS_BLOCKS = """
+block_of_reals = intrinsics.memory_for("{precision}", LOSS_BLOCK)
+block_of_int64s = intrinsics.memory_for("int64", LOSS_BLOCK)
 
 
-@formula
-def loss_slope(taken, y, parameters, k, n_outputs):
-    return {slope}(taken, y{parameters})
+"""
 
-
-targets_at = pointer_to("{targets}")
-
-
+TARGET = """
 @formula
 def target_of(targets, row, output, n_outputs):
     return {target}
@@ -156,13 +185,15 @@ def lanes_of(precision: str, cpu: Cpu) -> int:
 
 def _prelude(precision: str, cpu: Cpu, functions: Iterable[Callable[..., Any]]) -> str:
     """Return the start of every module: the names that it needs, then the formulas."""
-    constants: dict[str, object] = {
-        name: value for name, value in vars(numba_kernels).items() if name.isupper()
-    }
+    constants: dict[str, object] = {}
+    for template in (numba_names, numba_products, numba_batches):
+        constants |= {name: value for name, value in vars(template).items() if name.isupper()}
     constants["SIZE"] = 4 if precision == "float32" else 8
     constants["LANES"] = lanes_of(precision, cpu)
-    constants["TILE_ROWS"] = 8 if cpu.n_registers >= 32 else 4
-    constants["TILE_VECTORS"] = 2
+    constants["VECTOR"] = cpu.vector_bits // 8
+    # As many as fit the registers, with two vectors of b and one value of a.
+    constants["TILE_ROWS"] = 13 if cpu.n_registers >= 32 else 6
+    constants["GRADIENT_ROWS"] = 8 if cpu.n_registers >= 32 else 4
     numbers = POWER_OF_TWO_NUMBERS[precision]
     trees = formula_trees(formulas, functions, precision)
     return "".join(
@@ -171,41 +202,38 @@ def _prelude(precision: str, cpu: Cpu, functions: Iterable[Callable[..., Any]]) 
             *(f"{name} = {value}\n" for name, value in constants.items()),
             "\n",
             POWER_OF_TWO.format(precision=precision, **numbers),
-            EXPONENT.format(**numbers),
             *(write_formula(tree) for tree in trees.values()),
         ]
     )
 
 
-def _sources(*functions: Callable[..., Any]) -> str:
+def _text_of(*functions: Callable[..., Any]) -> str:
     return "\n\n".join(map(inspect.getsource, functions))
+
+
+def _functions_of(template: ModuleType) -> list[Callable[..., Any]]:
+    """Return what a module defines, in order."""
+    return [
+        value
+        for value in vars(template).values()
+        if inspect.isfunction(value) and value.__module__ == template.__name__
+    ]
 
 
 @cache
 def load_batches(precision: str, cpu: Cpu) -> ModuleType:
-    """Return the module of `run_batches`, which is the same for all plans of a precision."""
-    k = numba_kernels
-    text = _sources(
-        k.add_product,
-        k.gather_row,
-        k.fill,
-        k.copy_rows,
-        k.transpose,
-        k.weighted_sum,
-        k.weight_gradient,
-        k.input_gradient,
-        k.weigh_rows,
-        k.run_batches,
-    )
-    return load_module(_prelude(precision, cpu, ()) + TILES.format(precision=precision) + text)
+    """Return the module of products and batches, the same for all plans of a precision."""
+    text = _text_of(*_functions_of(numba_products), *_functions_of(numba_batches))
+    return load_module(_prelude(precision, cpu, ()) + MATRICES.format(precision=precision) + text)
 
 
 @cache
 def load_activation(name: str, precision: str, cpu: Cpu) -> ModuleType:
     """Return a module with `activate` and `differentiate`; for "softmax" without the latter."""
     if name == SOFTMAX:
-        text = _sources(numba_kernels.exponentials, numba_kernels.softmax_rows)
-        text += "\n\nactivate = softmax_rows\n"
+        k = numba_losses
+        text = _text_of(k.load_column, k.store_column, k.shift_and_sum, k.softmax_rows)
+        text = LOSS_BLOCKS.format(precision=precision) + text + "\n\nactivate = softmax_rows\n"
         return load_module(_prelude(precision, cpu, [formulas.exp]) + text)
     formula = formulas.ACTIVATIONS[name]
     text = ACTIVATION.format(value=formula.value.__name__, derivative=formula.derivative.__name__)
@@ -215,23 +243,21 @@ def load_activation(name: str, precision: str, cpu: Cpu) -> ModuleType:
 @cache
 def load_loss(name: str, targets_are_labels: bool, precision: str, cpu: Cpu) -> ModuleType:
     """Return a module with `loss_rows`."""
-    loss = formulas.LOSSES[name]
-    names = LOSS.format(
+    loss, k = formulas.LOSSES[name], numba_losses
+    text = LOSS.format(
         value=loss.value.__name__,
         slope=loss.slope.__name__,
-        parameters="".join(
-            f", parameters[{i} * n_outputs + k]" for i in range(len(loss.parameters))
-        ),
         targets="int32" if targets_are_labels else precision,
-        target=LABEL if targets_are_labels else VALUE,
     )
+    text += LOSS_BLOCKS.format(precision=precision)
+    text += TARGET.format(target=LABEL if targets_are_labels else VALUE)
+    text += _text_of(k.load_column, k.store_column, k.load_block, k.finish_block)
     if loss.of == "logits":
-        text = _sources(numba_kernels.loss_of_logits_rows)
+        text += "\n\n" + _text_of(k.loss_of_logits_rows)
     else:
-        text = _sources(numba_kernels.exponentials, numba_kernels.loss_of_log_softmax_rows)
+        text += "\n\n" + _text_of(k.shift_and_sum, k.loss_of_log_softmax_rows)
     text += f"\n\nloss_rows = loss_of_{loss.of}_rows\n"
-    functions = [formulas.exp, loss.value, loss.slope]
-    return load_module(_prelude(precision, cpu, functions) + names + text)
+    return load_module(_prelude(precision, cpu, [formulas.exp, loss.value, loss.slope]) + text)
 
 
 @cache
@@ -243,14 +269,14 @@ def load_optimizer(name: str, precision: str, cpu: Cpu) -> ModuleType:
 
 
 def _write_update(optimizer: formulas.Optimizer) -> str:
-    """Return `update`: the loop over all parameters."""
+    """Return `update`: the loop over some parameters; a state lies `state_stride` after another."""
     coefficients = [f"c_{i}" for i in range(optimizer.n_coefficients)]
-    lines = ["@exported", "def update(w, g, state, coefficients, n):"]
+    lines = ["@exported", "def update(w, g, state, state_stride, coefficients, n):"]
     lines += [
-        f"    {name} = reals(state + {i} * n * SIZE)" for i, name in enumerate(optimizer.states)
+        f"    {name} = reals(state + {i} * state_stride)" for i, name in enumerate(optimizer.states)
     ]
-    lines += ["    w, g, coefficients = reals(w), reals(g), float64s(coefficients)"]
-    lines += [f"    {name} = real(coefficients[{i}])" for i, name in enumerate(coefficients)]
+    lines += ["    w, g, coefficients = reals(w), reals(g), reals(coefficients)"]
+    lines += [f"    {name} = coefficients[{i}]" for i, name in enumerate(coefficients)]
     changed = ["w[i]", *(f"{name}[i]" for name in optimizer.states)]
     arguments = ", ".join([changed[0], "g[i]", *changed[1:], *coefficients])
     results = ", ".join(changed) + ("," if len(changed) == 1 else "")
@@ -266,6 +292,7 @@ def load_module(text: str) -> ModuleType:
         importlib.metadata.version("numba"),
         sys.version,
         inspect.getsource(numba_intrinsics),
+        inspect.getsource(numba_tiles),
     )
     key = hashlib.sha256("\0".join((text, *versions)).encode()).hexdigest()[:24]
     name = f"fastmlp_numba_{key}"

@@ -14,9 +14,9 @@ import pytest
 pytest.importorskip("numba", reason="Numba is not installed: pip install 'fastmlp[numba]'")
 
 from fastmlp import Network, Trainer
-from fastmlp.kernels import numba_cpu, numba_source
+from fastmlp.kernels import numba_cpu, numba_memory, numba_source
 from fastmlp.kernels.formulas import ACTIVATIONS, LOSSES, OPTIMIZERS
-from fastmlp.kernels.numba_backend import NumbaEngine, Workspace
+from fastmlp.kernels.numba_backend import NumbaEngine
 from fastmlp.kernels.numba_backend import backend as numba_backend
 from fastmlp.kernels.numpy_backend import backend as numpy_backend
 from fastmlp.kernels.numpy_backend import compile_formulas
@@ -208,12 +208,12 @@ def test_memory_is_for_the_rows_that_there_are() -> None:
     engine = trainer._bound_engine()
     assert isinstance(engine, NumbaEngine)
     trainer.fit(x, y, epochs=2)
-    assert engine.workspace.n_rows == 43
+    assert engine.workspace is not None and engine.workspace.n_rows == 43
     whole = make_trainer("softmax", "numba", batch_size=43)
     whole.fit(x, y, epochs=2)
     np.testing.assert_array_equal(trainer.network.parameters, whole.network.parameters)
     trainer.predict(np.tile(x, (30, 1)))  # a batch of predictions is small whatever batch_size is
-    assert engine.workspace.n_rows == 256
+    assert {each.n_rows for each in engine.predicting} == {128}
 
 
 def test_stops_before_the_update_at_a_loss_that_is_not_finite() -> None:
@@ -237,24 +237,20 @@ def test_stops_before_the_update_at_a_loss_that_is_not_finite() -> None:
     assert not np.array_equal(once, trainer.network.parameters)
 
 
-def test_pad_columns_are_never_read() -> None:
+def test_pad_columns_are_never_read(monkeypatch: pytest.MonkeyPatch) -> None:
     x, y, _ = make_data("softmax")
     trainer = make_trainer("softmax", "numba")
     expected = trainer.gradients(x, y)
-    engine = trainer._bound_engine()
-    assert isinstance(engine, NumbaEngine)
-    make_workspace = engine.make_workspace
+    make_zeros = numba_memory.aligned_zeros
 
-    def make_full_of_nan(n_rows: int) -> Workspace:
-        workspace = make_workspace(n_rows)
-        for memory in (*workspace.z, *workspace.a, *workspace.dz):
-            memory[...] = np.nan
-        for memory in (workspace.inputs, workspace.scratch):
-            memory[...] = np.nan
-        return workspace
+    def make_nan(n_bytes: int) -> np.ndarray:
+        memory = make_zeros(n_bytes)
+        memory[...] = 0xFF  # NaN, in float64 as in float32
+        return memory
 
-    engine.make_workspace = make_full_of_nan  # type: ignore[method-assign]
-    found = trainer.gradients(x, y)
+    monkeypatch.setattr(numba_memory, "aligned_zeros", make_nan)
+    engine = make_trainer("softmax", "numba")._bound_engine()
+    found = engine.gradients(x, y.astype(np.int32), None)
     assert found.loss == expected.loss
     assert all(map(np.array_equal, found.dw + found.db, expected.dw + expected.db))
 

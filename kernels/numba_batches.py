@@ -1,0 +1,415 @@
+"""The flow of batches of the `numba` backend: templates, see `numba_names`.
+
+Every thread runs the same function with its own number. Threads split outputs, never a sum: each
+owns panels of a layer's outputs, or, where those are too few, rows on the way forward and inputs
+on the way back. They meet at a counter, spin briefly and then give the CPU away. So the bits are
+the same for every number of threads.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from .numba_names import (
+    ABORTED,
+    ACTIVATE,
+    ARRIVED,
+    BATCH_SIZE,
+    BATCHES_TOUCH,
+    BLOCK_LOSSES,
+    CALLS,
+    COEFFICIENTS,
+    DERIVED_FROM,
+    DIFFERENTIATE,
+    DZ,
+    FAN_IN,
+    FAN_OUT,
+    FLAT_BYTES,
+    FLAT_PARAMETERS,
+    FLAT_RESULT,
+    FLAT_STATE,
+    GIVE_WAY,
+    INPUT,
+    INPUT_BYTES,
+    INPUT_IS_SHARED,
+    IS_GRADIENT_DESCENT,
+    KEEPS_EVERYTHING,
+    LANES,
+    LAYER_WORDS,
+    LAYERS,
+    LOSS_BLOCK,
+    LOSS_IS_MERGED,
+    LOSS_ROWS,
+    LOSS_SUMS,
+    N_COEFFICIENTS,
+    N_DONE,
+    N_LAYERS,
+    N_ROWS,
+    N_STATES,
+    N_THREADS,
+    ONE,
+    ORDER,
+    OUT,
+    OUT_PANELS,
+    OUTPUTS_ARE_SPLIT,
+    PACKED,
+    PACKED_BYTES,
+    PACKED_STRIDE,
+    PARAMETERS,
+    PREDICTED_ROWS,
+    RESULT,
+    SAMPLE_WEIGHT,
+    STRIDE,
+    TARGETS,
+    TRANSPOSED,
+    TRANSPOSED_STRIDE,
+    UPDATE,
+    VECTOR,
+    W_STEP,
+    W_STRIDE,
+    WEIGHT_GRADIENT,
+    WEIGHTED_SUM,
+    A,
+    W,
+    Words,
+    Z,
+    add_one,
+    call_address,
+    coefficient_memory,
+    compiled,
+    exported,
+    float64s,
+    give_way,
+    int64s,
+    pause,
+    read_shared,
+    real,
+    reals,
+)
+from .numba_products import from_panels, gather, pack, share, transpose, unpack
+
+SPINS = 300
+"""5 to 15 microseconds, as long as `pause` lasts on the CPU: more than a step of a small batch."""
+
+
+@compiled
+def meet(call: Words) -> bool:
+    """Wait until all threads have come here; what they wrote before is visible then.
+
+    False: the call was given up before it began.
+    """
+    n, arrived = call[N_THREADS], call[ARRIVED]
+    if n == 1:
+        return True
+    all_here = (add_one(arrived) + n - 1) // n * n
+    spins, here = 0, read_shared(arrived)
+    while here < all_here and here < ABORTED:
+        if spins < SPINS:
+            spins += 1
+            pause()
+        else:  # a thread that gives way comes back at once if nobody else wants the CPU
+            give_way(call[GIVE_WAY])
+        here = read_shared(arrived)
+    return here < ABORTED
+
+
+@compiled
+def layer_of(call: Words, index: int) -> Words:
+    """Return the words of a layer."""
+    return int64s(call[LAYERS] + index * LAYER_WORDS * 8)
+
+
+@compiled
+def share_rows(rows: int, thread: int, n_threads: int) -> int:
+    """Return where a thread's part of the rows begins: whole blocks of the loss."""
+    blocks = (rows + LOSS_BLOCK - 1) // LOSS_BLOCK
+    return min(rows, LOSS_BLOCK * share(blocks, thread, n_threads))
+
+
+@compiled
+def input_of(call: Words, thread: int) -> int:
+    """Return the input panels that a thread reads.
+
+    A few threads gather for themselves, each all rows: reading what another core has just written
+    takes longer.
+    """
+    return call[INPUT] if call[INPUT_IS_SHARED] != 0 else call[INPUT] + thread * call[INPUT_BYTES]
+
+
+@compiled
+def gather_batch(call: Words, order: int, rows: int, n_known: int, thread: int) -> None:
+    """Gather the rows to the thread's own input panels, or its part of them to the shared ones."""
+    if call[INPUT_IS_SHARED] == 0:
+        gather(call, order, rows, n_known, input_of(call, thread))
+        return
+    first = share_rows(rows, thread, call[N_THREADS])
+    last = share_rows(rows, thread + 1, call[N_THREADS])
+    to = call[INPUT] + first * VECTOR
+    gather(call, order + first * 8, last - first, n_known - first, to)
+    meet(call)
+
+
+@compiled
+def forward(call: Words, rows: int, thread: int) -> None:
+    """Compute per layer the weighted sum and the activation, up to what the loss takes, or to OUT.
+
+    Ends without a meeting: the thread's own rows (or panels) of the last layer are ready.
+    """
+    n_layers, n_threads, stride = call[N_LAYERS], call[N_THREADS], call[STRIDE]
+    a_in = input_of(call, thread)
+    for index in range(n_layers):
+        if index > 0:
+            meet(call)
+        layer = layer_of(call, index)
+        first_row, last_row, first, last = 0, rows, 0, layer[OUT_PANELS]
+        if layer[OUTPUTS_ARE_SPLIT] != 0:
+            first, last = share(last, thread, n_threads), share(last, thread + 1, n_threads)
+        else:
+            first_row = share_rows(rows, thread, n_threads)
+            last_row = share_rows(rows, thread + 1, n_threads)
+        offset, n_rows = first_row * VECTOR, last_row - first_row
+        call_address(
+            call[WEIGHTED_SUM],
+            (
+                *(a_in + offset, stride),
+                *(layer[W], layer[W_STRIDE], layer[W_STEP]),
+                layer[W] + layer[FAN_IN] * layer[W_STEP],
+                *(layer[Z] + offset, stride),
+                *(n_rows, layer[FAN_IN], first, last),
+            ),
+        )
+        if index < n_layers - 1 or call[LOSS_IS_MERGED] == 0 or call[OUT] != 0:
+            start = offset + first * stride
+            call_address(
+                layer[ACTIVATE],
+                (
+                    *(layer[Z] + start, layer[A] + start, stride),
+                    *(n_rows * LANES, last - first, layer[FAN_OUT]),
+                ),
+            )
+        a_in = layer[A]
+
+
+@compiled
+def total_weight(call: Words, order: int, rows: int) -> float:
+    """Return what the rows count for together."""
+    if call[SAMPLE_WEIGHT] == 0:
+        return float(rows)
+    weights, total = reals(call[SAMPLE_WEIGHT]), 0.0
+    for i in range(rows):
+        total += np.float64(weights[int64s(order)[i]])
+    return total
+
+
+@compiled
+def loss(call: Words, order: int, rows: int, thread: int) -> float:
+    """Return the sum of the losses; the slopes go to dz of the last layer, scaled for the mean.
+
+    Ends with a meeting: the slopes of all rows are ready.
+    """
+    layer = layer_of(call, call[N_LAYERS] - 1)
+    taken = layer[Z] if call[LOSS_IS_MERGED] != 0 else layer[A]
+    total = total_weight(call, order, rows)
+    factor = 1.0 / total if total > 0.0 else 0.0
+    first = share_rows(rows, thread, call[N_THREADS])
+    last = share_rows(rows, thread + 1, call[N_THREADS])
+    if layer[OUTPUTS_ARE_SPLIT] != 0:
+        meet(call)
+    offset = first * VECTOR
+    slopes = layer[DZ] + offset if layer[DZ] != 0 else 0
+    call_address(
+        call[LOSS_ROWS],
+        (
+            *(taken + offset, call[STRIDE], last - first, layer[FAN_OUT]),
+            *(call[TARGETS], call[SAMPLE_WEIGHT], order + first * 8),
+            *(np.float64(factor).view(np.int64), slopes),
+            *(call[BLOCK_LOSSES] + first // LOSS_BLOCK * 8, 0),
+        ),
+    )
+    meet(call)
+    total = 0.0
+    for block in range((rows + LOSS_BLOCK - 1) // LOSS_BLOCK):
+        total += float64s(call[BLOCK_LOSSES])[block]
+    return total
+
+
+@compiled
+def differentiate(call: Words, layer: Words, rows: int, first: int, last: int) -> None:
+    """Compute dz = da * f'(z), in place, for some panels."""
+    start = first * call[STRIDE]
+    call_address(
+        layer[DIFFERENTIATE],
+        (
+            *(layer[DERIVED_FROM] + start, layer[DZ] + start, call[STRIDE]),
+            *(rows * LANES, last - first),
+        ),
+    )
+
+
+@compiled
+def backward(call: Words, rows: int, factor: int, update: int, numbers: int, thread: int) -> None:
+    """Go back from the loss's slopes: per layer da and dz of the layer before, then dw and db.
+
+    RESULT takes the gradient, or it is the parameters, which are changed at once: by a factor, or
+    by an update with its coefficients, `numbers`; see `weight_gradient`.
+    """
+    n_layers, n_threads, stride = call[N_LAYERS], call[N_THREADS], call[STRIDE]
+    if call[LOSS_IS_MERGED] == 0:
+        layer = layer_of(call, n_layers - 1)
+        panels = layer[OUT_PANELS]
+        first, last = share(panels, thread, n_threads), share(panels, thread + 1, n_threads)
+        differentiate(call, layer, rows, first, last)
+        meet(call)
+    for index in range(n_layers - 1, -1, -1):
+        layer = layer_of(call, index)
+        if index > 0:
+            before = layer_of(call, index - 1)
+            panels = before[OUT_PANELS]
+            first, last = share(panels, thread, n_threads), share(panels, thread + 1, n_threads)
+            # da of the layer before = dz @ w.T: a weighted sum of slopes
+            transpose(
+                call[PARAMETERS] + layer[PACKED],
+                layer[PACKED_STRIDE],
+                layer[TRANSPOSED],
+                layer[TRANSPOSED_STRIDE],
+                layer[FAN_IN],
+                layer[FAN_OUT],
+                first,
+                last,
+            )
+            call_address(
+                call[WEIGHTED_SUM],
+                (
+                    *(layer[DZ], stride),
+                    *(layer[TRANSPOSED], layer[TRANSPOSED_STRIDE], VECTOR, 0),
+                    *(before[DZ], stride),
+                    *(rows, layer[FAN_OUT], first, last),
+                ),
+            )
+            differentiate(call, before, rows, first, last)
+            # The others may still read w or need this thread's slopes; not so where each thread
+            # goes on with the inputs and slopes that it has just made itself.
+            if index > 1 or layer[OUTPUTS_ARE_SPLIT] != 0 or before[OUTPUTS_ARE_SPLIT] == 0:
+                meet(call)
+        gradient_of_layer(call, index, rows, factor, update, numbers, thread)
+
+
+@compiled
+def gradient_of_layer(
+    call: Words, index: int, rows: int, factor: int, update: int, numbers: int, thread: int
+) -> None:
+    """Compute dw = a_in.T @ dz and db, the sum of dz, for what the thread owns."""
+    layer, n_threads = layer_of(call, index), call[N_THREADS]
+    a_in = input_of(call, thread) if index == 0 else layer_of(call, index - 1)[A]
+    fan_in, first, last = layer[FAN_IN], 0, layer[OUT_PANELS]
+    first_input, last_input, with_biases = 0, fan_in, True
+    if layer[OUTPUTS_ARE_SPLIT] != 0:
+        first, last = share(last, thread, n_threads), share(last, thread + 1, n_threads)
+    else:
+        in_panels = (fan_in + LANES - 1) // LANES
+        first_input = LANES * share(in_panels, thread, n_threads)
+        last_input = min(fan_in, LANES * share(in_panels, thread + 1, n_threads))
+        with_biases = thread == 0
+    slopes, stride = layer[DZ], call[STRIDE]
+    out, out_stride = call[RESULT] + layer[PACKED], layer[PACKED_STRIDE]
+    what = (factor, update, call[PACKED_BYTES], numbers)
+    weights = (rows, first_input, last_input, first, last)
+    call_address(
+        call[WEIGHT_GRADIENT],
+        (*(a_in, stride, VECTOR, slopes, stride, out, out_stride), *weights, *what),
+    )
+    if with_biases:  # the weights of an input that is always one
+        out += fan_in * VECTOR
+        call_address(
+            call[WEIGHT_GRADIENT],
+            (
+                *(call[ONE], 0, 0, slopes, stride, out, out_stride),
+                *(rows, 0, 1, first, last),
+                *what,
+            ),
+        )
+
+
+@compiled
+def train_batches(call: Words, thread: int) -> None:
+    """Train, with the parameters and states packed."""
+    n, n_coefficients = call[N_ROWS], call[N_COEFFICIENTS]
+    numbers = coefficient_memory()
+    factor, update = 0, call[UPDATE]
+    if call[IS_GRADIENT_DESCENT] != 0:
+        factor, update = numbers, 0
+    batch_size = call[BATCH_SIZE]
+    for batch in range((n + batch_size - 1) // batch_size):
+        start = batch * batch_size
+        rows, order = min(batch_size, n - start), call[ORDER] + start * 8
+        for i in range(n_coefficients):
+            number = real(float64s(call[COEFFICIENTS])[batch * n_coefficients + i])
+            reals(numbers)[i] = -number if factor != 0 else number
+        gather_batch(call, order, rows, n - start, thread)
+        forward(call, rows, thread)
+        loss_sum = loss(call, order, rows, thread)
+        if thread == 0:
+            float64s(call[LOSS_SUMS])[batch] = loss_sum
+            call[N_DONE] = batch + 1
+        if call[KEEPS_EVERYTHING] == 0 and not math.isfinite(loss_sum):
+            return
+        backward(call, rows, factor, update, numbers, thread)
+        if call[BATCHES_TOUCH] != 0:
+            meet(call)
+
+
+@exported
+def train(address: int, thread: int) -> None:
+    """Train on the rows in order, batch after batch; stop at a loss that is not finite.
+
+    Or, with KEEPS_EVERYTHING, go forward and back over one batch.
+
+    With one hidden layer split by outputs and an output layer split by inputs, a thread may begin
+    the next batch while others are still at this one: until the first meeting it writes only what
+    it alone reads, and at that meeting they all have left this batch.
+    """
+    call = int64s(address)
+    if not meet(call):
+        return
+    packed_bytes, flat_bytes = call[PACKED_BYTES], call[FLAT_BYTES]
+    pack(call, call[FLAT_PARAMETERS], call[PARAMETERS], thread)
+    for i in range(call[N_STATES]):
+        place = call[PARAMETERS] + (1 + i) * packed_bytes
+        pack(call, call[FLAT_STATE] + i * flat_bytes, place, thread)
+    meet(call)
+    train_batches(call, thread)
+    meet(call)
+    unpack(call, call[RESULT], call[FLAT_RESULT], thread)
+    for i in range(call[N_STATES]):
+        place = call[PARAMETERS] + (1 + i) * packed_bytes
+        unpack(call, place, call[FLAT_STATE] + i * flat_bytes, thread)
+    meet(call)
+
+
+@exported
+def predict(address: int, thread: int) -> None:
+    """Predict blocks of rows, and their losses if LOSS_SUMS is there.
+
+    Each thread has a call of its own besides the common one, and there it is alone.
+    """
+    together = int64s(address)
+    if not meet(together):
+        return
+    pack(together, together[FLAT_PARAMETERS], together[PARAMETERS], thread)
+    meet(together)
+    call = int64s(int64s(together[CALLS])[thread])
+    alone, last = call[N_THREADS] - 1, layer_of(call, call[N_LAYERS] - 1)
+    n_blocks, n_threads = (call[N_ROWS] + PREDICTED_ROWS - 1) // PREDICTED_ROWS, together[N_THREADS]
+    for block in range(share(n_blocks, thread, n_threads), share(n_blocks, thread + 1, n_threads)):
+        start = block * PREDICTED_ROWS
+        end = min(start + PREDICTED_ROWS, call[N_ROWS])
+        order = call[ORDER] + start * 8
+        gather(call, order, end - start, end - start, call[INPUT])
+        forward(call, end - start, alone)
+        if call[LOSS_SUMS] != 0:
+            float64s(call[LOSS_SUMS])[block] = loss(call, order, end - start, alone)
+        panels = last[A] - start * VECTOR  # where the first row of all would be
+        from_panels(panels, call[STRIDE], last[FAN_OUT], call[OUT], start, end)
+    meet(together)

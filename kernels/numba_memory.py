@@ -1,0 +1,229 @@
+"""The memory of a plan for the `numba` backend, and the words that describe it to compiled code."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from . import formulas
+from . import numba_names as names
+from .contract import Array, Plan
+
+CACHE_LINE = 64  # bytes
+OWN_INPUTS = 4  # so many threads gather their own input
+SOFTMAX = "softmax"
+
+
+def aligned_zeros(n_bytes: int) -> Array:
+    """Return zeroed bytes that start at a cache line."""
+    memory = np.zeros(n_bytes + CACHE_LINE, np.uint8)
+    start = -memory.ctypes.data % CACHE_LINE
+    return memory[start : start + n_bytes]
+
+
+def address_of(array: Array | None) -> int:
+    """Return where an array starts; 0 if there is none."""
+    return 0 if array is None else int(array.ctypes.data)
+
+
+def round_up(n: int, multiple: int) -> int:
+    """Return the smallest multiple that is at least `n`."""
+    return -(-n // multiple) * multiple
+
+
+class Panels:
+    """How matrices lie in memory as panels; see `numba_products`."""
+
+    def __init__(self, precision: str, lanes: int) -> None:
+        self.precision, self.lanes = precision, lanes
+        self.size = np.dtype(precision).itemsize
+        self.vector = lanes * self.size
+
+    def count(self, columns: int) -> int:
+        """Return how many panels so many columns are."""
+        return -(-columns // self.lanes)
+
+    def stride(self, rows: int) -> int:
+        """Return how far apart, in bytes, panels of so many rows lie.
+
+        Never a multiple of 4096, which would put the same row of every panel in the same cache set.
+        """
+        stride = rows * self.vector
+        return stride + self.vector if stride % 4096 == 0 else stride
+
+    def matrix(self, memory: Array, stride: int, rows: int, columns: int) -> Array:
+        """Return a row-major copy (rows, columns) of panels."""
+        numbers = memory[: self.count(columns) * stride].view(self.precision)
+        panels = numbers.reshape(self.count(columns), -1)[:, : rows * self.lanes]
+        by_row = panels.reshape(-1, rows, self.lanes).swapaxes(0, 1)
+        return np.ascontiguousarray(by_row.reshape(rows, -1)[:, :columns])
+
+    def of(self, matrix: Array) -> Array:
+        """Return the panels of a matrix (rows, columns), `rows * vector` bytes apart."""
+        rows, columns = matrix.shape
+        n_panels = self.count(columns)
+        memory = aligned_zeros(n_panels * rows * self.vector)
+        panels = memory.view(self.precision).reshape(n_panels, rows, self.lanes)
+        padded = np.zeros((rows, n_panels * self.lanes), self.precision)
+        padded[:, :columns] = matrix
+        panels[...] = padded.reshape(rows, n_panels, self.lanes).swapaxes(0, 1)
+        return memory
+
+
+class Parameters:
+    """The packed parameters and states of a plan, and what is the same for all of its calls."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        parameters: Array,
+        state: Array,
+        panels: Panels,
+        kernels: ModuleType,
+        functions: dict[str, int],
+        activations: list[Any],
+    ) -> None:
+        self.panels = panels
+        self.layers = np.zeros((len(plan.layers), names.LAYER_WORDS), np.int64)
+        packed_bytes, transposed = 0, []
+        for layer, words, functions_of in zip(plan.layers, self.layers, activations, strict=True):
+            assert layer.biases.start == layer.weights.stop  # the biases are one more row
+            words[names.FAN_IN], words[names.FAN_OUT] = layer.fan_in, layer.fan_out
+            words[names.OUT_PANELS] = panels.count(layer.fan_out)
+            words[names.FLAT] = layer.weights.start * panels.size
+            words[names.PACKED] = packed_bytes
+            words[names.PACKED_STRIDE] = panels.stride(layer.fan_in + 1)
+            packed_bytes += words[names.OUT_PANELS] * words[names.PACKED_STRIDE]
+            words[names.ACTIVATE] = functions_of.activate.address
+            if layer.activation != SOFTMAX:  # its way back is the loss's
+                words[names.DIFFERENTIATE] = functions_of.differentiate.address
+            if layer.index > 0:  # the input gradient of the first layer is not needed
+                stride = panels.stride(round_up(layer.fan_out, panels.lanes))
+                transposed.append(aligned_zeros(panels.count(layer.fan_in) * stride))
+                words[names.TRANSPOSED] = address_of(transposed[-1])
+                words[names.TRANSPOSED_STRIDE] = stride
+        self.packed = aligned_zeros(int(packed_bytes) * (1 + plan.n_states))
+        self.transposed = transposed
+        self.gradient: Array | None = None
+        self.one = np.ones(1, plan.precision)
+        self.call = np.zeros(names.CALL_WORDS, np.int64)
+        self.set(
+            N_LAYERS=len(plan.layers),
+            LOSS_IS_MERGED=plan.loss_is_merged,
+            PARAMETERS=address_of(self.packed),
+            RESULT=address_of(self.packed),
+            PACKED_BYTES=packed_bytes,
+            FLAT_PARAMETERS=address_of(parameters),
+            FLAT_RESULT=address_of(parameters),
+            FLAT_STATE=address_of(state),
+            FLAT_BYTES=plan.n_parameters * panels.size,
+            N_STATES=plan.n_states,
+            N_COEFFICIENTS=plan.n_coefficients,
+            IS_GRADIENT_DESCENT=plan.optimizer == "sgd",
+            ONE=address_of(self.one),
+            INPUT_SCALE=int(np.float64(plan.input_scale).view(np.int64)),
+            WEIGHTED_SUM=kernels.weighted_sum.address,
+            WEIGHT_GRADIENT=kernels.weight_gradient.address,
+            **functions,
+        )
+
+    def set(self, **words: int) -> None:
+        set_words(self.call, words)
+
+
+def set_words(call: Array, words: dict[str, int]) -> None:
+    """Set words of a call by their names in `numba_names`."""
+    for name, value in words.items():
+        call[getattr(names, name)] = value
+
+
+class Workspace:
+    """Memory for a batch of rows that a number of threads work on together.
+
+    An activation takes the place of its weighted sum if the derivative can do without it, unless
+    everything is to be kept for the caller, or outputs are wanted besides the losses.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        parameters: Parameters,
+        n_threads: int,
+        n_rows: int,
+        *,
+        keeps_everything: bool = False,
+        has_slopes: bool = True,
+    ) -> None:
+        panels = parameters.panels
+        self.panels, self.parameters, self.n_threads, self.n_rows = (
+            panels,
+            parameters,
+            n_threads,
+            n_rows,
+        )
+        self.layers = parameters.layers.copy()
+        self.call = parameters.call.copy()
+        self.stride = stride = panels.stride(n_rows)
+        input_is_shared = n_threads > OWN_INPUTS
+        input_bytes = panels.count(plan.n_inputs) * stride
+        self.inputs = aligned_zeros(input_bytes * (1 if input_is_shared else n_threads))
+        self.z: list[Array] = []
+        self.a: list[Array] = []
+        self.dz: list[Array] = []
+        last = len(plan.layers) - 1
+        for layer, words in zip(plan.layers, self.layers, strict=True):
+            n_bytes = int(words[names.OUT_PANELS]) * stride
+            self.z.append(aligned_zeros(n_bytes))
+            softmax = layer.activation == SOFTMAX
+            in_z = not softmax and (formulas.ACTIVATIONS[layer.activation].derivative_input == "z")
+            needs_both = in_z or keeps_everything or (layer.index == last and not has_slopes)
+            self.a.append(aligned_zeros(n_bytes) if needs_both else self.z[-1])
+            words[names.Z], words[names.A] = address_of(self.z[-1]), address_of(self.a[-1])
+            if has_slopes:
+                self.dz.append(aligned_zeros(n_bytes))
+                words[names.DZ] = address_of(self.dz[-1])
+            words[names.DERIVED_FROM] = words[names.Z if in_z else names.A]
+            # The last layer's rows go on to the loss: it is split by outputs only if it is wide.
+            enough = n_threads * (4 if layer.index == last else 1)
+            words[names.OUTPUTS_ARE_SPLIT] = words[names.OUT_PANELS] >= enough
+        self.block_losses = np.zeros(n_rows // names.LOSS_BLOCK + 1)
+        self.read_packed()
+        splits = self.layers[:, names.OUTPUTS_ARE_SPLIT].tolist()
+        self.set(
+            LAYERS=address_of(self.layers),
+            N_THREADS=n_threads,
+            INPUT=address_of(self.inputs),
+            INPUT_BYTES=input_bytes,
+            INPUT_IS_SHARED=input_is_shared,
+            STRIDE=stride,
+            BLOCK_LOSSES=address_of(self.block_losses),
+            BATCHES_TOUCH=input_is_shared or splits != [1, 0],
+        )
+
+    def set(self, **words: int) -> None:
+        set_words(self.call, words)
+
+    def read_packed(self) -> None:
+        """Let the way forward read the packed parameters."""
+        words = self.layers
+        words[:, names.W] = self.call[names.PARAMETERS] + words[:, names.PACKED]
+        words[:, names.W_STRIDE] = words[:, names.PACKED_STRIDE]
+        words[:, names.W_STEP] = self.panels.vector
+        words[:, names.IS_READ_FLAT] = 0
+
+    def read_flat(self) -> bool:
+        """Let it read the flat vector where a row of weights is whole vectors.
+
+        Returns whether that is so for all layers; the others must be packed.
+        """
+        self.read_packed()
+        whole = self.layers[:, names.FAN_OUT] % self.panels.lanes == 0
+        words = self.layers[whole]
+        words[:, names.W] = self.call[names.FLAT_PARAMETERS] + words[:, names.FLAT]
+        words[:, names.W_STRIDE] = self.panels.vector
+        words[:, names.W_STEP] = words[:, names.FAN_OUT] * self.panels.size
+        words[:, names.IS_READ_FLAT] = 1
+        self.layers[whole] = words
+        return bool(whole.all())

@@ -1,0 +1,156 @@
+"""The names that the templates of the `numba` backend use, and the layout of what they are handed.
+
+Templates are functions of `numba_products`, `numba_losses` and `numba_batches`: ordinary Python to
+read and to check, but never run as they stand. `numba_source` copies their text into modules of
+their own, in which the stand-ins below are real: one number type, one CPU, one formula.
+
+Everything is passed as an integer: a size, or the address of memory. That compiles in a fraction of
+the time that arrays take. Distances (``_stride``, ``_step``) are in bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+Number = Any
+Pointer = Any  # indexed like an array
+Words = list[int]  # a pointer to int64
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def compiled(function: Function) -> Function:
+    """Stand for ``numba.njit``."""
+    return function
+
+
+exported = compiled  # stands for ``numba.cfunc``: called by address
+inlined = compiled  # stands for ``numba.njit(forceinline=True)``
+
+_later: Any = None
+real: Any = float  # the plan's real type, SIZE its bytes
+SIZE = LANES = VECTOR = 1  # LANES: numbers per vector, VECTOR: its bytes
+TILE_ROWS = GRADIENT_ROWS = 1  # of the register tiles: see numba_tiles
+
+# From an address to a pointer:
+reals: Any = None
+float64s: Any = None
+float32s: Any = None
+uint8s: Any = None
+int64s: Callable[[int], Words] = _later
+targets_at: Any = None
+
+# See numba_intrinsics:
+call_address: Any = None
+copy_vector: Any = None
+convert_float64s: Any = None
+convert_float32s: Any = None
+convert_uint8s: Any = None
+transpose_vectors: Any = None
+prefetch: Any = None
+block_of_reals: Any = None
+block_of_int64s: Any = None
+gradient_memory: Any = None
+coefficient_memory: Any = None
+add_one: Callable[[int], int] = _later
+read_shared: Callable[[int], int] = _later
+pause: Any = None
+give_way: Any = None
+# See numba_tiles:
+sum_tile: Any = None
+gradient_tile: Any = None
+
+# The formulas of the module:
+exp: Any = None
+loss_value: Any = None  # (taken, y) -> number; loss_slope alike
+loss_slope: Any = None
+target_of: Any = None  # (targets, row, output, n_outputs) -> y
+
+FLOAT32, FLOAT64, UINT8 = range(3)
+"""The types of x."""
+
+LOSS_BLOCK = 16
+"""Losses are computed for so many rows together; threads share rows in such blocks."""
+
+PREDICTED_ROWS = 128
+"""Rows of a block when predicting."""
+
+MAX_COEFFICIENTS = 16
+
+ABORTED = 1 << 40
+"""What the counter of a team is raised by when its call is given up before it began."""
+
+LAYER_WORDS = 20
+(
+    FAN_IN,
+    FAN_OUT,
+    OUT_PANELS,
+    OUTPUTS_ARE_SPLIT,  # or rows on the way forward, inputs on the way back
+    FLAT,  # where it lies in a flat vector: (fan_in + 1, fan_out), the last row are the biases
+    PACKED,  # where it lies in a packed vector: the same as panels
+    PACKED_STRIDE,
+    W,  # what the way forward reads: the packed parameters, or to predict a few rows the flat ones
+    W_STRIDE,
+    W_STEP,
+    IS_READ_FLAT,
+    TRANSPOSED,  # the transposed weights, for the input gradient
+    TRANSPOSED_STRIDE,
+    Z,
+    A,
+    DZ,  # 0: not wanted
+    ACTIVATE,  # functions
+    DIFFERENTIATE,
+    DERIVED_FROM,  # what the derivative is written in: Z or A
+) = range(19)
+"""The words (int64) of a layer; those without a comment are sizes or addresses of arrays."""
+
+CALL_WORDS = 48
+(
+    # A plan's memory and functions:
+    LAYERS,
+    N_LAYERS,
+    WEIGHTED_SUM,  # functions
+    WEIGHT_GRADIENT,
+    LOSS_ROWS,
+    UPDATE,  # 0: none
+    IS_GRADIENT_DESCENT,  # then the tiles do without UPDATE
+    LOSS_IS_MERGED,
+    PARAMETERS,  # packed; the states follow, PACKED_BYTES each
+    PACKED_BYTES,
+    FLAT_PARAMETERS,
+    FLAT_STATE,
+    FLAT_BYTES,  # of the parameters, and of each state
+    N_STATES,
+    N_COEFFICIENTS,
+    RESULT,  # packed: takes the gradient, or is PARAMETERS, which are updated
+    FLAT_RESULT,
+    KEEPS_EVERYTHING,  # of one batch, for `gradients`; else training stops at a loss not finite
+    ONE,  # of a real 1: what the weight of a bias is multiplied by
+    # The memory of a batch:
+    INPUT,  # the gathered rows; each thread's own, INPUT_BYTES further, unless they are shared
+    INPUT_BYTES,
+    INPUT_IS_SHARED,
+    STRIDE,  # from panel to panel of everything that has a row per row of the batch
+    BLOCK_LOSSES,  # float64, of each LOSS_BLOCK rows: summed in order, whoever computed them
+    BATCHES_TOUCH,  # a batch must wait until the one before is done everywhere
+    # What this call is about:
+    BATCH_SIZE,
+    N_THREADS,
+    ARRIVED,  # how often a thread has come to a meeting: the counter of `meet`
+    GIVE_WAY,  # the system's function that lets another thread have the CPU
+    X,
+    X_STRIDE,
+    X_STEP,
+    X_TYPE,
+    INPUT_SCALE,  # the bits of a float64
+    TARGETS,
+    SAMPLE_WEIGHT,  # 0: all rows count 1
+    ORDER,
+    N_ROWS,
+    COEFFICIENTS,  # float64, N_COEFFICIENTS per batch
+    LOSS_SUMS,  # float64, per batch or block of predicted rows; 0: not wanted
+    N_DONE,  # batches done
+    OUT,  # the outputs, in the rows' order; 0: not wanted
+    CALLS,  # of threads that predict: the address of the addresses of each one's own call
+) = range(43)
+"""The words (int64) of a call."""

@@ -1,0 +1,360 @@
+"""The matrix loops of the `numba` backend: templates, see `numba_names`.
+
+Matrices are panels of LANES columns, ``panel[column // LANES][row][column % LANES]``, as in
+`native/kernels.h`: a row of a panel is one vector. The rows of activations and slopes are those of
+the batch, the rows of weights are the inputs. One register tile serves all three products; the
+order of every sum is fixed, whatever the tile and whoever computes it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .numba_names import (
+    FAN_IN,
+    FAN_OUT,
+    FLAT,
+    FLOAT32,
+    GRADIENT_ROWS,
+    INPUT_SCALE,
+    IS_READ_FLAT,
+    LANES,
+    LAYER_WORDS,
+    LAYERS,
+    N_LAYERS,
+    N_THREADS,
+    PACKED,
+    PACKED_STRIDE,
+    SIZE,
+    STRIDE,
+    TILE_ROWS,
+    UINT8,
+    VECTOR,
+    X_STEP,
+    X_STRIDE,
+    X_TYPE,
+    Words,
+    X,
+    call_address,
+    compiled,
+    convert_float32s,
+    convert_float64s,
+    convert_uint8s,
+    copy_vector,
+    exported,
+    float32s,
+    float64s,
+    gradient_memory,
+    gradient_tile,
+    int64s,
+    prefetch,
+    real,
+    reals,
+    sum_tile,
+    transpose_vectors,
+    uint8s,
+)
+
+BLOCK_BYTES = 512 << 10
+"""What of `a` is worked on together should stay in the second-level cache."""
+
+BLOCK_ROWS = 512
+
+WIDE_PANELS = 8
+"""A single row takes so many panels at once: two sums alone would wait for each other."""
+
+ROWS_AHEAD = 4
+"""Rows come in random order, which no hardware prefetcher foresees: they are fetched ahead."""
+
+FETCHED_BYTES = 4096
+
+
+@compiled
+def share(n: int, thread: int, n_threads: int) -> int:
+    """Return where a thread's part of n things begins; it ends where the next one's begins."""
+    return n * thread // n_threads
+
+
+@compiled
+def n_inputs_of(call: Words) -> int:
+    """Return the width of the input."""
+    return int64s(call[LAYERS])[FAN_IN]
+
+
+@exported
+def weighted_sum(
+    a: int,
+    a_stride: int,
+    w: int,
+    w_stride: int,
+    w_step: int,
+    b: int,
+    z: int,
+    z_stride: int,
+    all_rows: int,
+    fan_in: int,
+    first: int,
+    last: int,
+) -> None:
+    """Compute z = a @ w + b for the output panels [first, last); b may be 0: none.
+
+    The rows of a panel of w lie `w_step` apart: VECTOR, or the rows of a row-major matrix; b is
+    another such row.
+    """
+    for row_block in range(0, all_rows, BLOCK_ROWS):
+        rows = min(all_rows - row_block, BLOCK_ROWS)
+        # Tiles of nearly equal height: 128 rows are 8 of 13 and 2 of 12, not 9 of 13 and one of 11.
+        n_tiles = (rows + TILE_ROWS - 1) // TILE_ROWS
+        depth = fan_in
+        if rows * fan_in * SIZE > BLOCK_BYTES:
+            depth = BLOCK_BYTES // SIZE // rows // LANES * LANES
+        done = 0
+        while True:  # once even if there is nothing to sum: then z is b
+            inputs = min(fan_in - done, depth)
+            panel = first
+            while panel < last:
+                panels = min(last - panel, 2)
+                if rows == 1 and last - panel >= WIDE_PANELS:
+                    panels = WIDE_PANELS
+                a_block = a + done // LANES * a_stride
+                w_block = w + panel * w_stride + done * w_step
+                for tile in range(n_tiles):
+                    row = row_block + tile * rows // n_tiles
+                    height = row_block + (tile + 1) * rows // n_tiles - row
+                    out = z + panel * z_stride + row * VECTOR
+                    start, start_row, start_panel = out, VECTOR, z_stride
+                    if done == 0:
+                        start, start_row, start_panel = 0, 0, w_stride
+                        if b != 0:
+                            start = b + panel * w_stride
+                    sum_tile(
+                        height,
+                        panels,
+                        (
+                            *(a_block + row * VECTOR, SIZE, a_stride),
+                            *(w_block, w_stride, w_step, inputs),
+                            *(start, start_row, start_panel, 0),
+                            *(out, z_stride),
+                        ),
+                    )
+                panel += panels
+            done += depth
+            if done >= fan_in:
+                break
+
+
+@exported
+def weight_gradient(
+    a: int,
+    a_stride: int,
+    a_step: int,
+    dz: int,
+    dz_stride: int,
+    out: int,
+    out_stride: int,
+    rows: int,
+    first_input: int,
+    last_input: int,
+    first: int,
+    last: int,
+    factor: int,
+    update: int,
+    state_stride: int,
+    coefficients: int,
+) -> None:
+    """Compute dw = a.T @ dz for the inputs and the output panels [first, last).
+
+    `a_step` is from row to row of a: VECTOR; or 0, with `a` the address of a one: then dw is db.
+    Without factor and update `out` takes dw; with the address of a factor, ``out += factor * dw``;
+    with an update, `out` is w, and each tile is updated at once, its state `state_stride` further.
+    """
+    gradient = gradient_memory()
+    group = max(2, BLOCK_BYTES // 2 // (rows * VECTOR) // 2 * 2)
+    for group_first in range(first, last, group):
+        group_last = min(last, group_first + group)
+        start = first_input
+        while start < last_input:
+            lane = start % LANES  # a tile never straddles two panels of a
+            height = min(min(last_input - start, GRADIENT_ROWS), LANES - lane)
+            a_tile = a + start // LANES * a_stride + lane * SIZE
+            for panel in range(group_first, group_last, 2):
+                panels = min(group_last - panel, 2)
+                dz_tile = dz + panel * dz_stride
+                out_tile, tile_stride = out + panel * out_stride + start * VECTOR, out_stride
+                w, size = out_tile, height * VECTOR
+                if update != 0:
+                    out_tile, tile_stride = gradient, size
+                gradient_tile(
+                    height,
+                    panels,
+                    (
+                        *(a_tile, a_step, 0),
+                        *(dz_tile, dz_stride, VECTOR, rows),
+                        *(0, 0, 0, factor),
+                        *(out_tile, tile_stride),
+                    ),
+                )
+                if update != 0:
+                    for each in range(panels):
+                        place = w + each * out_stride
+                        call_address(
+                            update,
+                            (
+                                *(place, gradient + each * size, place + state_stride),
+                                *(state_stride, coefficients, height * LANES),
+                            ),
+                        )
+            start += height
+
+
+@compiled
+def transpose(
+    w: int, w_stride: int, to: int, to_stride: int, fan_in: int, fan_out: int, first: int, last: int
+) -> None:
+    """Copy w (fan_in, fan_out) to the panels [first, last) of its transpose (fan_out, fan_in).
+
+    There is room for whole vectors: rows past fan_out are written, columns past fan_in are zero.
+    """
+    for panel in range(first, last):
+        width = min(fan_in - panel * LANES, LANES)
+        for column in range(0, fan_out, LANES):
+            source = w + column // LANES * w_stride + panel * LANES * VECTOR
+            square = to + panel * to_stride + column * VECTOR
+            if width == LANES:
+                transpose_vectors(source, square)
+            else:
+                for other in range(min(fan_out - column, LANES)):
+                    numbers, row = reals(source + other * SIZE), reals(square + other * VECTOR)
+                    for lane in range(LANES):
+                        row[lane] = numbers[lane * LANES] if lane < width else real(0.0)
+
+
+@compiled
+def to_panels(matrix: int, columns: int, panels: int, stride: int, first: int, last: int) -> None:
+    """Copy the rows [first, last) of a row-major matrix; columns past the last are zero."""
+    whole = columns // LANES
+    for row in range(first, last):
+        source, to = matrix + row * columns * SIZE, panels + row * VECTOR
+        for panel in range(whole):
+            copy_vector(source + panel * VECTOR, to + panel * stride)
+        if whole * LANES < columns:
+            numbers, rest = reals(source + whole * VECTOR), reals(to + whole * stride)
+            for lane in range(LANES):
+                rest[lane] = numbers[lane] if lane < columns - whole * LANES else real(0.0)
+
+
+@compiled
+def from_panels(panels: int, stride: int, columns: int, matrix: int, first: int, last: int) -> None:
+    """Copy the rows [first, last) of panels to a row-major matrix."""
+    whole = columns // LANES
+    for row in range(first, last):
+        source, to = panels + row * VECTOR, matrix + row * columns * SIZE
+        for panel in range(whole):
+            copy_vector(source + panel * stride, to + panel * VECTOR)
+        numbers, rest = reals(source + whole * stride), reals(to + whole * VECTOR)
+        for lane in range(columns - whole * LANES):
+            rest[lane] = numbers[lane]
+
+
+@compiled
+def pack(call: Words, flat: int, packed: int, thread: int) -> None:
+    """Copy the thread's part of one flat vector (parameters or a state) to its panels."""
+    for index in range(call[N_LAYERS]):
+        layer = int64s(call[LAYERS] + index * LAYER_WORDS * 8)
+        rows = layer[FAN_IN] + 1  # the last one are the biases
+        if layer[IS_READ_FLAT] == 0:
+            to_panels(
+                flat + layer[FLAT],
+                layer[FAN_OUT],
+                packed + layer[PACKED],
+                layer[PACKED_STRIDE],
+                share(rows, thread, call[N_THREADS]),
+                share(rows, thread + 1, call[N_THREADS]),
+            )
+
+
+@compiled
+def unpack(call: Words, packed: int, flat: int, thread: int) -> None:
+    """Copy the thread's part of one packed vector back."""
+    for index in range(call[N_LAYERS]):
+        layer = int64s(call[LAYERS] + index * LAYER_WORDS * 8)
+        rows = layer[FAN_IN] + 1
+        from_panels(
+            packed + layer[PACKED],
+            layer[PACKED_STRIDE],
+            layer[FAN_OUT],
+            flat + layer[FLAT],
+            share(rows, thread, call[N_THREADS]),
+            share(rows, thread + 1, call[N_THREADS]),
+        )
+
+
+@compiled
+def gather(call: Words, order: int, n_rows: int, n_known: int, panels: int) -> None:
+    """Write rows of x, made real and scaled, to panels.
+
+    `order` goes on from `n_rows` to `n_known`: rows of the next batch are fetched ahead.
+    """
+    x, x_stride, x_step, n_columns = call[X], call[X_STRIDE], call[X_STEP], n_inputs_of(call)
+    stride, rows, x_type = call[STRIDE], int64s(order), call[X_TYPE]
+    scale = real(np.int64(call[INPUT_SCALE]).view(np.float64))
+    n_bytes = n_columns * x_step
+    whole = n_columns // LANES  # panels that are converted a vector at a time
+    if x_step != (1 if x_type == UINT8 else 4 if x_type == FLOAT32 else 8):
+        whole = 0
+    for row in range(n_rows):
+        source, to = x + rows[row] * x_stride, panels + row * VECTOR
+        if row + ROWS_AHEAD < n_known and n_bytes <= FETCHED_BYTES:
+            ahead = x + rows[row + ROWS_AHEAD] * x_stride
+            for offset in range(0, n_bytes, 64):
+                prefetch(ahead + offset)
+        if x_type == UINT8:
+            for panel in range(whole):
+                convert_uint8s(source + panel * LANES, scale, to + panel * stride)
+            for column in range(whole * LANES, n_columns):
+                number = real(uint8s(source + column * x_step)[0]) * scale
+                reals(to + column // LANES * stride)[column % LANES] = number
+        elif x_type == FLOAT32:
+            for panel in range(whole):
+                convert_float32s(source + panel * LANES * 4, scale, to + panel * stride)
+            for column in range(whole * LANES, n_columns):
+                number = real(float32s(source + column * x_step)[0]) * scale
+                reals(to + column // LANES * stride)[column % LANES] = number
+        else:
+            for panel in range(whole):
+                convert_float64s(source + panel * LANES * 8, scale, to + panel * stride)
+            for column in range(whole * LANES, n_columns):
+                number = real(float64s(source + column * x_step)[0]) * scale
+                reals(to + column // LANES * stride)[column % LANES] = number
+
+
+@exported
+def multiply_rows(
+    sum_function: int,
+    a: int,
+    b: int,
+    b_stride: int,
+    b_step: int,
+    out: int,
+    a_panels: int,
+    out_panels: int,
+    first: int,
+    last: int,
+    inner: int,
+    columns: int,
+    stride: int,
+) -> None:
+    """Compute the rows [first, last) of out (rows, columns) = a (rows, inner) @ b (inner, columns).
+
+    a and out are row-major; of b its panels are given, or itself if its rows are whole vectors.
+    """
+    to_panels(a, inner, a_panels, stride, first, last)
+    offset, panels = first * VECTOR, (columns + LANES - 1) // LANES
+    call_address(
+        sum_function,
+        (
+            *(a_panels + offset, stride, b, b_stride, b_step, 0),
+            *(out_panels + offset, stride, last - first, inner, 0, panels),
+        ),
+    )
+    from_panels(out_panels, stride, columns, out, first, last)
