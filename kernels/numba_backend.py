@@ -20,6 +20,7 @@ from .numba_memory import (
     Workspace,
     address_of,
     aligned_zeros,
+    bits_of,
     set_words,
 )
 from .numba_names import FLOAT32, FLOAT64, LOSS_BLOCK, N_DONE, PACKED_BYTES, PREDICTED_ROWS, UINT8
@@ -27,6 +28,8 @@ from .numba_source import (
     lanes_of,
     load_activation,
     load_batches,
+    load_dropout,
+    load_limits,
     load_loss,
     load_optimizer,
 )
@@ -68,6 +71,12 @@ class NumbaEngine(Engine):
             "UPDATE": optimizer.update.address,
             "GIVE_WAY": give_way_address(),
         }
+        if any(plan.dropout):
+            functions["DROP"] = load_dropout(precision, cpu).drop.address
+        if plan.adjusts_gradient:
+            functions["ADJUST"] = load_limits(precision, cpu).adjust.address
+        if plan.needs_whole_gradient:
+            functions["UPDATE_WHOLE"] = load_limits(precision, cpu).update_whole.address
         self.memory = Parameters(
             plan, parameters, state, self.panels, self.kernels, functions, self.activations
         )
@@ -109,6 +118,7 @@ class NumbaEngine(Engine):
         sample_weight: Array | None,
         order: Array,
         coefficients: Array,
+        dropout_keys: Array | None = None,
     ) -> Sequence[float]:
         if len(order) == 0:
             return []
@@ -119,8 +129,13 @@ class NumbaEngine(Engine):
             n_threads = self.threads_for(n_values, 2 * len(self.plan.layers))
             self.workspace = Workspace(self.plan, self.memory, n_threads, n_rows)
         coefficients = np.ascontiguousarray(coefficients, np.float64)
-        self.workspace.set(BATCH_SIZE=self.plan.batch_size, COEFFICIENTS=address_of(coefficients))
-        return self.run(self.workspace, x, targets, sample_weight, order, coefficients)
+        keys = None if dropout_keys is None else np.ascontiguousarray(dropout_keys, np.int64)
+        self.workspace.set(
+            BATCH_SIZE=self.plan.batch_size,
+            COEFFICIENTS=address_of(coefficients),
+            DROPOUT_KEYS=address_of(keys),
+        )
+        return self.run(self.workspace, x, targets, sample_weight, order, coefficients, keys)
 
     def run(
         self,
@@ -129,7 +144,7 @@ class NumbaEngine(Engine):
         targets: Array,
         sample_weight: Array | None,
         order: Array,
-        *others: Array,
+        *others: Array | None,
     ) -> list[float]:
         """Run batches on a team of threads; return the loss sums."""
         loss_sums = np.zeros(len(order))
@@ -150,9 +165,12 @@ class NumbaEngine(Engine):
             BATCH_SIZE=n_rows,
             KEEPS_EVERYTHING=True,
             UPDATE=0,
+            UPDATE_WHOLE=0,
+            ADJUST=0,
             IS_GRADIENT_DESCENT=False,
             N_STATES=0,
             N_COEFFICIENTS=0,
+            GRADIENT=address_of(packed),
             RESULT=address_of(packed),
             FLAT_RESULT=address_of(gradient),
         )
@@ -283,16 +301,18 @@ class NumbaBackend(Backend):
         differentiate.ctypes(address_of(derived_from), address_of(slope), 0, z.size, 1)
         return slope
 
-    def loss(self, name: str, z: Array, targets: Array) -> tuple[Array, Array]:
+    def loss(
+        self, name: str, z: Array, targets: Array, parameters: Sequence[Sequence[float]] = ()
+    ) -> tuple[Array, Array]:
         precision, cpu = z.dtype.name, usable_cpu()
         panels = Panels(precision, lanes_of(precision, cpu))
         (n_rows, n_columns), stride = z.shape, len(z) * panels.vector
         targets, order = np.ascontiguousarray(targets, z.dtype), np.arange(n_rows)
-        losses, taken = np.empty(n_rows, z.dtype), panels.of(z)
+        losses, taken, own = np.empty(n_rows, z.dtype), panels.of(z), np.array(parameters, z.dtype)
         slopes, block_losses = aligned_zeros(taken.size), np.empty(n_rows // LOSS_BLOCK + 1)
         load_loss(name, False, precision, cpu).loss_rows.ctypes(
             *(address_of(taken), stride, n_rows, n_columns),
-            *(address_of(targets), 0, address_of(order), int(np.float64(1.0).view(np.int64))),
+            *(address_of(targets), 0, address_of(own), address_of(order), bits_of(1.0)),
             *map(address_of, (slopes, block_losses, losses)),
         )
         return losses, panels.matrix(slopes, stride, n_rows, n_columns)

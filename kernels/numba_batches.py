@@ -12,9 +12,12 @@ import math
 
 import numpy as np
 
+from .contract import N_ADJUSTMENTS
 from .numba_names import (
     ABORTED,
     ACTIVATE,
+    ADJUST,
+    ADJUSTMENTS,
     ARRIVED,
     BATCH_SIZE,
     BATCHES_TOUCH,
@@ -23,6 +26,8 @@ from .numba_names import (
     COEFFICIENTS,
     DERIVED_FROM,
     DIFFERENTIATE,
+    DROP,
+    DROPOUT_KEYS,
     DZ,
     FAN_IN,
     FAN_OUT,
@@ -31,16 +36,20 @@ from .numba_names import (
     FLAT_RESULT,
     FLAT_STATE,
     GIVE_WAY,
+    GRADIENT,
     INPUT,
     INPUT_BYTES,
     INPUT_IS_SHARED,
     IS_GRADIENT_DESCENT,
     KEEPS_EVERYTHING,
+    KEPT,
+    KEPT_FACTOR,
     LANES,
     LAYER_WORDS,
     LAYERS,
     LOSS_BLOCK,
     LOSS_IS_MERGED,
+    LOSS_PARAMETERS,
     LOSS_ROWS,
     LOSS_SUMS,
     N_COEFFICIENTS,
@@ -61,11 +70,14 @@ from .numba_names import (
     PREDICTED_ROWS,
     RESULT,
     SAMPLE_WEIGHT,
+    SIZE,
     STRIDE,
     TARGETS,
+    THRESHOLD,
     TRANSPOSED,
     TRANSPOSED_STRIDE,
     UPDATE,
+    UPDATE_WHOLE,
     VECTOR,
     W_STEP,
     W_STRIDE,
@@ -84,6 +96,7 @@ from .numba_names import (
     give_way,
     int64s,
     pause,
+    plain,
     read_shared,
     real,
     reals,
@@ -129,36 +142,65 @@ def share_rows(rows: int, thread: int, n_threads: int) -> int:
 
 
 @compiled
-def input_of(call: Words, thread: int) -> int:
-    """Return the input panels that a thread reads.
+def input_of(call: Words, index: int, keys: int, thread: int) -> int:
+    """Return the panels that a thread reads as a layer's input; `keys` are the batch's, or 0.
 
     A few threads gather for themselves, each all rows: reading what another core has just written
     takes longer.
     """
-    return call[INPUT] if call[INPUT_IS_SHARED] != 0 else call[INPUT] + thread * call[INPUT_BYTES]
+    if index == 0:
+        is_shared = call[INPUT_IS_SHARED] != 0
+        return call[INPUT] if is_shared else call[INPUT] + thread * call[INPUT_BYTES]
+    layer = layer_of(call, index)
+    dropped = keys != 0 and layer[THRESHOLD] != 0
+    return layer[KEPT] if dropped else layer_of(call, index - 1)[A]
 
 
 @compiled
-def gather_batch(call: Words, order: int, rows: int, n_known: int, thread: int) -> None:
+def drop(
+    call: Words,
+    index: int,
+    keys: int,
+    values: int,
+    kept: int,
+    first_row: int,
+    last_row: int,
+    first: int,
+    last: int,
+) -> None:
+    """Do the dropout of a layer's inputs, or of their slopes, for some rows and panels."""
+    layer = layer_of(call, index)
+    if keys != 0 and layer[THRESHOLD] != 0:
+        call_address(
+            call[DROP],
+            (
+                *(int64s(keys)[index], layer[THRESHOLD], layer[KEPT_FACTOR]),
+                *(values, kept, call[STRIDE], first_row, last_row, first, last),
+            ),
+        )
+
+
+@compiled
+def gather_batch(call: Words, order: int, rows: int, n_known: int, keys: int, thread: int) -> None:
     """Gather the rows to the thread's own input panels, or its part of them to the shared ones."""
-    if call[INPUT_IS_SHARED] == 0:
-        gather(call, order, rows, n_known, input_of(call, thread))
-        return
-    first = share_rows(rows, thread, call[N_THREADS])
-    last = share_rows(rows, thread + 1, call[N_THREADS])
-    to = call[INPUT] + first * VECTOR
-    gather(call, order + first * 8, last - first, n_known - first, to)
-    meet(call)
+    first, last, index = 0, rows, plain(0)
+    if call[INPUT_IS_SHARED] != 0:
+        first = share_rows(rows, thread, call[N_THREADS])
+        last = share_rows(rows, thread + 1, call[N_THREADS])
+    panels = call[INPUT] if call[INPUT_IS_SHARED] != 0 else input_of(call, index, keys, thread)
+    gather(call, order + first * 8, last - first, n_known - first, panels + first * VECTOR)
+    drop(call, index, keys, panels, panels, first, last, index, call[INPUT_BYTES] // call[STRIDE])
+    if call[INPUT_IS_SHARED] != 0:
+        meet(call)
 
 
 @compiled
-def forward(call: Words, rows: int, thread: int) -> None:
+def forward(call: Words, rows: int, keys: int, thread: int) -> None:
     """Compute per layer the weighted sum and the activation, up to what the loss takes, or to OUT.
 
     Ends without a meeting: the thread's own rows (or panels) of the last layer are ready.
     """
     n_layers, n_threads, stride = call[N_LAYERS], call[N_THREADS], call[STRIDE]
-    a_in = input_of(call, thread)
     for index in range(n_layers):
         if index > 0:
             meet(call)
@@ -170,6 +212,7 @@ def forward(call: Words, rows: int, thread: int) -> None:
             first_row = share_rows(rows, thread, n_threads)
             last_row = share_rows(rows, thread + 1, n_threads)
         offset, n_rows = first_row * VECTOR, last_row - first_row
+        a_in = input_of(call, index, keys, thread)
         call_address(
             call[WEIGHTED_SUM],
             (
@@ -189,7 +232,9 @@ def forward(call: Words, rows: int, thread: int) -> None:
                     *(n_rows * LANES, last - first, layer[FAN_OUT]),
                 ),
             )
-        a_in = layer[A]
+        if index + 1 < n_layers:
+            kept = layer_of(call, index + 1)[KEPT]
+            drop(call, index + 1, keys, layer[A], kept, first_row, last_row, first, last)
 
 
 @compiled
@@ -223,7 +268,7 @@ def loss(call: Words, order: int, rows: int, thread: int) -> float:
         call[LOSS_ROWS],
         (
             *(taken + offset, call[STRIDE], last - first, layer[FAN_OUT]),
-            *(call[TARGETS], call[SAMPLE_WEIGHT], order + first * 8),
+            *(call[TARGETS], call[SAMPLE_WEIGHT], call[LOSS_PARAMETERS], order + first * 8),
             *(np.float64(factor).view(np.int64), slopes),
             *(call[BLOCK_LOSSES] + first // LOSS_BLOCK * 8, 0),
         ),
@@ -249,11 +294,13 @@ def differentiate(call: Words, layer: Words, rows: int, first: int, last: int) -
 
 
 @compiled
-def backward(call: Words, rows: int, factor: int, update: int, numbers: int, thread: int) -> None:
+def backward(
+    call: Words, rows: int, keys: int, factor: int, update: int, numbers: int, thread: int
+) -> None:
     """Go back from the loss's slopes: per layer da and dz of the layer before, then dw and db.
 
-    RESULT takes the gradient, or it is the parameters, which are changed at once: by a factor, or
-    by an update with its coefficients, `numbers`; see `weight_gradient`.
+    GRADIENT takes dw and db; or it is the parameters, which are changed at once: by a factor, or by
+    an update with its coefficients, `numbers`; see `weight_gradient`.
     """
     n_layers, n_threads, stride = call[N_LAYERS], call[N_THREADS], call[STRIDE]
     if call[LOSS_IS_MERGED] == 0:
@@ -288,21 +335,29 @@ def backward(call: Words, rows: int, factor: int, update: int, numbers: int, thr
                     *(rows, layer[FAN_OUT], first, last),
                 ),
             )
+            drop(call, index, keys, before[DZ], before[DZ], plain(0), rows, first, last)
             differentiate(call, before, rows, first, last)
             # The others may still read w or need this thread's slopes; not so where each thread
             # goes on with the inputs and slopes that it has just made itself.
             if index > 1 or layer[OUTPUTS_ARE_SPLIT] != 0 or before[OUTPUTS_ARE_SPLIT] == 0:
                 meet(call)
-        gradient_of_layer(call, index, rows, factor, update, numbers, thread)
+        gradient_of_layer(call, index, rows, keys, factor, update, numbers, thread)
 
 
 @compiled
 def gradient_of_layer(
-    call: Words, index: int, rows: int, factor: int, update: int, numbers: int, thread: int
+    call: Words,
+    index: int,
+    rows: int,
+    keys: int,
+    factor: int,
+    update: int,
+    numbers: int,
+    thread: int,
 ) -> None:
     """Compute dw = a_in.T @ dz and db, the sum of dz, for what the thread owns."""
     layer, n_threads = layer_of(call, index), call[N_THREADS]
-    a_in = input_of(call, thread) if index == 0 else layer_of(call, index - 1)[A]
+    a_in = input_of(call, index, keys, thread)
     fan_in, first, last = layer[FAN_IN], 0, layer[OUT_PANELS]
     first_input, last_input, with_biases = 0, fan_in, True
     if layer[OUTPUTS_ARE_SPLIT] != 0:
@@ -313,12 +368,17 @@ def gradient_of_layer(
         last_input = min(fan_in, LANES * share(in_panels, thread + 1, n_threads))
         with_biases = thread == 0
     slopes, stride = layer[DZ], call[STRIDE]
-    out, out_stride = call[RESULT] + layer[PACKED], layer[PACKED_STRIDE]
-    what = (factor, update, call[PACKED_BYTES], numbers)
+    out, out_stride = call[GRADIENT] + layer[PACKED], layer[PACKED_STRIDE]
     weights = (rows, first_input, last_input, first, last)
+    what = (factor, update, numbers, call[PACKED_BYTES], call[ADJUST])
+    adjustments = numbers + call[ADJUSTMENTS]
     call_address(
         call[WEIGHT_GRADIENT],
-        (*(a_in, stride, VECTOR, slopes, stride, out, out_stride), *weights, *what),
+        (
+            *(a_in, stride, VECTOR, slopes, stride, out, out_stride),
+            *weights,
+            *(*what, adjustments),
+        ),
     )
     if with_biases:  # the weights of an input that is always one
         out += fan_in * VECTOR
@@ -327,36 +387,53 @@ def gradient_of_layer(
             (
                 *(call[ONE], 0, 0, slopes, stride, out, out_stride),
                 *(rows, 0, 1, first, last),
-                *what,
+                *(*what, adjustments + N_ADJUSTMENTS * SIZE),
             ),
         )
 
 
 @compiled
-def train_batches(call: Words, thread: int) -> None:
+def load_coefficients(call: Words, batch: int, sign: float, numbers: int) -> None:
+    """Make a batch's coefficients real: the optimizer's, times a sign, then the adjustments.
+
+    Those of the weights are l1, l2 and the limit, those of the biases 0, 0 and the limit.
+    """
+    n, to = call[N_COEFFICIENTS], reals(numbers)
+    for i in range(n):
+        to[i] = real(sign * float64s(call[COEFFICIENTS])[batch * n + i])
+    if call[ADJUST] != 0:
+        to[n], to[n + 1], to[n + 2] = real(0.0), real(0.0), to[n - 1]
+
+
+@compiled
+def train_batches(address: int, thread: int) -> None:
     """Train, with the parameters and states packed."""
-    n, n_coefficients = call[N_ROWS], call[N_COEFFICIENTS]
+    call = int64s(address)
+    n, batch_size, n_layers = call[N_ROWS], call[BATCH_SIZE], call[N_LAYERS]
     numbers = coefficient_memory()
-    factor, update = 0, call[UPDATE]
+    factor, update, sign, keys = 0, call[UPDATE], 1.0, call[DROPOUT_KEYS]
     if call[IS_GRADIENT_DESCENT] != 0:
-        factor, update = numbers, 0
-    batch_size = call[BATCH_SIZE]
+        factor, update, sign = numbers, 0, -1.0
+    elif call[UPDATE_WHOLE] != 0:
+        update = 0
     for batch in range((n + batch_size - 1) // batch_size):
         start = batch * batch_size
         rows, order = min(batch_size, n - start), call[ORDER] + start * 8
-        for i in range(n_coefficients):
-            number = real(float64s(call[COEFFICIENTS])[batch * n_coefficients + i])
-            reals(numbers)[i] = -number if factor != 0 else number
-        gather_batch(call, order, rows, n - start, thread)
-        forward(call, rows, thread)
+        if call[DROPOUT_KEYS] != 0:
+            keys = call[DROPOUT_KEYS] + batch * n_layers * 8
+        load_coefficients(call, batch, sign, numbers)
+        gather_batch(call, order, rows, n - start, keys, thread)
+        forward(call, rows, keys, thread)
         loss_sum = loss(call, order, rows, thread)
         if thread == 0:
             float64s(call[LOSS_SUMS])[batch] = loss_sum
             call[N_DONE] = batch + 1
         if call[KEEPS_EVERYTHING] == 0 and not math.isfinite(loss_sum):
             return
-        backward(call, rows, factor, update, numbers, thread)
-        if call[BATCHES_TOUCH] != 0:
+        backward(call, rows, keys, factor, update, numbers, thread)
+        if call[UPDATE_WHOLE] != 0:
+            call_address(call[UPDATE_WHOLE], (address, numbers, thread))
+        elif call[BATCHES_TOUCH] != 0:
             meet(call)
 
 
@@ -379,7 +456,7 @@ def train(address: int, thread: int) -> None:
         place = call[PARAMETERS] + (1 + i) * packed_bytes
         pack(call, call[FLAT_STATE] + i * flat_bytes, place, thread)
     meet(call)
-    train_batches(call, thread)
+    train_batches(address, thread)
     meet(call)
     unpack(call, call[RESULT], call[FLAT_RESULT], thread)
     for i in range(call[N_STATES]):
@@ -407,7 +484,7 @@ def predict(address: int, thread: int) -> None:
         end = min(start + PREDICTED_ROWS, call[N_ROWS])
         order = call[ORDER] + start * 8
         gather(call, order, end - start, end - start, call[INPUT])
-        forward(call, end - start, alone)
+        forward(call, end - start, call[DROPOUT_KEYS], alone)
         if call[LOSS_SUMS] != 0:
             float64s(call[LOSS_SUMS])[block] = loss(call, order, end - start, alone)
         panels = last[A] - start * VECTOR  # where the first row of all would be

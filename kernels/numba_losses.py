@@ -145,6 +145,7 @@ def loss_of_log_softmax_rows(
     columns: int,
     targets: int,
     sample_weight: int,
+    parameters: int,
     order: int,
     factor_bits: int,
     slopes: int,
@@ -159,6 +160,8 @@ def loss_of_log_softmax_rows(
         z of the last layer, panels.
     targets, sample_weight, order
         `order` lists the rows of the other two; `sample_weight` may be 0: all rows count 1.
+    parameters
+        The loss's own (parameters, columns).
     factor_bits : int
         The bits of a float64, by which slopes are multiplied, besides the row's weight.
     slopes
@@ -174,7 +177,7 @@ def loss_of_log_softmax_rows(
     )
     log_total, slope_total, losses = block_of_reals(), block_of_reals(), block_of_reals()
     row_of, weight, scale = block_of_int64s(), block_of_reals(), block_of_reals()
-    factor = np.int64(factor_bits).view(np.float64)
+    factor, own = np.int64(factor_bits).view(np.float64), reals(parameters)
     for first in range(0, n_rows, LOSS_BLOCK):
         n, z = min(LOSS_BLOCK, n_rows - first), taken + first * VECTOR
         load_block(order, sample_weight, first, n, factor, row_of, weight, scale)
@@ -188,8 +191,8 @@ def loss_of_log_softmax_rows(
                 y[i] = target_of(targets_at(targets), row_of[i], column, columns)
             for i in range(LOSS_BLOCK):
                 log_p = (value[i] - largest[i]) - log_total[i]
-                losses[i] += loss_value(log_p, y[i])
-                slope_total[i] += loss_slope(log_p, y[i])
+                losses[i] += loss_value(log_p, y[i], own, column, columns)
+                slope_total[i] += loss_slope(log_p, y[i], own, column, columns)
         to = 0
         if slopes != 0:
             to = slopes + first * VECTOR
@@ -200,7 +203,7 @@ def loss_of_log_softmax_rows(
                 for i in range(LOSS_BLOCK):
                     shifted = value[i] - largest[i]
                     p = exp(shifted) / total[i]
-                    slope = loss_slope(shifted - log_total[i], y[i])
+                    slope = loss_slope(shifted - log_total[i], y[i], own, column, columns)
                     value[i] = (slope - p * slope_total[i]) * scale[i]
                 store_column(to, stride, column, n, value)
         finish_block(
@@ -223,6 +226,7 @@ def loss_of_logits_rows(
     columns: int,
     targets: int,
     sample_weight: int,
+    parameters: int,
     order: int,
     factor_bits: int,
     slopes: int,
@@ -232,7 +236,7 @@ def loss_of_logits_rows(
     """Write the losses of each output by itself; the parameters are as above."""
     value, y, losses = block_of_reals(), block_of_reals(), block_of_reals()
     row_of, weight, scale = block_of_int64s(), block_of_reals(), block_of_reals()
-    factor = np.int64(factor_bits).view(np.float64)
+    factor, own = np.int64(factor_bits).view(np.float64), reals(parameters)
     for first in range(0, n_rows, LOSS_BLOCK):
         n, z = min(LOSS_BLOCK, n_rows - first), taken + first * VECTOR
         to = slopes + first * VECTOR if slopes != 0 else 0
@@ -244,8 +248,9 @@ def loss_of_logits_rows(
             for i in range(LOSS_BLOCK):
                 y[i] = target_of(targets_at(targets), row_of[i], column, columns)
             for i in range(LOSS_BLOCK):
-                losses[i] += loss_value(value[i], y[i])
-                value[i] = loss_slope(value[i], y[i]) * scale[i]
+                losses[i] += loss_value(value[i], y[i], own, column, columns)
+                slope = loss_slope(value[i], y[i], own, column, columns)
+                value[i] = slope * scale[i]
             if to != 0:
                 store_column(to, stride, column, n, value)
         finish_block(

@@ -9,7 +9,7 @@ import numpy as np
 
 from . import formulas
 from . import numba_names as names
-from .contract import Array, Plan
+from .contract import N_ADJUSTMENTS, Array, Plan
 
 CACHE_LINE = 64  # bytes
 OWN_INPUTS = 4  # so many threads gather their own input
@@ -26,6 +26,11 @@ def aligned_zeros(n_bytes: int) -> Array:
 def address_of(array: Array | None) -> int:
     """Return where an array starts; 0 if there is none."""
     return 0 if array is None else int(array.ctypes.data)
+
+
+def bits_of(number: float) -> int:
+    """Return the bits of a float64 as an integer."""
+    return int(np.float64(number).view(np.int64))
 
 
 def round_up(n: int, multiple: int) -> int:
@@ -99,6 +104,9 @@ class Parameters:
             words[names.ACTIVATE] = functions_of.activate.address
             if layer.activation != SOFTMAX:  # its way back is the loss's
                 words[names.DIFFERENTIATE] = functions_of.differentiate.address
+            rate = plan.dropout[layer.index]
+            words[names.THRESHOLD] = formulas.dropout_threshold(rate)
+            words[names.KEPT_FACTOR] = bits_of(1.0 / (1.0 - rate))
             if layer.index > 0:  # the input gradient of the first layer is not needed
                 stride = panels.stride(round_up(layer.fan_out, panels.lanes))
                 transposed.append(aligned_zeros(panels.count(layer.fan_in) * stride))
@@ -106,13 +114,22 @@ class Parameters:
                 words[names.TRANSPOSED_STRIDE] = stride
         self.packed = aligned_zeros(int(packed_bytes) * (1 + plan.n_states))
         self.transposed = transposed
-        self.gradient: Array | None = None
         self.one = np.ones(1, plan.precision)
+        self.loss_parameters = np.array(plan.loss_parameters, plan.precision)
+        self.gradient = self.packed
+        if plan.needs_whole_gradient:
+            self.gradient = aligned_zeros(int(packed_bytes))
+        self.panel_squares = np.zeros(self.layers[:, names.OUT_PANELS].sum())
+        at_once = not (plan.adjusts_gradient or plan.needs_whole_gradient)
         self.call = np.zeros(names.CALL_WORDS, np.int64)
         self.set(
             N_LAYERS=len(plan.layers),
             LOSS_IS_MERGED=plan.loss_is_merged,
             PARAMETERS=address_of(self.packed),
+            GRADIENT=address_of(self.gradient),
+            PANEL_SQUARES=address_of(self.panel_squares),
+            CLIP_NORM=bits_of(plan.clip_norm),
+            MAX_NORM=bits_of(plan.max_norm),
             RESULT=address_of(self.packed),
             PACKED_BYTES=packed_bytes,
             FLAT_PARAMETERS=address_of(parameters),
@@ -120,10 +137,12 @@ class Parameters:
             FLAT_STATE=address_of(state),
             FLAT_BYTES=plan.n_parameters * panels.size,
             N_STATES=plan.n_states,
-            N_COEFFICIENTS=plan.n_coefficients,
-            IS_GRADIENT_DESCENT=plan.optimizer == "sgd",
+            N_COEFFICIENTS=plan.n_coefficients + plan.adjusts_gradient * N_ADJUSTMENTS,
+            ADJUSTMENTS=plan.n_coefficients * panels.size,
+            IS_GRADIENT_DESCENT=plan.optimizer == "sgd" and at_once,
+            LOSS_PARAMETERS=address_of(self.loss_parameters),
             ONE=address_of(self.one),
-            INPUT_SCALE=int(np.float64(plan.input_scale).view(np.int64)),
+            INPUT_SCALE=bits_of(plan.input_scale),
             WEIGHTED_SUM=kernels.weighted_sum.address,
             WEIGHT_GRADIENT=kernels.weight_gradient.address,
             **functions,
@@ -172,6 +191,7 @@ class Workspace:
         self.z: list[Array] = []
         self.a: list[Array] = []
         self.dz: list[Array] = []
+        self.kept: list[Array] = []
         last = len(plan.layers) - 1
         for layer, words in zip(plan.layers, self.layers, strict=True):
             n_bytes = int(words[names.OUT_PANELS]) * stride
@@ -181,6 +201,9 @@ class Workspace:
             needs_both = in_z or keeps_everything or (layer.index == last and not has_slopes)
             self.a.append(aligned_zeros(n_bytes) if needs_both else self.z[-1])
             words[names.Z], words[names.A] = address_of(self.z[-1]), address_of(self.a[-1])
+            if has_slopes and layer.index > 0 and plan.dropout[layer.index] > 0.0:
+                self.kept.append(aligned_zeros(panels.count(layer.fan_in) * stride))
+                words[names.KEPT] = address_of(self.kept[-1])
             if has_slopes:
                 self.dz.append(aligned_zeros(n_bytes))
                 words[names.DZ] = address_of(self.dz[-1])

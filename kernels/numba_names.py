@@ -29,6 +29,7 @@ inlined = compiled  # stands for ``numba.njit(forceinline=True)``
 
 _later: Any = None
 real: Any = float  # the plan's real type, SIZE its bytes
+plain: Callable[[int], int] = int  # for a constant: Numba compiles a function anew for each literal
 SIZE = LANES = VECTOR = 1  # LANES: numbers per vector, VECTOR: its bytes
 TILE_ROWS = GRADIENT_ROWS = 1  # of the register tiles: see numba_tiles
 
@@ -56,13 +57,17 @@ add_one: Callable[[int], int] = _later
 read_shared: Callable[[int], int] = _later
 pause: Any = None
 give_way: Any = None
+random_bits: Any = None  # (int64) -> int64
+sums_of_lanes: Any = None
 # See numba_tiles:
 sum_tile: Any = None
 gradient_tile: Any = None
 
 # The formulas of the module:
 exp: Any = None
-loss_value: Any = None  # (taken, y) -> number; loss_slope alike
+adjusted_gradient: Any = None
+# With the loss's own parameters (n_parameters, n_outputs); loss_slope alike:
+loss_value: Any = None  # (taken, y, parameters, output, n_outputs) -> number
 loss_slope: Any = None
 target_of: Any = None  # (targets, row, output, n_outputs) -> y
 
@@ -75,12 +80,13 @@ LOSS_BLOCK = 16
 PREDICTED_ROWS = 128
 """Rows of a block when predicting."""
 
-MAX_COEFFICIENTS = 16
+MAX_COEFFICIENTS = 24
+"""Of the optimizer, and twice N_ADJUSTMENTS: of weights and of biases."""
 
 ABORTED = 1 << 40
 """What the counter of a team is raised by when its call is given up before it began."""
 
-LAYER_WORDS = 20
+LAYER_WORDS = 24
 (
     FAN_IN,
     FAN_OUT,
@@ -101,10 +107,13 @@ LAYER_WORDS = 20
     ACTIVATE,  # functions
     DIFFERENTIATE,
     DERIVED_FROM,  # what the derivative is written in: Z or A
-) = range(19)
+    KEPT,  # its inputs after dropout while training; those of the first layer stay where they are
+    THRESHOLD,  # see formulas.dropout_bits; 0: nothing is dropped
+    KEPT_FACTOR,  # the bits of a float64
+) = range(22)
 """The words (int64) of a layer; those without a comment are sizes or addresses of arrays."""
 
-CALL_WORDS = 48
+CALL_WORDS = 64
 (
     # A plan's memory and functions:
     LAYERS,
@@ -112,8 +121,12 @@ CALL_WORDS = 48
     WEIGHTED_SUM,  # functions
     WEIGHT_GRADIENT,
     LOSS_ROWS,
-    UPDATE,  # 0: none
-    IS_GRADIENT_DESCENT,  # then the tiles do without UPDATE
+    UPDATE,
+    ADJUST,  # what changes the gradient before the update; 0: nothing
+    UPDATE_WHOLE,  # what updates after the whole gradient is known; 0: each tile is at once
+    DROP,  # 0: no dropout
+    IS_GRADIENT_DESCENT,  # and no more: then the tiles do without UPDATE
+    LOSS_PARAMETERS,  # the loss's own (parameters, outputs)
     LOSS_IS_MERGED,
     PARAMETERS,  # packed; the states follow, PACKED_BYTES each
     PACKED_BYTES,
@@ -121,8 +134,13 @@ CALL_WORDS = 48
     FLAT_STATE,
     FLAT_BYTES,  # of the parameters, and of each state
     N_STATES,
-    N_COEFFICIENTS,
-    RESULT,  # packed: takes the gradient, or is PARAMETERS, which are updated
+    N_COEFFICIENTS,  # of the optimizer, then of the adjustment
+    ADJUSTMENTS,  # where these begin, in bytes
+    GRADIENT,  # packed; or it is PARAMETERS, which are updated tile by tile
+    PANEL_SQUARES,  # float64, of the gradient of each output panel of all layers
+    CLIP_NORM,  # the bits of a float64
+    MAX_NORM,
+    RESULT,  # what is unpacked in the end: PARAMETERS or GRADIENT
     FLAT_RESULT,
     KEEPS_EVERYTHING,  # of one batch, for `gradients`; else training stops at a loss not finite
     ONE,  # of a real 1: what the weight of a bias is multiplied by
@@ -148,9 +166,10 @@ CALL_WORDS = 48
     ORDER,
     N_ROWS,
     COEFFICIENTS,  # float64, N_COEFFICIENTS per batch
+    DROPOUT_KEYS,  # int64, N_LAYERS per batch; 0: nothing is dropped
     LOSS_SUMS,  # float64, per batch or block of predicted rows; 0: not wanted
     N_DONE,  # batches done
     OUT,  # the outputs, in the rows' order; 0: not wanted
     CALLS,  # of threads that predict: the address of the addresses of each one's own call
-) = range(43)
+) = range(53)
 """The words (int64) of a call."""

@@ -159,14 +159,17 @@ def weight_gradient(
     last: int,
     factor: int,
     update: int,
-    state_stride: int,
     coefficients: int,
+    state_stride: int,
+    adjust: int,
+    adjustments: int,
 ) -> None:
     """Compute dw = a.T @ dz for the inputs and the output panels [first, last).
 
     `a_step` is from row to row of a: VECTOR; or 0, with `a` the address of a one: then dw is db.
     Without factor and update `out` takes dw; with the address of a factor, ``out += factor * dw``;
-    with an update, `out` is w, and each tile is updated at once, its state `state_stride` further.
+    with an update, `out` is w, and each tile is updated at once, its state `state_stride` further,
+    by its gradient as the function `adjust` makes it (0: as it is).
     """
     gradient = gradient_memory()
     group = max(2, BLOCK_BYTES // 2 // (rows * VECTOR) // 2 * 2)
@@ -196,14 +199,11 @@ def weight_gradient(
                 )
                 if update != 0:
                     for each in range(panels):
-                        place = w + each * out_stride
-                        call_address(
-                            update,
-                            (
-                                *(place, gradient + each * size, place + state_stride),
-                                *(state_stride, coefficients, height * LANES),
-                            ),
-                        )
+                        place, g, n = w + each * out_stride, gradient + each * size, height * LANES
+                        if adjust != 0:
+                            call_address(adjust, (place, g, adjustments, n))
+                        state = place + state_stride
+                        call_address(update, (place, g, state, state_stride, coefficients, n))
             start += height
 
 

@@ -31,6 +31,7 @@ from . import (
     numba_losses,
     numba_names,
     numba_products,
+    numba_regularization,
     numba_tiles,
 )
 from .cache_folder import cache_folder
@@ -70,6 +71,13 @@ POWER_OF_TWO_NUMBERS: dict[str, dict[str, object]] = {
     "float64": {"shifter": 1.5 * 2.0**52, "integer": "int64", "bias": 1023, "mantissa": 52},
 }
 
+EXPONENT = """
+@formula
+def exponent(x):
+    return real((real(x).view(np.{integer}) >> np.{integer}({mantissa})) - np.{integer}({bias}))
+
+"""
+
 PRELUDE = '''"""Written by fastmlp for {cpu}, {precision}; do not edit."""
 
 from __future__ import annotations
@@ -81,7 +89,7 @@ from numba import cfunc, njit, types
 
 from {package} import numba_intrinsics as intrinsics, numba_tiles as tiles
 
-real = np.{precision}
+real, plain = np.{precision}, np.int64
 reals = intrinsics.pointer_to("{precision}")
 float32s = intrinsics.pointer_to("float32")
 float64s = intrinsics.pointer_to("float64")
@@ -113,8 +121,7 @@ convert_uint8s = intrinsics.vector_conversion("uint8", "{precision}", LANES)
 transpose_vectors = intrinsics.vector_transpose("{precision}", LANES)
 gradient_memory = intrinsics.address_for("{precision}", 2 * GRADIENT_ROWS * LANES)
 coefficient_memory = intrinsics.address_for("{precision}", MAX_COEFFICIENTS)
-prefetch, pause, give_way = intrinsics.prefetch, intrinsics.pause, intrinsics.give_way
-add_one, read_shared = intrinsics.add_one, intrinsics.read_shared
+prefetch = intrinsics.prefetch
 # Rows of a panel lie VECTOR apart, their numbers side by side.
 sum_tile = tiles.register_tiles(
     "{precision}",
@@ -128,6 +135,20 @@ gradient_tile = tiles.register_tiles(
     tiles.TileKind("gradient_tile", SIZE, 0),
     [(row + 1, panel) for row in range(min(GRADIENT_ROWS, LANES)) for panel in (1, 2)],
 )
+
+
+"""
+
+MEETINGS = """
+pause, give_way = intrinsics.pause, intrinsics.give_way
+add_one, read_shared = intrinsics.add_one, intrinsics.read_shared
+
+
+"""
+
+REGULARIZATION = """
+copy_vector = intrinsics.vector_copy("{precision}", LANES)
+sums_of_lanes = intrinsics.memory_for("float64", LANES)
 
 
 """
@@ -155,8 +176,16 @@ def differentiate(derived_from, dz, stride, n, panels):
 """
 
 LOSS = """
-loss_value = {value}
-loss_slope = {slope}
+@formula
+def loss_value(taken, y, parameters, k, n_outputs):
+    return {value}(taken, y{parameters})
+
+
+@formula
+def loss_slope(taken, y, parameters, k, n_outputs):
+    return {slope}(taken, y{parameters})
+
+
 targets_at = intrinsics.pointer_to("{targets}")
 """
 
@@ -202,6 +231,7 @@ def _prelude(precision: str, cpu: Cpu, functions: Iterable[Callable[..., Any]]) 
             *(f"{name} = {value}\n" for name, value in constants.items()),
             "\n",
             POWER_OF_TWO.format(precision=precision, **numbers),
+            EXPONENT.format(**numbers),
             *(write_formula(tree) for tree in trees.values()),
         ]
     )
@@ -224,7 +254,26 @@ def _functions_of(template: ModuleType) -> list[Callable[..., Any]]:
 def load_batches(precision: str, cpu: Cpu) -> ModuleType:
     """Return the module of products and batches, the same for all plans of a precision."""
     text = _text_of(*_functions_of(numba_products), *_functions_of(numba_batches))
-    return load_module(_prelude(precision, cpu, ()) + MATRICES.format(precision=precision) + text)
+    names = MATRICES.format(precision=precision) + MEETINGS
+    return load_module(_prelude(precision, cpu, ()) + names + text)
+
+
+@cache
+def load_dropout(precision: str, cpu: Cpu) -> ModuleType:
+    """Return a module with `drop`."""
+    text = "@formula\n" + _text_of(formulas.random_bits, numba_regularization.drop)
+    names = REGULARIZATION.format(precision=precision)
+    return load_module(_prelude(precision, cpu, ()) + names + text)
+
+
+@cache
+def load_limits(precision: str, cpu: Cpu) -> ModuleType:
+    """Return a module with `adjust` and `update_whole`."""
+    k = numba_regularization
+    text = _text_of(numba_products.share, numba_batches.meet, numba_batches.layer_of)
+    text += "\n\n" + _text_of(k.adjust, k.sum_of_squares, k.scale, k.limit_norm, k.update_whole)
+    names = REGULARIZATION.format(precision=precision) + MEETINGS
+    return load_module(_prelude(precision, cpu, [formulas.adjusted_gradient]) + names + text)
 
 
 @cache
@@ -247,6 +296,9 @@ def load_loss(name: str, targets_are_labels: bool, precision: str, cpu: Cpu) -> 
     text = LOSS.format(
         value=loss.value.__name__,
         slope=loss.slope.__name__,
+        parameters="".join(
+            f", parameters[{i} * n_outputs + k]" for i in range(len(loss.parameters))
+        ),
         targets="int32" if targets_are_labels else precision,
     )
     text += LOSS_BLOCKS.format(precision=precision)

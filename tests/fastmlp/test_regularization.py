@@ -35,17 +35,11 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 
 
-def skip_what_numba_lacks(backend: str) -> None:
-    if backend == "numba":
-        pytest.skip("the numba backend does not have these yet")
-
-
 @pytest.fixture
 def step(make_trainer: Any, make_problem: Any) -> Any:
     """Return a function: one step of gradient descent on one batch, with its settings."""
 
     def one_step(backend: str, **settings: Any) -> tuple[fastmlp.Trainer, np.ndarray, Any, Any]:
-        skip_what_numba_lacks(backend)
         trainer = make_trainer(
             backend, sizes=(4, 5, 6, 3), batch_size=20, optimizer=SGD(RATE), **settings
         )
@@ -179,7 +173,6 @@ def test_max_norm_scales_what_leads_into_a_unit(backend_name: str, step: Any) ->
 def test_an_epoch_is_the_references(
     name: str, backend_name: str, make_trainer: Any, make_problem: Any
 ) -> None:
-    skip_what_numba_lacks(backend_name)
     x, y = make_problem(n_rows=50)
     parameters = []
     for backend in (backend_name, "python"):
@@ -193,7 +186,6 @@ def test_an_epoch_is_the_references(
 def test_a_step_in_float32(
     name: str, backend_name: str, make_trainer: Any, make_problem: Any
 ) -> None:
-    skip_what_numba_lacks(backend_name)
     x, y = make_problem(n_rows=16)
     wanted = make_trainer("python", sizes=(4, 37, 20, 3), batch_size=16, **SETTINGS[name])
     wanted.network.parameters[...] = wanted.network.parameters.astype(np.float32)
@@ -212,7 +204,6 @@ def test_a_step_in_float32(
 def test_the_number_of_threads_does_not_change_a_bit(
     name: str, compiled_or_numpy_name: str, make_trainer: Any, state_of: Any
 ) -> None:
-    skip_what_numba_lacks(compiled_or_numpy_name)
     random = np.random.default_rng(6)
     x = random.normal(size=(300, 70)).astype(np.float32)
     y = random.integers(0, 10, 300)
@@ -240,7 +231,6 @@ def test_training_goes_on_from_a_file(
     state_of: Any,
     tmp_path: Path,
 ) -> None:
-    skip_what_numba_lacks(backend_name)
     x, y = make_problem(n_rows=21)
     whole, first = (
         make_trainer(backend_name, sizes=(4, 7, 5, 3), **SETTINGS[name]) for _ in range(2)
@@ -262,7 +252,6 @@ def test_training_goes_on_from_a_file(
 def test_dropout_is_for_training_alone(
     backend_name: str, make_trainer: Any, make_problem: Any
 ) -> None:
-    skip_what_numba_lacks(backend_name)
     x, y = make_problem()
     found, wanted = make_trainer(backend_name, dropout=0.5), make_trainer(backend_name)
     found.fit(x, y)
