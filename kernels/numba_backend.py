@@ -21,9 +21,19 @@ from .numba_memory import (
     address_of,
     aligned_zeros,
     bits_of,
+    functions_of,
     set_words,
 )
-from .numba_names import FLOAT32, FLOAT64, LOSS_BLOCK, N_DONE, PACKED_BYTES, PREDICTED_ROWS, UINT8
+from .numba_names import (
+    CALL_WORDS,
+    FLOAT32,
+    FLOAT64,
+    LOSS_BLOCK,
+    N_DONE,
+    PACKED_BYTES,
+    PREDICTED_ROWS,
+    UINT8,
+)
 from .numba_source import (
     lanes_of,
     load_activation,
@@ -279,8 +289,10 @@ class NumbaBackend(Backend):
         stride = panels.stride(rows)
         a_panels = aligned_zeros(panels.count(inner) * stride)
         out_panels = aligned_zeros(panels.count(columns) * stride)
+        words = np.zeros(CALL_WORDS, np.int64)
+        set_words(words, functions_of(kernels))
         kernels.multiply_rows.ctypes(
-            kernels.weighted_sum.address,
+            address_of(words),
             *(address_of(a), address_of(b), b_stride, b_step, address_of(out)),
             *(address_of(a_panels), address_of(out_panels), 0, rows, inner, columns, stride),
         )

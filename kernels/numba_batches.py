@@ -35,6 +35,8 @@ from .numba_names import (
     FLAT_PARAMETERS,
     FLAT_RESULT,
     FLAT_STATE,
+    FROM_PANELS,
+    GATHER,
     GIVE_WAY,
     GRADIENT,
     INPUT,
@@ -74,6 +76,7 @@ from .numba_names import (
     STRIDE,
     TARGETS,
     THRESHOLD,
+    TRANSPOSE,
     TRANSPOSED,
     TRANSPOSED_STRIDE,
     UPDATE,
@@ -101,7 +104,7 @@ from .numba_names import (
     real,
     reals,
 )
-from .numba_products import from_panels, gather, pack, share, transpose, unpack
+from .numba_products import pack, share, unpack
 
 SPINS = 300
 """5 to 15 microseconds, as long as `pause` lasts on the CPU: more than a step of a small batch."""
@@ -181,14 +184,16 @@ def drop(
 
 
 @compiled
-def gather_batch(call: Words, order: int, rows: int, n_known: int, keys: int, thread: int) -> None:
+def gather_batch(address: int, order: int, rows: int, n_known: int, keys: int, thread: int) -> None:
     """Gather the rows to the thread's own input panels, or its part of them to the shared ones."""
+    call = int64s(address)
     first, last, index = 0, rows, plain(0)
     if call[INPUT_IS_SHARED] != 0:
         first = share_rows(rows, thread, call[N_THREADS])
         last = share_rows(rows, thread + 1, call[N_THREADS])
     panels = call[INPUT] if call[INPUT_IS_SHARED] != 0 else input_of(call, index, keys, thread)
-    gather(call, order + first * 8, last - first, n_known - first, panels + first * VECTOR)
+    to, known = panels + first * VECTOR, n_known - first
+    call_address(call[GATHER], (address, order + first * 8, last - first, known, to))
     drop(call, index, keys, panels, panels, first, last, index, call[INPUT_BYTES] // call[STRIDE])
     if call[INPUT_IS_SHARED] != 0:
         meet(call)
@@ -316,15 +321,13 @@ def backward(
             panels = before[OUT_PANELS]
             first, last = share(panels, thread, n_threads), share(panels, thread + 1, n_threads)
             # da of the layer before = dz @ w.T: a weighted sum of slopes
-            transpose(
-                call[PARAMETERS] + layer[PACKED],
-                layer[PACKED_STRIDE],
-                layer[TRANSPOSED],
-                layer[TRANSPOSED_STRIDE],
-                layer[FAN_IN],
-                layer[FAN_OUT],
-                first,
-                last,
+            call_address(
+                call[TRANSPOSE],
+                (
+                    *(call[PARAMETERS] + layer[PACKED], layer[PACKED_STRIDE]),
+                    *(layer[TRANSPOSED], layer[TRANSPOSED_STRIDE]),
+                    *(layer[FAN_IN], layer[FAN_OUT], first, last),
+                ),
             )
             call_address(
                 call[WEIGHTED_SUM],
@@ -406,35 +409,21 @@ def load_coefficients(call: Words, batch: int, sign: float, numbers: int) -> Non
 
 
 @compiled
-def train_batches(address: int, thread: int) -> None:
-    """Train, with the parameters and states packed."""
-    call = int64s(address)
-    n, batch_size, n_layers = call[N_ROWS], call[BATCH_SIZE], call[N_LAYERS]
-    numbers = coefficient_memory()
-    factor, update, sign, keys = 0, call[UPDATE], 1.0, call[DROPOUT_KEYS]
-    if call[IS_GRADIENT_DESCENT] != 0:
-        factor, update, sign = numbers, 0, -1.0
-    elif call[UPDATE_WHOLE] != 0:
-        update = 0
-    for batch in range((n + batch_size - 1) // batch_size):
-        start = batch * batch_size
-        rows, order = min(batch_size, n - start), call[ORDER] + start * 8
-        if call[DROPOUT_KEYS] != 0:
-            keys = call[DROPOUT_KEYS] + batch * n_layers * 8
-        load_coefficients(call, batch, sign, numbers)
-        gather_batch(call, order, rows, n - start, keys, thread)
-        forward(call, rows, keys, thread)
-        loss_sum = loss(call, order, rows, thread)
-        if thread == 0:
-            float64s(call[LOSS_SUMS])[batch] = loss_sum
-            call[N_DONE] = batch + 1
-        if call[KEEPS_EVERYTHING] == 0 and not math.isfinite(loss_sum):
-            return
-        backward(call, rows, keys, factor, update, numbers, thread)
-        if call[UPDATE_WHOLE] != 0:
-            call_address(call[UPDATE_WHOLE], (address, numbers, thread))
-        elif call[BATCHES_TOUCH] != 0:
-            meet(call)
+def pack_all(call: Words, thread: int) -> None:
+    """Pack the thread's part of the parameters and states."""
+    pack(call, call[FLAT_PARAMETERS], call[PARAMETERS], thread)
+    for i in range(call[N_STATES]):
+        place = call[PARAMETERS] + (1 + i) * call[PACKED_BYTES]
+        pack(call, call[FLAT_STATE] + i * call[FLAT_BYTES], place, thread)
+
+
+@compiled
+def unpack_all(call: Words, thread: int) -> None:
+    """Unpack the thread's part of the result and the states."""
+    unpack(call, call[RESULT], call[FLAT_RESULT], thread)
+    for i in range(call[N_STATES]):
+        place = call[PARAMETERS] + (1 + i) * call[PACKED_BYTES]
+        unpack(call, place, call[FLAT_STATE] + i * call[FLAT_BYTES], thread)
 
 
 @exported
@@ -450,18 +439,36 @@ def train(address: int, thread: int) -> None:
     call = int64s(address)
     if not meet(call):
         return
-    packed_bytes, flat_bytes = call[PACKED_BYTES], call[FLAT_BYTES]
-    pack(call, call[FLAT_PARAMETERS], call[PARAMETERS], thread)
-    for i in range(call[N_STATES]):
-        place = call[PARAMETERS] + (1 + i) * packed_bytes
-        pack(call, call[FLAT_STATE] + i * flat_bytes, place, thread)
+    pack_all(call, thread)
+    n, batch_size, n_layers = call[N_ROWS], call[BATCH_SIZE], call[N_LAYERS]
+    numbers = coefficient_memory()
+    factor, update, sign, keys = 0, call[UPDATE], 1.0, call[DROPOUT_KEYS]
+    if call[IS_GRADIENT_DESCENT] != 0:
+        factor, update, sign = numbers, 0, -1.0
+    elif call[UPDATE_WHOLE] != 0:
+        update = 0
     meet(call)
-    train_batches(address, thread)
+    for batch in range((n + batch_size - 1) // batch_size):
+        start = batch * batch_size
+        rows, order = min(batch_size, n - start), call[ORDER] + start * 8
+        if call[DROPOUT_KEYS] != 0:
+            keys = call[DROPOUT_KEYS] + batch * n_layers * 8
+        load_coefficients(call, batch, sign, numbers)
+        gather_batch(address, order, rows, n - start, keys, thread)
+        forward(call, rows, keys, thread)
+        loss_sum = loss(call, order, rows, thread)
+        if thread == 0:
+            float64s(call[LOSS_SUMS])[batch] = loss_sum
+            call[N_DONE] = batch + 1
+        if call[KEEPS_EVERYTHING] == 0 and not math.isfinite(loss_sum):
+            break
+        backward(call, rows, keys, factor, update, numbers, thread)
+        if call[UPDATE_WHOLE] != 0:
+            call_address(call[UPDATE_WHOLE], (address, numbers, thread))
+        elif call[BATCHES_TOUCH] != 0:
+            meet(call)
     meet(call)
-    unpack(call, call[RESULT], call[FLAT_RESULT], thread)
-    for i in range(call[N_STATES]):
-        place = call[PARAMETERS] + (1 + i) * packed_bytes
-        unpack(call, place, call[FLAT_STATE] + i * flat_bytes, thread)
+    unpack_all(call, thread)
     meet(call)
 
 
@@ -476,17 +483,20 @@ def predict(address: int, thread: int) -> None:
         return
     pack(together, together[FLAT_PARAMETERS], together[PARAMETERS], thread)
     meet(together)
-    call = int64s(int64s(together[CALLS])[thread])
+    own = int64s(together[CALLS])[thread]
+    call = int64s(own)
     alone, last = call[N_THREADS] - 1, layer_of(call, call[N_LAYERS] - 1)
     n_blocks, n_threads = (call[N_ROWS] + PREDICTED_ROWS - 1) // PREDICTED_ROWS, together[N_THREADS]
     for block in range(share(n_blocks, thread, n_threads), share(n_blocks, thread + 1, n_threads)):
         start = block * PREDICTED_ROWS
         end = min(start + PREDICTED_ROWS, call[N_ROWS])
         order = call[ORDER] + start * 8
-        gather(call, order, end - start, end - start, call[INPUT])
+        call_address(call[GATHER], (own, order, end - start, end - start, call[INPUT]))
         forward(call, end - start, call[DROPOUT_KEYS], alone)
         if call[LOSS_SUMS] != 0:
             float64s(call[LOSS_SUMS])[block] = loss(call, order, end - start, alone)
         panels = last[A] - start * VECTOR  # where the first row of all would be
-        from_panels(panels, call[STRIDE], last[FAN_OUT], call[OUT], start, end)
+        call_address(
+            call[FROM_PANELS], (panels, call[STRIDE], last[FAN_OUT], call[OUT], start, end)
+        )
     meet(together)

@@ -93,7 +93,7 @@ class Parameters:
         self.panels = panels
         self.layers = np.zeros((len(plan.layers), names.LAYER_WORDS), np.int64)
         packed_bytes, transposed = 0, []
-        for layer, words, functions_of in zip(plan.layers, self.layers, activations, strict=True):
+        for layer, words, activation in zip(plan.layers, self.layers, activations, strict=True):
             assert layer.biases.start == layer.weights.stop  # the biases are one more row
             words[names.FAN_IN], words[names.FAN_OUT] = layer.fan_in, layer.fan_out
             words[names.OUT_PANELS] = panels.count(layer.fan_out)
@@ -101,9 +101,9 @@ class Parameters:
             words[names.PACKED] = packed_bytes
             words[names.PACKED_STRIDE] = panels.stride(layer.fan_in + 1)
             packed_bytes += words[names.OUT_PANELS] * words[names.PACKED_STRIDE]
-            words[names.ACTIVATE] = functions_of.activate.address
+            words[names.ACTIVATE] = activation.activate.address
             if layer.activation != SOFTMAX:  # its way back is the loss's
-                words[names.DIFFERENTIATE] = functions_of.differentiate.address
+                words[names.DIFFERENTIATE] = activation.differentiate.address
             rate = plan.dropout[layer.index]
             words[names.THRESHOLD] = formulas.dropout_threshold(rate)
             words[names.KEPT_FACTOR] = bits_of(1.0 / (1.0 - rate))
@@ -143,13 +143,18 @@ class Parameters:
             LOSS_PARAMETERS=address_of(self.loss_parameters),
             ONE=address_of(self.one),
             INPUT_SCALE=bits_of(plan.input_scale),
-            WEIGHTED_SUM=kernels.weighted_sum.address,
-            WEIGHT_GRADIENT=kernels.weight_gradient.address,
+            **functions_of(kernels),
             **functions,
         )
 
     def set(self, **words: int) -> None:
         set_words(self.call, words)
+
+
+def functions_of(kernels: ModuleType) -> dict[str, int]:
+    """Return the words of a call that name functions of the module of products and batches."""
+    found = ("to_panels", "from_panels", "gather", "transpose", "weighted_sum", "weight_gradient")
+    return {name.upper(): getattr(kernels, name).address for name in found}
 
 
 def set_words(call: Array, words: dict[str, int]) -> None:

@@ -118,7 +118,11 @@ CALL_WORDS = 64
     # A plan's memory and functions:
     LAYERS,
     N_LAYERS,
-    WEIGHTED_SUM,  # functions
+    TO_PANELS,  # functions
+    FROM_PANELS,
+    GATHER,
+    TRANSPOSE,
+    WEIGHTED_SUM,
     WEIGHT_GRADIENT,
     LOSS_ROWS,
     UPDATE,
@@ -171,5 +175,5 @@ CALL_WORDS = 64
     N_DONE,  # batches done
     OUT,  # the outputs, in the rows' order; 0: not wanted
     CALLS,  # of threads that predict: the address of the addresses of each one's own call
-) = range(53)
+) = range(57)
 """The words (int64) of a call."""

@@ -15,6 +15,7 @@ from .numba_names import (
     FAN_OUT,
     FLAT,
     FLOAT32,
+    FROM_PANELS,
     GRADIENT_ROWS,
     INPUT_SCALE,
     IS_READ_FLAT,
@@ -28,8 +29,10 @@ from .numba_names import (
     SIZE,
     STRIDE,
     TILE_ROWS,
+    TO_PANELS,
     UINT8,
     VECTOR,
+    WEIGHTED_SUM,
     X_STEP,
     X_STRIDE,
     X_TYPE,
@@ -73,12 +76,6 @@ FETCHED_BYTES = 4096
 def share(n: int, thread: int, n_threads: int) -> int:
     """Return where a thread's part of n things begins; it ends where the next one's begins."""
     return n * thread // n_threads
-
-
-@compiled
-def n_inputs_of(call: Words) -> int:
-    """Return the width of the input."""
-    return int64s(call[LAYERS])[FAN_IN]
 
 
 @exported
@@ -207,7 +204,7 @@ def weight_gradient(
             start += height
 
 
-@compiled
+@exported
 def transpose(
     w: int, w_stride: int, to: int, to_stride: int, fan_in: int, fan_out: int, first: int, last: int
 ) -> None:
@@ -229,7 +226,7 @@ def transpose(
                         row[lane] = numbers[lane * LANES] if lane < width else real(0.0)
 
 
-@compiled
+@exported
 def to_panels(matrix: int, columns: int, panels: int, stride: int, first: int, last: int) -> None:
     """Copy the rows [first, last) of a row-major matrix; columns past the last are zero."""
     whole = columns // LANES
@@ -243,7 +240,7 @@ def to_panels(matrix: int, columns: int, panels: int, stride: int, first: int, l
                 rest[lane] = numbers[lane] if lane < columns - whole * LANES else real(0.0)
 
 
-@compiled
+@exported
 def from_panels(panels: int, stride: int, columns: int, matrix: int, first: int, last: int) -> None:
     """Copy the rows [first, last) of panels to a row-major matrix."""
     whole = columns // LANES
@@ -263,13 +260,12 @@ def pack(call: Words, flat: int, packed: int, thread: int) -> None:
         layer = int64s(call[LAYERS] + index * LAYER_WORDS * 8)
         rows = layer[FAN_IN] + 1  # the last one are the biases
         if layer[IS_READ_FLAT] == 0:
-            to_panels(
-                flat + layer[FLAT],
-                layer[FAN_OUT],
-                packed + layer[PACKED],
-                layer[PACKED_STRIDE],
-                share(rows, thread, call[N_THREADS]),
-                share(rows, thread + 1, call[N_THREADS]),
+            first = share(rows, thread, call[N_THREADS])
+            last = share(rows, thread + 1, call[N_THREADS])
+            to = packed + layer[PACKED]
+            call_address(
+                call[TO_PANELS],
+                (flat + layer[FLAT], layer[FAN_OUT], to, layer[PACKED_STRIDE], first, last),
             )
 
 
@@ -279,23 +275,24 @@ def unpack(call: Words, packed: int, flat: int, thread: int) -> None:
     for index in range(call[N_LAYERS]):
         layer = int64s(call[LAYERS] + index * LAYER_WORDS * 8)
         rows = layer[FAN_IN] + 1
-        from_panels(
-            packed + layer[PACKED],
-            layer[PACKED_STRIDE],
-            layer[FAN_OUT],
-            flat + layer[FLAT],
-            share(rows, thread, call[N_THREADS]),
-            share(rows, thread + 1, call[N_THREADS]),
+        first = share(rows, thread, call[N_THREADS])
+        last = share(rows, thread + 1, call[N_THREADS])
+        source = packed + layer[PACKED]
+        call_address(
+            call[FROM_PANELS],
+            (source, layer[PACKED_STRIDE], layer[FAN_OUT], flat + layer[FLAT], first, last),
         )
 
 
-@compiled
-def gather(call: Words, order: int, n_rows: int, n_known: int, panels: int) -> None:
+@exported
+def gather(address: int, order: int, n_rows: int, n_known: int, panels: int) -> None:
     """Write rows of x, made real and scaled, to panels.
 
     `order` goes on from `n_rows` to `n_known`: rows of the next batch are fetched ahead.
     """
-    x, x_stride, x_step, n_columns = call[X], call[X_STRIDE], call[X_STEP], n_inputs_of(call)
+    call = int64s(address)
+    x, x_stride, x_step = call[X], call[X_STRIDE], call[X_STEP]
+    n_columns = int64s(call[LAYERS])[FAN_IN]
     stride, rows, x_type = call[STRIDE], int64s(order), call[X_TYPE]
     scale = real(np.int64(call[INPUT_SCALE]).view(np.float64))
     n_bytes = n_columns * x_step
@@ -330,7 +327,7 @@ def gather(call: Words, order: int, n_rows: int, n_known: int, panels: int) -> N
 
 @exported
 def multiply_rows(
-    sum_function: int,
+    functions: int,
     a: int,
     b: int,
     b_stride: int,
@@ -347,14 +344,16 @@ def multiply_rows(
     """Compute the rows [first, last) of out (rows, columns) = a (rows, inner) @ b (inner, columns).
 
     a and out are row-major; of b its panels are given, or itself if its rows are whole vectors.
+    `functions` are words of a call: TO_PANELS, WEIGHTED_SUM and FROM_PANELS are read.
     """
-    to_panels(a, inner, a_panels, stride, first, last)
+    words = int64s(functions)
+    call_address(words[TO_PANELS], (a, inner, a_panels, stride, first, last))
     offset, panels = first * VECTOR, (columns + LANES - 1) // LANES
     call_address(
-        sum_function,
+        words[WEIGHTED_SUM],
         (
             *(a_panels + offset, stride, b, b_stride, b_step, 0),
             *(out_panels + offset, stride, last - first, inner, 0, panels),
         ),
     )
-    from_panels(out_panels, stride, columns, out, first, last)
+    call_address(words[FROM_PANELS], (out_panels, stride, columns, out, first, last))
