@@ -1,40 +1,28 @@
-"""Write and load the modules that the `numba` backend compiles.
+"""Write the modules that the `numba` backend compiles.
 
-A module's text is the formulas that it needs and functions of
-the templates (`numba_names`). It is kept as a file
-in the user's cache, because Numba keeps compiled code only for functions that come from a file: the
-second time nothing is compiled. There is a module for the batches, and one per activation, loss and
-optimizer, so that a new combination of known parts compiles nothing either.
+A module's text is the formulas that it needs and functions of the templates (`numba_names`). There
+is a module for products and batches, and one per activation, loss and optimizer, so that a new
+combination of known parts compiles nothing. `numba_cache` keeps them.
 """
 
 from __future__ import annotations
 
 import ast
-import contextlib
-import hashlib
-import importlib.metadata
-import importlib.util
 import inspect
-import os
-import sys
-import tempfile
 from collections.abc import Callable, Iterable
 from functools import cache
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from . import (
     formulas,
     numba_batches,
-    numba_intrinsics,
     numba_losses,
     numba_names,
     numba_products,
     numba_regularization,
-    numba_tiles,
 )
-from .cache_folder import cache_folder
+from .numba_cache import load_module
 from .numba_cpu import Cpu
 from .numba_memory import SOFTMAX
 from .subset import formula_trees
@@ -335,57 +323,3 @@ def _write_update(optimizer: formulas.Optimizer) -> str:
     lines.append("    for i in range(n):")
     lines.append(f"        {results} = {optimizer.update.__name__}({arguments})")
     return "\n".join(lines) + "\n"
-
-
-def load_module(text: str) -> ModuleType:
-    """Return the module of this text, from the cache if it is there."""
-    # Compiled code depends on these too; Numba itself looks at the module's file alone.
-    versions = (
-        importlib.metadata.version("numba"),
-        sys.version,
-        inspect.getsource(numba_intrinsics),
-        inspect.getsource(numba_tiles),
-    )
-    key = hashlib.sha256("\0".join((text, *versions)).encode()).hexdigest()[:24]
-    name = f"fastmlp_numba_{key}"
-    path = write_module(text, key)
-    specification = importlib.util.spec_from_file_location(name, path)
-    assert specification is not None and specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    sys.modules[name] = module  # compiled code is looked up by its module's name
-    specification.loader.exec_module(module)
-    return module
-
-
-def write_module(text: str, key: str) -> Path:
-    """Keep `text` under `key` in the user's cache, or in a temporary folder; return its path."""
-    with contextlib.suppress(OSError, RuntimeError):  # RuntimeError: there is no home
-        return _write_once(cache_folder() / "numba" / key, text)
-    return _write_once(_temporary_folder() / key, text)
-
-
-@cache
-def _temporary_folder() -> Path:
-    """Return a new folder of this process's own: a shared name could be somebody else's."""
-    return Path(tempfile.mkdtemp(prefix="fastmlp_numba_"))
-
-
-def _write_once(folder: Path, text: str) -> Path:
-    """Write the file unless it is there with this text; other processes may do the same."""
-    path = folder / "kernels.py"
-    folder.mkdir(parents=True, exist_ok=True)
-    if not os.access(folder, os.W_OK | os.X_OK):  # then Numba could keep nothing beside it
-        raise PermissionError(f"{folder} is not writable")
-    with contextlib.suppress(OSError, UnicodeDecodeError):
-        if path.read_text(encoding="utf-8") == text:
-            return path
-    number, temporary = tempfile.mkstemp(suffix=".tmp", dir=folder)
-    try:
-        with os.fdopen(number, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise
-    return path

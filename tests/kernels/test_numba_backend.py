@@ -288,32 +288,7 @@ def test_memory_that_is_not_contiguous_is_refused() -> None:
         numba_backend.compile(trainer.plan, parameters, trainer.optimizer_state)
 
 
-# ---- The cache.
-
-
-def test_module_is_kept_in_the_cache_folder(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setenv("FASTMLP_CACHE_DIR", str(tmp_path / "mine"))
-    path = numba_source.write_module("x = 1\n", "key")
-    assert path.parent == tmp_path / "mine" / "numba" / "key"
-    written = path.stat().st_mtime_ns
-    assert numba_source.write_module("x = 1\n", "key").stat().st_mtime_ns == written
-    path.write_text("damaged", encoding="utf-8")
-    assert numba_source.write_module("x = 1\n", "key").read_text(encoding="utf-8") == "x = 1\n"
-    assert [each.name for each in path.parent.iterdir()] == [path.name]  # no temporary files
-
-
-def test_module_goes_to_a_temporary_folder_if_the_cache_is_not_writable(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    blocked = tmp_path / "file"  # a file where the folder should be: not even root can write there
-    blocked.write_text("", encoding="utf-8")
-    monkeypatch.setenv("FASTMLP_CACHE_DIR", str(blocked))
-    path = numba_source.write_module("x = 2\n", "key")
-    assert path.read_text(encoding="utf-8") == "x = 2\n"
-    assert blocked not in path.parents
-
+# ---- The cache and the cap on the instruction set.
 
 ACTIVATE = """
 import re

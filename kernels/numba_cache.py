@@ -1,0 +1,94 @@
+"""Keep what Numba compiles: a module's text and its compiled code, in the user's cache.
+
+Numba keeps compiled code only for functions that come from a file. The folder's name is a hash of
+all that the code depends on, so that nothing is ever stale: the text, which names the CPU, and the
+versions of Numba and of Python.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.metadata
+import importlib.util
+import inspect
+import os
+import sys
+import tempfile
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from numba.core import config as numba_config
+
+from . import numba_intrinsics, numba_tiles
+from .cache_folder import cache_folder
+
+config: Any = numba_config  # a module that makes its attributes when it is loaded
+
+
+def load_module(text: str) -> ModuleType:
+    """Return the module of this text, from the cache if it is there."""
+    # Compiled code depends on these too; Numba itself looks at the module's file alone.
+    versions = (
+        importlib.metadata.version("numba"),
+        sys.version,
+        inspect.getsource(numba_intrinsics),
+        inspect.getsource(numba_tiles),
+    )
+    key = hashlib.sha256("\0".join((text, *versions)).encode()).hexdigest()[:24]
+    name = f"fastmlp_numba_{key}"
+    path = write_module(text, key)
+    if not config.CACHE_DIR and not any((path.parent / "__pycache__").glob("*.nbi")):
+        announce(path.parent.parent)
+    specification = importlib.util.spec_from_file_location(name, path)
+    assert specification is not None and specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    sys.modules[name] = module  # compiled code is looked up by its module's name
+    specification.loader.exec_module(module)
+    return module
+
+
+@cache
+def announce(folder: Path) -> None:
+    """Tell whoever sits in front of it, once, what takes so long."""
+    if sys.stderr is not None and (sys.stderr.isatty() or hasattr(sys, "ps1")):
+        sys.stderr.write(
+            "fastmlp: compiling the numba backend for this CPU: a few seconds, this once; "
+            f"kept in {folder}\n"
+        )
+
+
+def write_module(text: str, key: str) -> Path:
+    """Keep `text` under `key` in the user's cache, or in a temporary folder; return its path."""
+    with contextlib.suppress(OSError, RuntimeError):  # RuntimeError: there is no home
+        return _write_once(cache_folder() / "numba" / key, text)
+    return _write_once(_temporary_folder() / key, text)
+
+
+@cache
+def _temporary_folder() -> Path:
+    """Return a new folder of this process's own: a shared name could be somebody else's."""
+    return Path(tempfile.mkdtemp(prefix="fastmlp_numba_"))
+
+
+def _write_once(folder: Path, text: str) -> Path:
+    """Write the file unless it is there with this text; other processes may do the same."""
+    path = folder / "kernels.py"
+    folder.mkdir(parents=True, exist_ok=True)
+    if not os.access(folder, os.W_OK | os.X_OK):  # then Numba could keep nothing beside it
+        raise PermissionError(f"{folder} is not writable")
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        if path.read_text(encoding="utf-8") == text:
+            return path
+    number, temporary = tempfile.mkstemp(suffix=".tmp", dir=folder)
+    try:
+        with os.fdopen(number, "w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+    return path
