@@ -26,13 +26,10 @@ from .numba_memory import (
 )
 from .numba_names import (
     CALL_WORDS,
-    FLOAT32,
-    FLOAT64,
     LOSS_BLOCK,
     N_DONE,
     PACKED_BYTES,
     PREDICTED_ROWS,
-    UINT8,
 )
 from .numba_source import (
     lanes_of,
@@ -44,8 +41,6 @@ from .numba_source import (
     load_optimizer,
 )
 from .numba_team import MAX_THREADS, give_way_address, team
-
-X_TYPES = {"float32": FLOAT32, "float64": FLOAT64, "uint8": UINT8}
 
 FEW_ROWS = 128
 """So many rows are predicted from the flat vector: packing would take longer."""
@@ -91,35 +86,14 @@ class NumbaEngine(Engine):
             plan, parameters, state, self.panels, self.kernels, functions, self.activations
         )
         self.workspace: Workspace | None = None
-        self.predicting: list[Workspace] = []  # one per thread
+        # For predictions: memory per thread, its call's address, and the common call.
+        self.predicting: list[Workspace] = []
+        self.calls = self.together = np.zeros(0, np.int64)
+        self.order = np.zeros(0, np.int64)
 
     def threads_for(self, n_values: int, n_meetings: int) -> int:
         """Return how many threads pay for so many multiply-adds with so many meetings."""
         return min(self.n_threads, 1 + n_values // (VALUES_PER_MEETING * n_meetings))
-
-    def describe(
-        self,
-        workspace: Workspace,
-        x: Array,
-        targets: Array | None,
-        sample_weight: Array | None,
-        order: Array,
-    ) -> list[Array | None]:
-        """Write what a call is about to the workspace; return the arrays that must stay alive."""
-        targets = None if targets is None else np.ascontiguousarray(targets)
-        sample_weight = None if sample_weight is None else np.ascontiguousarray(sample_weight)
-        order = np.ascontiguousarray(order, np.int64)
-        workspace.set(
-            X=address_of(x),
-            X_STRIDE=x.strides[0],
-            X_STEP=x.strides[1],
-            X_TYPE=X_TYPES[x.dtype.name],
-            TARGETS=address_of(targets),
-            SAMPLE_WEIGHT=address_of(sample_weight),
-            ORDER=address_of(order),
-            N_ROWS=len(order),
-        )
-        return [x, targets, sample_weight, order]
 
     def train(
         self,
@@ -157,10 +131,13 @@ class NumbaEngine(Engine):
         *others: Array | None,
     ) -> list[float]:
         """Run batches on a team of threads; return the loss sums."""
-        loss_sums = np.zeros(len(order))
-        alive = self.describe(workspace, x, targets, sample_weight, order)
-        workspace.set(LOSS_SUMS=address_of(loss_sums), N_DONE=0)
-        held = (self, workspace, alive, loss_sums, others)
+        loss_sums = np.zeros(-(-len(order) // self.plan.batch_size))
+        order, targets = np.ascontiguousarray(order, np.int64), np.ascontiguousarray(targets)
+        if sample_weight is not None:
+            sample_weight = np.ascontiguousarray(sample_weight)
+        workspace.describe(x, targets, sample_weight, order, len(order), loss_sums, None)
+        workspace.set(N_DONE=0)
+        held = (self, workspace, x, targets, sample_weight, order, loss_sums, others)
         team.run(self.kernels.train.ctypes, workspace.call, workspace.n_threads, held)
         found: list[float] = loss_sums[: workspace.call[N_DONE]].tolist()
         return found
@@ -231,30 +208,35 @@ class NumbaEngine(Engine):
         n_blocks = -(-n_rows // PREDICTED_ROWS)
         threads = self.threads_for(n_rows * plan.n_parameters, WAKE_UP)
         n_threads = max(1, min(n_blocks, threads))
-        while len(self.predicting) < n_threads:
-            self.predicting.append(
-                Workspace(plan, self.memory, 1, PREDICTED_ROWS, has_slopes=False)
-            )
+        self.prepare_to_predict(n_threads, n_rows)
         in_place = out.flags.c_contiguous and out.dtype == plan.precision
         found = out if in_place else np.empty(out.shape, plan.precision)
-        losses = None if targets is None else np.zeros(n_blocks)
-        order, few = np.arange(n_rows), n_rows <= FEW_ROWS
-        workspaces = self.predicting[:n_threads]
-        for workspace in workspaces:
-            if few:
-                workspace.read_flat()
-            else:
-                workspace.read_packed()
-            alive = self.describe(workspace, x, targets, sample_weight, order)
-            workspace.set(OUT=address_of(found), LOSS_SUMS=address_of(losses))
-        calls = np.array([address_of(each.call) for each in workspaces])
-        together = workspaces[0].call.copy()
-        set_words(together, {"CALLS": address_of(calls)})
-        held = (self, workspaces, alive, found, losses, calls)
-        team.run(self.kernels.predict.ctypes, together, n_threads, held)
+        losses = None
+        if targets is not None:
+            losses, targets = np.zeros(n_blocks), np.ascontiguousarray(targets)
+        if sample_weight is not None:
+            sample_weight = np.ascontiguousarray(sample_weight)
+        for workspace in self.predicting[:n_threads]:
+            workspace.read(flat=n_rows <= FEW_ROWS)
+            workspace.describe(x, targets, sample_weight, self.order, n_rows, losses, found)
+        held = (self, x, targets, sample_weight, losses, found)
+        team.run(self.kernels.predict.ctypes, self.together, n_threads, held)
         if not in_place:
             out[...] = found
         return 0.0 if losses is None else sum(losses.tolist())
+
+    def prepare_to_predict(self, n_threads: int, n_rows: int) -> None:
+        """Make what is missing: a workspace per thread, and numbers of rows."""
+        if len(self.order) < n_rows:
+            self.order = np.arange(n_rows)
+        if len(self.predicting) < n_threads:
+            self.predicting += [
+                Workspace(self.plan, self.memory, 1, PREDICTED_ROWS, has_slopes=False)
+                for _ in range(n_threads - len(self.predicting))
+            ]
+            self.calls = np.array([address_of(each.call) for each in self.predicting])
+            self.together = self.predicting[0].call.copy()
+            set_words(self.together, {"CALLS": address_of(self.calls)})
 
 
 class NumbaBackend(Backend):

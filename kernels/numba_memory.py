@@ -14,6 +14,7 @@ from .contract import N_ADJUSTMENTS, Array, Plan
 CACHE_LINE = 64  # bytes
 OWN_INPUTS = 4  # so many threads gather their own input
 SOFTMAX = "softmax"
+X_TYPES = {"float32": names.FLOAT32, "float64": names.FLOAT64, "uint8": names.UINT8}
 
 
 def aligned_zeros(n_bytes: int) -> Array:
@@ -217,7 +218,8 @@ class Workspace:
             enough = n_threads * (4 if layer.index == last else 1)
             words[names.OUTPUTS_ARE_SPLIT] = words[names.OUT_PANELS] >= enough
         self.block_losses = np.zeros(n_rows // names.LOSS_BLOCK + 1)
-        self.read_packed()
+        self.reads_flat = True
+        self.read(flat=False)
         splits = self.layers[:, names.OUTPUTS_ARE_SPLIT].tolist()
         self.set(
             LAYERS=address_of(self.layers),
@@ -233,25 +235,46 @@ class Workspace:
     def set(self, **words: int) -> None:
         set_words(self.call, words)
 
-    def read_packed(self) -> None:
-        """Let the way forward read the packed parameters."""
-        words = self.layers
-        words[:, names.W] = self.call[names.PARAMETERS] + words[:, names.PACKED]
-        words[:, names.W_STRIDE] = words[:, names.PACKED_STRIDE]
-        words[:, names.W_STEP] = self.panels.vector
-        words[:, names.IS_READ_FLAT] = 0
+    def read(self, *, flat: bool) -> None:
+        """Let the way forward read the packed parameters.
 
-    def read_flat(self) -> bool:
-        """Let it read the flat vector where a row of weights is whole vectors.
-
-        Returns whether that is so for all layers; the others must be packed.
+        Or, where a row of weights is whole vectors, the flat vector itself: the other layers must
+        be packed.
         """
-        self.read_packed()
-        whole = self.layers[:, names.FAN_OUT] % self.panels.lanes == 0
-        words = self.layers[whole]
-        words[:, names.W] = self.call[names.FLAT_PARAMETERS] + words[:, names.FLAT]
-        words[:, names.W_STRIDE] = self.panels.vector
-        words[:, names.W_STEP] = words[:, names.FAN_OUT] * self.panels.size
-        words[:, names.IS_READ_FLAT] = 1
-        self.layers[whole] = words
-        return bool(whole.all())
+        if flat == self.reads_flat:
+            return
+        self.reads_flat = flat
+        for words in self.layers:
+            is_flat = flat and words[names.FAN_OUT] % self.panels.lanes == 0
+            words[names.IS_READ_FLAT] = is_flat
+            if is_flat:
+                words[names.W] = self.call[names.FLAT_PARAMETERS] + words[names.FLAT]
+                words[names.W_STRIDE] = self.panels.vector
+                words[names.W_STEP] = words[names.FAN_OUT] * self.panels.size
+            else:
+                words[names.W] = self.call[names.PARAMETERS] + words[names.PACKED]
+                words[names.W_STRIDE] = words[names.PACKED_STRIDE]
+                words[names.W_STEP] = self.panels.vector
+
+    def describe(
+        self,
+        x: Array,
+        targets: Array | None,
+        sample_weight: Array | None,
+        order: Array,
+        n_rows: int,
+        loss_sums: Array | None,
+        out: Array | None,
+    ) -> None:
+        """Write what a call is about. The arrays must stay alive, and be contiguous but for x."""
+        self.call[names.X : names.OUT + 1] = (
+            address_of(x),
+            *x.strides,
+            X_TYPES[x.dtype.name],
+            address_of(targets),
+            address_of(sample_weight),
+            address_of(order),
+            n_rows,
+            address_of(loss_sums),
+            address_of(out),
+        )

@@ -155,25 +155,27 @@ CALL_WORDS = 64
     STRIDE,  # from panel to panel of everything that has a row per row of the batch
     BLOCK_LOSSES,  # float64, of each LOSS_BLOCK rows: summed in order, whoever computed them
     BATCHES_TOUCH,  # a batch must wait until the one before is done everywhere
-    # What this call is about:
-    BATCH_SIZE,
+    # The team:
     N_THREADS,
     ARRIVED,  # how often a thread has come to a meeting: the counter of `meet`
     GIVE_WAY,  # the system's function that lets another thread have the CPU
+    CALLS,  # of threads that predict: the address of the addresses of each one's own call
+    # Of training:
+    BATCH_SIZE,
+    INPUT_SCALE,  # the bits of a float64
+    COEFFICIENTS,  # float64, N_COEFFICIENTS per batch
+    DROPOUT_KEYS,  # int64, N_LAYERS per batch; 0: nothing is dropped
+    N_DONE,  # batches done
+    # What a call is about:
     X,
     X_STRIDE,
     X_STEP,
     X_TYPE,
-    INPUT_SCALE,  # the bits of a float64
     TARGETS,
     SAMPLE_WEIGHT,  # 0: all rows count 1
     ORDER,
     N_ROWS,
-    COEFFICIENTS,  # float64, N_COEFFICIENTS per batch
-    DROPOUT_KEYS,  # int64, N_LAYERS per batch; 0: nothing is dropped
     LOSS_SUMS,  # float64, per batch or block of predicted rows; 0: not wanted
-    N_DONE,  # batches done
     OUT,  # the outputs, in the rows' order; 0: not wanted
-    CALLS,  # of threads that predict: the address of the addresses of each one's own call
 ) = range(57)
 """The words (int64) of a call."""
