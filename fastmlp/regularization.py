@@ -112,7 +112,8 @@ class Regularization:
     def penalty(self, weights: NDArray[Any]) -> float:
         """Return ``l1 * sum(|w|) + l2 / 2 * sum(w ** 2)``, not divided by anything."""
         w = np.ravel(weights).astype(np.float64)
-        return self.l1 * float(np.abs(w).sum()) + self.l2 / 2.0 * float(w @ w)
+        with np.errstate(over="ignore"):  # of weights that are about to diverge
+            return self.l1 * float(np.abs(w).sum()) + self.l2 / 2.0 * float(w @ w)
 
     def penalty_gradient(self, weights: NDArray[Any]) -> NDArray[Any]:
         """Return the gradient of `penalty`, of the shape of `weights`."""

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-DENSE_BYTES = 2**26
+DENSE_BYTES = 2**24
 """How large the dense array of one call may become, if one batch is not larger already."""
 
 

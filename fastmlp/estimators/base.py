@@ -350,7 +350,8 @@ class BaseMLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             )
         self._order.rows = rows
         weights = None if sample_weight is None else sample_weight[chosen]
-        return HeldOut(X[chosen], targets[chosen], weights, X[chosen], _safe_indexing(y, chosen))
+        x = X[chosen]
+        return HeldOut(x, targets[chosen], weights, x, _safe_indexing(y, chosen))
 
     # ---------------------------------------------------------------------------------------
     # From scikit-learn's parameters to fastmlp's objects

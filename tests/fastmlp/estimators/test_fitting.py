@@ -1,0 +1,530 @@
+"""Fitting: going on, stopping, validating, diverging, weighting; objects instead of numbers."""
+
+from __future__ import annotations
+
+import _thread
+import copy
+import inspect
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from sklearn.metrics import f1_score, make_scorer
+from sklearn.utils.class_weight import compute_class_weight
+
+import fastmlp
+from fastmlp import (
+    SGD,
+    AdamW,
+    Callback,
+    Clipping,
+    DivergenceError,
+    Dropout,
+    MLPClassifier,
+    MLPRegressor,
+    Regularization,
+)
+from fastmlp.estimators.base import FitDivergedError
+
+ignore_the_end = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+
+def parameters(model: Any) -> np.ndarray:
+    return np.concatenate([each.ravel() for each in model.coefs_ + model.intercepts_])
+
+
+class Epochs(Callback):
+    """Counts epochs; optionally does something after one of them."""
+
+    def __init__(self, action: Any = None, after: int = 0) -> None:
+        self.count, self.action, self.after = 0, action, after
+
+    def on_epoch_end(self, trainer: Any) -> None:
+        self.count += 1
+        if self.action is not None and self.count == self.after:
+            self.action(trainer)
+
+
+# ---------------------------------------------------------------------------------------------
+# Going on
+
+
+@ignore_the_end
+@pytest.mark.parametrize("solver", ["adam", "sgd"])
+def test_calls_of_partial_fit_are_epochs_of_fit(solver: str, problem: Any) -> None:
+    ours, _, (x, y) = problem
+    settings = {
+        "solver": solver,
+        "random_state": 0,
+        "batch_size": 30,
+        "learning_rate": "invscaling",
+    }
+    whole = ours(max_iter=4, **settings).fit(x, y)
+    model = ours(**settings)
+    first = {}
+    if ours is MLPClassifier:
+        first["classes"] = np.arange(y.shape[1]) if y.ndim == 2 else np.unique(y)
+    for _ in range(4):
+        model.partial_fit(x, y, **first)
+    np.testing.assert_array_equal(parameters(model), parameters(whole))
+    assert model.loss_curve_ == whole.loss_curve_ and model.t_ == whole.t_
+    assert (model.n_iter_, whole.n_iter_) == (1, 4)
+    assert model._optimizer.learning_rate == whole._optimizer.learning_rate
+
+
+def test_partial_fit_does_not_repeat_one_order(iris: Any) -> None:
+    model = MLPClassifier(random_state=0)
+    orders = []
+    for _ in range(3):
+        model.partial_fit(*iris, classes=[0, 1, 2])
+        orders.append(model._order._last.tolist())
+    assert orders[0] != orders[1] != orders[2] != orders[0]
+
+
+@ignore_the_end
+def test_warm_start_goes_on_with_the_optimizer(cancer: Any) -> None:
+    x, y = cancer
+    whole = MLPClassifier(max_iter=6, random_state=0, batch_size=50).fit(x, y)
+    model = MLPClassifier(max_iter=2, random_state=0, batch_size=50, warm_start=True)
+    for _ in range(3):
+        model.fit(x, y)
+    np.testing.assert_array_equal(parameters(model), parameters(whole))
+    assert model.loss_curve_ == whole.loss_curve_ and model.n_iter_ == 2
+
+
+@ignore_the_end
+def test_without_warm_start_fit_starts_afresh(cancer: Any) -> None:
+    model = MLPClassifier(max_iter=2, random_state=0)
+    first, second = (parameters(model.fit(*cancer)) for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+
+
+@ignore_the_end
+@pytest.mark.parametrize(
+    ("changes", "keeps_state"),
+    [
+        ({"learning_rate_init": 0.1}, True),
+        ({"batch_size": 13}, True),
+        ({"alpha": 3.0}, True),
+        ({"precision": "float32"}, True),
+        ({"backend": "numpy"}, True),
+        ({"solver": "sgd"}, False),
+        ({"solver": "lbfgs"}, False),
+    ],
+)
+def test_settings_may_change_between_warm_starts(
+    changes: dict[str, Any], keeps_state: bool, cancer: Any
+) -> None:
+    model = MLPClassifier(max_iter=3, random_state=0, warm_start=True).fit(*cancer)
+    before, steps = parameters(model), model._trainer.n_steps
+    state = model._trainer.optimizer_state.copy()
+    model.set_params(max_iter=1, **changes).fit(*cancer)
+    assert not np.array_equal(parameters(model), before)
+    # One epoch from there, not from new parameters.
+    assert np.abs(parameters(model) - before).max() < 0.9 if "lbfgs" not in changes else True
+    if keeps_state:
+        assert model._trainer.n_steps > steps
+        found = model._trainer.optimizer_state
+        assert np.corrcoef(found[1], state[1])[0, 1] > 0.5
+
+
+@ignore_the_end
+def test_initialize_makes_a_model_to_go_on_with(problem: Any) -> None:
+    ours, _, (x, y) = problem
+    model = ours(random_state=0, warm_start=True, max_iter=2).initialize(x, y)
+    assert model.n_iter_ == model.t_ == 0
+    assert np.shape(model.predict(x)) == np.shape(y)
+    expected = ours(random_state=0, max_iter=2).fit(x, y)
+    assert not np.array_equal(parameters(model), parameters(expected))
+    np.testing.assert_array_equal(parameters(model.fit(x, y)), parameters(expected))
+    again = ours(random_state=0).initialize(x, y)
+    assert len(np.unique(parameters(again))) == len(parameters(again))
+
+
+@pytest.mark.parametrize("method", ["predict", "predict_proba", "transform", "score"])
+def test_nothing_is_fitted_yet(method: str, iris: Any) -> None:
+    arguments = iris if method == "score" else iris[:1]
+    with pytest.raises(NotFittedError):
+        getattr(MLPClassifier(), method)(*arguments)
+    assert not hasattr(MLPClassifier(), "coefs_") and not hasattr(MLPClassifier(), "intercepts_")
+
+
+def test_lbfgs_has_no_partial_fit(iris: Any) -> None:
+    assert not hasattr(MLPClassifier(solver="lbfgs"), "partial_fit")
+    assert not hasattr(MLPRegressor(solver="lbfgs"), "partial_fit")
+    assert hasattr(MLPClassifier(solver="lbfgs", optimizer="adam"), "partial_fit")
+
+
+def test_unseen_classes(iris: Any) -> None:
+    x, y = iris
+    model = MLPClassifier().partial_fit(x[:100], y[:100], classes=[0, 1])
+    with pytest.raises(ValueError, match=r"classes not in `self.classes_`: \[2\].*classes=\[...\]"):
+        model.partial_fit(x, y)
+    with pytest.raises(ValueError, match="classes must be passed on the first call"):
+        MLPClassifier().partial_fit(x, y)
+    warm = MLPClassifier(warm_start=True, max_iter=1)
+    with pytest.warns(ConvergenceWarning):
+        warm.fit(x[:100], y[:100])
+    with pytest.raises(ValueError, match="warm_start can only be used where `y` has the same"):
+        warm.fit(x, y)
+
+
+def test_the_number_of_outputs_stays(diabetes: Any) -> None:
+    x, y = diabetes
+    model = MLPRegressor().partial_fit(x, y)
+    with pytest.raises(ValueError, match="y must have 1 outputs, as in the previous call; got 2"):
+        model.partial_fit(x, np.column_stack([y, y]))
+
+
+# ---------------------------------------------------------------------------------------------
+# Stopping
+
+
+def test_all_epochs_done_is_warned_of(iris: Any) -> None:
+    with pytest.warns(ConvergenceWarning, match=r"Maximum iterations \(3\) reached"):
+        MLPClassifier(max_iter=3).fit(*iris)
+
+
+def test_it_stops_where_nothing_improves(iris: Any) -> None:
+    model = MLPClassifier(tol=10.0, n_iter_no_change=4, random_state=0).fit(*iris)
+    assert model.n_iter_ == 6  # the first improves on infinity
+    assert model._trainer.history.stop_reason.startswith("stopped: Training loss did not improve")
+
+
+def test_batch_size_is_clipped(iris: Any) -> None:
+    with pytest.warns(UserWarning, match="It is going to be clipped"):
+        model = MLPClassifier(batch_size=1000, tol=10.0).fit(*iris)
+    assert model._trainer.plan.batch_size == 150
+
+
+def test_what_is_printed(iris: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = {"early_stopping": True, "tol": 1.0, "n_iter_no_change": 1, "verbose": True}
+    model = MLPClassifier(random_state=0, **settings).fit(*iris)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == f"Iteration 1, loss = {model.loss_curve_[0]:.8f}"
+    assert lines[1] == f"Validation score: {model.validation_scores_[0]:f}"
+    assert lines[-1] == (
+        "Validation score did not improve more than tol=1.000000 for 1 consecutive epochs. "
+        "Stopping."
+    )
+
+
+def test_adaptive_says_what_it_does(iris: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = {"solver": "sgd", "learning_rate": "adaptive", "learning_rate_init": 1e-5}
+    MLPClassifier(tol=10.0, n_iter_no_change=1, verbose=1, **settings).fit(*iris)
+    printed = capsys.readouterr().out
+    assert "Setting learning rate to 0.000002" in printed
+    assert "Learning rate too small. Stopping." in printed
+
+
+def test_ctrl_c_leaves_a_usable_model(iris: Any) -> None:
+    epochs = Epochs(lambda trainer: _thread.interrupt_main(), after=3)
+    with pytest.warns(UserWarning, match="Training interrupted by user"):
+        model = MLPClassifier(callbacks=epochs, max_iter=1000, tol=0.0).fit(*iris)
+    assert model.n_iter_ <= 4 and model.predict(iris[0]).shape == (150,)
+
+
+@ignore_the_end
+def test_callbacks_and_the_progress_bar(iris: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    one, other = Epochs(), Epochs(lambda trainer: trainer.stop("enough"), after=4)
+    MLPClassifier(callbacks=[one, other], progress=True).fit(*iris)
+    assert one.count == other.count == 4
+    assert "stopped: enough: 4 epochs" in capsys.readouterr().err
+
+
+def test_callbacks_are_checked(iris: Any) -> None:
+    with pytest.raises(TypeError, match="callbacks must be objects of"):
+        MLPClassifier(callbacks=[3]).fit(*iris)
+
+
+# ---------------------------------------------------------------------------------------------
+# Validation data
+
+
+def test_early_stopping_keeps_the_best(cancer: Any) -> None:
+    x, y = cancer
+    seen: list[np.ndarray] = []
+    epochs = Epochs()
+    epochs.on_epoch_end = lambda trainer: seen.append(trainer.network.parameters.copy())  # type: ignore[method-assign]
+    settings = {"early_stopping": True, "learning_rate_init": 0.05, "n_iter_no_change": 5}
+    model = MLPClassifier(callbacks=epochs, random_state=0, **settings).fit(x, y)
+    best = int(np.argmax(model.validation_scores_))
+    assert best < len(seen) - 1  # the last is not the best: something had to be put back
+    np.testing.assert_array_equal(model._trainer.network.parameters, seen[best])
+    assert model.best_validation_score_ == max(model.validation_scores_)
+    assert len(model.validation_scores_) == len(model.validation_loss_curve_) == model.n_iter_
+
+
+def test_held_out_rows_are_stratified() -> None:
+    y = np.repeat([0, 1, 2], [200, 60, 40])
+    x = np.arange(300.0)[:, None] / 300
+    held: list[np.ndarray] = []
+
+    def scorer(model: Any, X: Any, y: Any) -> float:
+        held.append(y)
+        return 0.0
+
+    MLPClassifier(early_stopping=True, scoring=scorer, n_iter_no_change=1).fit(x, y)
+    assert np.bincount(held[0]).tolist() == [20, 6, 4]
+
+
+@ignore_the_end
+def test_a_class_of_one_row_is_not_stratified() -> None:
+    y = np.repeat([0, 1, 2], [30, 30, 1])
+    model = MLPClassifier(early_stopping=True, max_iter=2).fit(np.zeros((61, 2)), y)
+    assert len(model.validation_scores_) == 2
+
+
+def test_too_small_a_validation_set(iris: Any) -> None:
+    with pytest.raises(ValueError, match="validation set is too small"):
+        MLPRegressor(early_stopping=True).fit(iris[0][:9], iris[1][:9])
+
+
+def test_partial_fit_holds_nothing_out(iris: Any) -> None:
+    with pytest.raises(ValueError, match="partial_fit does not support early_stopping=True"):
+        MLPClassifier(early_stopping=True).partial_fit(*iris, classes=[0, 1, 2])
+
+
+@ignore_the_end
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_validation_data_of_ones_own(early_stopping: bool, cancer: Any) -> None:
+    x, y = cancer
+    names = np.array(["benign", "malignant"])
+    model = MLPClassifier(early_stopping=early_stopping, max_iter=5, random_state=0)
+    model.fit(x[:300], names[y[:300]], X_val=x[300:], y_val=names[y[300:]].tolist())
+    assert len(model.validation_scores_) == len(model.validation_loss_curve_) == 5
+    assert model.t_ == 5 * 300  # nothing is held out of X
+    if not early_stopping:
+        assert model.score(x[300:], names[y[300:]]) == pytest.approx(model.validation_scores_[-1])
+    model.fit(x[:300], names[y[:300]])
+    assert (model.validation_scores_ is None) == (not early_stopping)
+
+
+@ignore_the_end
+def test_validation_data_count_by_their_weights(cancer: Any) -> None:
+    x, y = cancer
+    weights = (np.arange(len(y)) < 400).astype(float)
+    model = MLPClassifier(max_iter=2, random_state=0)
+    model.fit(x, y, X_val=x, y_val=y, sample_weight_val=weights)
+    assert model.validation_scores_[-1] == pytest.approx(model.score(x[:400], y[:400]))
+
+
+@pytest.mark.parametrize(
+    ("validation", "message"),
+    [
+        ({"X_val": np.zeros((2, 4))}, "X_val and y_val must be given together"),
+        ({"y_val": [0, 1]}, "X_val and y_val must be given together"),
+        ({"X_val": np.zeros((2, 3)), "y_val": [0, 1]}, "X has 3 features"),
+        ({"X_val": np.zeros((2, 4)), "y_val": [0, 7]}, r"y_val has classes that y has not: \[7\]"),
+        ({"X_val": np.zeros((2, 4)), "y_val": [0]}, "one target per row"),
+    ],
+)
+def test_validation_data_are_checked(validation: dict[str, Any], message: str, iris: Any) -> None:
+    with pytest.raises(ValueError, match=message):
+        MLPClassifier().fit(*iris, **validation)
+
+
+@ignore_the_end
+@pytest.mark.parametrize("scoring", ["f1_macro", make_scorer(f1_score, average="macro")])
+def test_the_score_by_name_or_scorer(scoring: Any, iris: Any) -> None:
+    x, y = iris
+    model = MLPClassifier(max_iter=4, scoring=scoring, random_state=0)
+    model.fit(x, y, X_val=x[::2], y_val=y[::2])
+    expected = f1_score(y[::2], model.predict(x[::2]), average="macro")
+    assert model.validation_scores_[-1] == pytest.approx(expected)
+
+
+@ignore_the_end
+def test_the_validation_loss_as_the_score(iris: Any) -> None:
+    model = MLPClassifier(max_iter=4, scoring="loss", early_stopping=True).fit(*iris)
+    assert model.validation_scores_ == [-loss for loss in model.validation_loss_curve_]
+
+
+def test_an_unknown_score(iris: Any) -> None:
+    with pytest.raises(ValueError, match="accuracyy"):
+        MLPClassifier(early_stopping=True, scoring="accuracyy").fit(*iris)
+
+
+# ---------------------------------------------------------------------------------------------
+# Divergence
+
+
+def test_divergence_stops_at_once_and_keeps_the_last_finite_parameters(diabetes: Any) -> None:
+    epochs = Epochs()
+    settings = {"solver": "sgd", "learning_rate_init": 1e6, "activation": "identity"}
+    model = MLPRegressor(callbacks=epochs, max_iter=500, **settings)
+    with pytest.raises(ValueError, match="non-finite parameter weights") as e:
+        model.fit(*diabetes)
+    assert "a smaller learning rate" in str(e.value)
+    assert isinstance(e.value, FitDivergedError) and isinstance(e.value, DivergenceError)
+    assert epochs.count < 100 and np.isfinite(parameters(model)).all()
+
+
+def test_divergence_with_early_stopping_keeps_the_best(diabetes: Any) -> None:
+    settings = {"solver": "sgd", "learning_rate_init": 1.0, "activation": "identity"}
+    model = MLPRegressor(early_stopping=True, random_state=0, **settings)
+    with pytest.warns(ConvergenceWarning, match="best validation score are taken"):
+        model.fit(*diabetes)
+    assert np.isnan(model.validation_scores_[-1])
+    assert np.isfinite(model.predict(diabetes[0])).all()
+
+
+# ---------------------------------------------------------------------------------------------
+# Weights of rows and classes
+
+
+@ignore_the_end
+@pytest.mark.parametrize("labels", ["binary", "multiclass", "multilabel"])
+@pytest.mark.parametrize("class_weight", ["balanced", "by class"])
+def test_class_weight_is_a_weight_per_row(labels: str, class_weight: Any, iris: Any) -> None:
+    x, y = iris[0], np.repeat([0, 1, 2], [100, 30, 20])
+    y = {"binary": np.minimum(y, 1), "multiclass": y, "multilabel": np.eye(3, dtype=int)[y]}[labels]
+    rows = np.random.default_rng(0).random(150)
+    if labels == "multilabel":
+        given: Any = class_weight if class_weight == "balanced" else [{0: 1, 1: 5}] * 3
+        columns = [
+            compute_class_weight(class_weight, classes=np.array([0, 1]), y=column)[column]
+            if class_weight == "balanced"
+            else np.where(column, 5, 1)
+            for column in y.T
+        ]
+        expected = np.prod(columns, axis=0)
+    else:
+        table = compute_class_weight("balanced", classes=np.unique(y), y=y)
+        if class_weight == "by class":
+            table = np.array([3.0, 1.0, 0.5])[: len(table)]
+        given = class_weight if class_weight == "balanced" else dict(enumerate(table))
+        expected = table[y]
+    found = MLPClassifier(class_weight=given, max_iter=3, random_state=0).fit(x, y, rows)
+    by_rows = MLPClassifier(max_iter=3, random_state=0).fit(x, y, rows * expected)
+    np.testing.assert_allclose(parameters(found), parameters(by_rows), rtol=1e-9)
+
+
+def test_class_weight_by_the_names_of_classes(iris: Any) -> None:
+    # One of ten says yes, whatever the features: only a weight makes it the answer.
+    x, y = np.zeros((100, 2)), np.where(np.arange(100) % 10 == 0, "yes", "no")
+    for class_weight, answer in ((None, "no"), ({"yes": 20.0}, "yes")):
+        model = MLPClassifier(class_weight=class_weight, random_state=0, max_iter=500)
+        assert set(model.fit(x, y).predict(x)) == {answer}
+
+
+def test_balanced_needs_all_rows(iris: Any) -> None:
+    with pytest.raises(ValueError, match="'balanced' is not supported for partial_fit"):
+        MLPClassifier(class_weight="balanced").partial_fit(*iris, classes=[0, 1, 2])
+
+
+# ---------------------------------------------------------------------------------------------
+# Objects instead of numbers
+
+
+@ignore_the_end
+@pytest.mark.parametrize("optimizer", ["rmsprop", AdamW(0.01, weight_decay=0.1), SGD(0.1)])
+def test_an_optimizer_takes_the_place_of_the_solver(optimizer: Any, iris: Any) -> None:
+    model = MLPClassifier(optimizer=optimizer, solver="lbfgs", max_iter=3, random_state=0).fit(
+        *iris
+    )
+    name = optimizer if isinstance(optimizer, str) else optimizer.formula_name
+    assert model._trainer.plan.optimizer == name and len(model.loss_curve_) == 3
+
+
+@ignore_the_end
+def test_an_optimizer_like_the_solver_gives_the_same(iris: Any) -> None:
+    by_solver = MLPClassifier(solver="sgd", max_iter=3, random_state=0).fit(*iris)
+    optimizer = SGD(0.001, momentum=0.9, nesterov=True)
+    by_object = MLPClassifier(optimizer=optimizer, max_iter=3, random_state=0).fit(*iris)
+    np.testing.assert_array_equal(parameters(by_solver), parameters(by_object))
+
+
+@ignore_the_end
+def test_regularization_takes_the_place_of_alpha(iris: Any) -> None:
+    by_alpha = MLPClassifier(alpha=2.0, max_iter=5, random_state=0).fit(*iris)
+    penalties = Regularization(l2=2.0, divided_by_rows=True)
+    by_object = MLPClassifier(alpha=7.0, regularization=penalties, max_iter=5, random_state=0)
+    np.testing.assert_array_equal(parameters(by_alpha), parameters(by_object.fit(*iris)))
+    l1 = Regularization(l1=20.0, divided_by_rows=True)
+    sparse = MLPClassifier(regularization=l1, max_iter=300, random_state=0).fit(*iris)
+    assert (
+        np.mean(np.abs(sparse.coefs_[0]) < 1e-3) > 0.3 > np.mean(np.abs(by_alpha.coefs_[0]) < 1e-3)
+    )
+
+
+@ignore_the_end
+def test_dropout_is_drawn_by_the_seed(iris: Any) -> None:
+    def fitted(seed: int, dropout: Any) -> np.ndarray:
+        return parameters(MLPClassifier(dropout=dropout, max_iter=3, random_state=seed).fit(*iris))
+
+    np.testing.assert_array_equal(fitted(0, 0.5), fitted(0, 0.5))
+    assert not np.array_equal(fitted(0, 0.5), fitted(0, 0.25))
+    np.testing.assert_array_equal(fitted(0, 0.5), fitted(0, Dropout(hidden=0.5)))
+    assert not np.array_equal(fitted(0, 0.5), fitted(0, Dropout(hidden=0.5, input=0.2)))
+    with pytest.raises(ValueError, match="one per hidden layer"):
+        fitted(0, Dropout(hidden=(0.5, 0.5)))
+
+
+@ignore_the_end
+def test_clipping_limits_the_step(iris: Any) -> None:
+    start = parameters(MLPClassifier(random_state=0).initialize(*iris))
+    settings = {"optimizer": SGD(1.0), "max_iter": 1, "random_state": 0}
+    model = MLPClassifier(clipping=Clipping(value=1e-3), **settings).fit(*iris)
+    assert np.abs(parameters(model) - start).max() <= 1e-3 + 1e-12
+
+
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [
+        ({"dropout": 0.5}, "dropout"),
+        ({"clipping": Clipping(value=1.0)}, "clipping"),
+        ({"regularization": Regularization(max_norm=1.0)}, "regularization.max_norm"),
+    ],
+)
+def test_lbfgs_has_no_batches(settings: dict[str, Any], name: str, iris: Any) -> None:
+    with pytest.raises(ValueError, match=f"solver='lbfgs' works on all rows.*no {name}"):
+        MLPClassifier(solver="lbfgs", **settings).fit(*iris)
+
+
+@ignore_the_end
+@pytest.mark.parametrize("activation", [*fastmlp.ACTIVATIONS, "logistic"])
+def test_every_activation(activation: str, iris: Any) -> None:
+    model = MLPClassifier(activation=activation, max_iter=60, learning_rate_init=0.01).fit(*iris)
+    assert model.score(*iris) > 0.8
+
+
+@ignore_the_end
+def test_an_activation_per_layer(iris: Any) -> None:
+    model = MLPClassifier((4, 3), ["tanh", "logistic"], max_iter=2).fit(*iris)
+    assert model._trainer.network.activations == ("tanh", "sigmoid")
+    with pytest.raises(ValueError, match="one per hidden layer"):
+        MLPClassifier((4, 3), ["tanh"]).fit(*iris)
+
+
+@ignore_the_end
+@pytest.mark.parametrize("init", ["he", "lecun_uniform"])
+def test_how_parameters_start(init: str, iris: Any) -> None:
+    model, other = (MLPClassifier(init=init, random_state=s).initialize(*iris) for s in (0, 1))
+    assert not model.intercepts_[0].any()
+    assert not np.array_equal(model.coefs_[0], other.coefs_[0])
+    again = MLPClassifier(init=init, random_state=0).initialize(*iris)
+    np.testing.assert_array_equal(model.coefs_[0], again.coefs_[0])
+
+
+@ignore_the_end
+def test_the_backend_and_the_threads(backend_name: str, iris: Any) -> None:
+    model = MLPClassifier((6,), backend=backend_name, n_threads=1, precision="float64", max_iter=3)
+    model.set_params(random_state=0).fit(*iris)
+    assert model._trainer.backend_name == backend_name and model._trainer.plan.n_threads == 1
+    expected = MLPClassifier((6,), backend="numpy", max_iter=3, random_state=0).fit(*iris)
+    np.testing.assert_allclose(parameters(model), parameters(expected), rtol=1e-9)
+
+
+def test_a_copy_goes_its_own_way(iris: Any) -> None:
+    model = MLPClassifier(random_state=0).partial_fit(*iris, classes=[0, 1, 2])
+    other = copy.deepcopy(model)
+    other.partial_fit(*iris)
+    assert not np.array_equal(parameters(model), parameters(other))
+    np.testing.assert_array_equal(parameters(model.partial_fit(*iris)), parameters(other))
+
+
+def test_the_signature_of_fit_begins_like_that_of_scikit_learn() -> None:
+    names = list(inspect.signature(MLPClassifier.fit).parameters)
+    assert names[:4] == ["self", "X", "y", "sample_weight"]
