@@ -32,6 +32,7 @@ from .sklearn_versions import validate_data
 
 READ_AS_THEY_ARE = (np.float64, np.float32, np.uint8)
 AUTO_BATCH_SIZE = 200
+SKLEARN_NAMES = {"sigmoid": "logistic", "exponential": "exp"}
 SCALING_ADVICE = "(scale_inputs='standard' brings inputs to unit size.)"
 
 
@@ -88,6 +89,10 @@ class BaseMLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
     def _encode(self, y: Any) -> NDArray[Any]:
         """Return the targets of validation data for the network."""
+        raise NotImplementedError
+
+    def _network_width(self) -> int:
+        """Return how many outputs the network has."""
         raise NotImplementedError
 
     def _network_output(self) -> str:
@@ -208,7 +213,7 @@ class BaseMLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             activation = [activation] * len(hidden)
         drawn_here = self.init == "auto"
         network = Network(
-            [X.shape[1], *hidden, self.n_outputs_],
+            [X.shape[1], *hidden, self._network_width()],
             activation=["sigmoid" if name == "logistic" else name for name in activation],
             output=self._network_output(),
             init="zeros" if drawn_here else self.init,
@@ -222,7 +227,7 @@ class BaseMLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         self.n_iter_ = 0
         self.t_ = 0
         self.n_layers_ = len(network.sizes)
-        self.out_activation_ = {"sigmoid": "logistic"}.get(network.output, network.output)
+        self.out_activation_ = SKLEARN_NAMES.get(network.output, network.output)
         self._no_improvement_count = 0
         if self._is_stochastic():
             self.loss_curve_: list[float] = []

@@ -13,10 +13,27 @@ from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import _check_partial_fit_first_call, unique_labels
 
+from ..losses import NAMED_LOSSES, CategoricalCrossEntropy, Focal, Hinge, Loss
 from .base import READ_AS_THEY_ARE, BaseMLP, check_solver
 from .constraints import SHARED
 from .labels import ClassLabels
 from .sklearn_versions import validate_data
+
+LOSSES_OF_CLASSES = (CategoricalCrossEntropy, Focal, Hinge)
+
+
+def _has_margins(estimator: Any) -> bool:
+    """Whether the outputs are margins."""
+    return estimator.loss == "hinge" or isinstance(estimator.loss, Hinge)
+
+
+def _has_probabilities(estimator: Any) -> bool:
+    """Whether the outputs are probabilities; else raise, as `hasattr` does."""
+    if _has_margins(estimator):
+        raise AttributeError(
+            "the hinge loss gives no probabilities: take decision_function, or loss='log_loss'"
+        )
+    return True
 
 
 class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
@@ -68,6 +85,10 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         For so many epochs nothing may improve before training stops.
     max_fun : int, default 15000
         The most calls of the objective with solver="lbfgs".
+    loss : str or Loss, default "log_loss"
+        "log_loss" (cross-entropy), "focal" or "hinge"; or an object: ``Focal(gamma)``,
+        ``CategoricalCrossEntropy(label_smoothing)``, ``Hinge()``. With the hinge loss there are no
+        probabilities, but a `decision_function`.
     class_weight : dict, list of dict, "balanced" or None, default None
         How much the rows of each class count; a list for multilabel, one dict per label.
     optimizer : Optimizer or str, optional
@@ -136,6 +157,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
     _parameter_constraints = {
         **SHARED,
         "class_weight": [StrOptions({"balanced"}), dict, list, None],
+        "loss": [StrOptions({"log_loss", "focal", "hinge"}), *LOSSES_OF_CLASSES],
     }
 
     def __init__(
@@ -164,6 +186,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         epsilon: float = 1e-8,
         n_iter_no_change: float = 10,
         max_fun: int = 15000,
+        loss: Any = "log_loss",
         class_weight: Any = None,
         optimizer: Any = None,
         dropout: Any = 0.0,
@@ -247,7 +270,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
             )
         if _check_partial_fit_first_call(self, classes):
             multilabel = ClassLabels(y).kind == "multilabel"
-            self._labels = ClassLabels(y if multilabel else classes)
+            self._labels = ClassLabels(y if multilabel else classes, self._asked_loss())
         self._fit(X, y, sample_weight, incremental=True)
         return self
 
@@ -261,6 +284,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         outputs = self._outputs(X)  # says so if nothing is fitted
         return self._labels.decode(outputs)
 
+    @available_if(_has_probabilities)  # type: ignore[untyped-decorator]
     def predict_proba(self, X: Any) -> NDArray[Any]:  # noqa: N803 (the field's own name)
         """Return probabilities, (rows, n_classes), in the order of `classes_`.
 
@@ -271,6 +295,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         outputs = self._outputs(X)
         return np.hstack([1 - outputs, outputs]) if outputs.shape[1] == 1 else outputs
 
+    @available_if(_has_probabilities)  # type: ignore[untyped-decorator]
     def predict_log_proba(self, X: Any) -> NDArray[Any]:  # noqa: N803 (the field's own name)
         """Return the logarithm of `predict_proba`.
 
@@ -281,6 +306,17 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         probabilities = self.predict_proba(X)
         with np.errstate(divide="ignore"):
             return np.asarray(np.log(probabilities, out=probabilities))
+
+    @available_if(_has_margins)  # type: ignore[untyped-decorator]
+    def decision_function(self, X: Any) -> NDArray[Any]:  # noqa: N803 (the field's own name)
+        """Return margins, (rows,) for two classes or else (rows, n_classes); for the hinge loss.
+
+        Parameters
+        ----------
+        X : array, table or sparse matrix, shape (rows, n_features)
+        """
+        outputs = self._outputs(X)
+        return outputs[:, 0] if self._labels.kind == "binary" else outputs
 
     def _check_data(
         self,
@@ -302,7 +338,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
         if first and not incremental:
-            self._labels = ClassLabels(y)
+            self._labels = ClassLabels(y, self._asked_loss())
             self.classes_ = self._labels.classes
         else:
             self._check_classes(unique_labels(y))
@@ -334,7 +370,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
     ) -> NDArray[Any] | None:
         if self.class_weight is None:
             return sample_weight
-        numbers = targets.astype(np.intp)
+        numbers = self._labels.numbers(targets)
         y = numbers if self._labels.kind == "multilabel" else self.classes_[numbers]
         weights = np.asarray(compute_sample_weight(self.class_weight, y))
         return weights if sample_weight is None else weights * sample_weight
@@ -343,14 +379,29 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         if self._labels.kind == "multilabel":
             return None
         # A class of a single row cannot be on both sides.
-        is_rare = self._labels.kind == "multiclass" and np.bincount(targets).min() < 2
-        return None if is_rare else targets
+        numbers = self._labels.numbers(targets)
+        is_rare = self._labels.kind == "multiclass" and np.bincount(numbers).min() < 2
+        return None if is_rare else numbers
 
     def _network_output(self) -> str:
         return self._labels.output
 
-    def _network_loss(self) -> str:
-        return "auto"
+    def _network_width(self) -> int:
+        return self._labels.n_outputs
+
+    def _asked_loss(self) -> Loss | None:
+        """Return the loss that was named; None takes the cross-entropy of the labels' kind."""
+        if isinstance(self.loss, Loss):
+            return self.loss
+        return None if self.loss == "log_loss" else NAMED_LOSSES[self.loss]
+
+    def _network_loss(self) -> Loss | str:
+        return self._asked_loss() or "auto"
+
+    def _default_scoring(self) -> str | None:
+        # The Trainer counts a row as right if all its margins are.
+        is_one_against_rest = self._labels.has_margins and self._labels.kind == "multiclass"
+        return "accuracy" if is_one_against_rest else None
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

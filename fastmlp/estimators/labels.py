@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 from sklearn.utils.multiclass import check_classification_targets, type_of_target, unique_labels
 
+from ..losses import CategoricalCrossEntropy, Hinge, Loss
+
 
 class ClassLabels:
     """The classes that were seen, and what they are to the network.
@@ -21,10 +23,15 @@ class ClassLabels:
     multilabel   0 or 1, (rows, labels)                  sigmoid, one per label
     ===========  ======================================  ==========================
 
+    Some losses want it otherwise: `Hinge` has margins for output (class against the rest, for
+    several classes), and `CategoricalCrossEntropy` a softmax for two classes too.
+
     Parameters
     ----------
     y : array of shape (rows,), or array or sparse matrix of shape (rows, labels)
         Labels of any type that can be sorted.
+    loss : Loss or None
+        None takes cross-entropy.
 
     Raises
     ------
@@ -32,7 +39,7 @@ class ClassLabels:
         If they are not labels.
     """
 
-    def __init__(self, y: Any) -> None:
+    def __init__(self, y: Any, loss: Loss | None = None) -> None:
         target_type = type_of_target(y, input_name="y")
         if "multioutput" in target_type:
             raise ValueError(
@@ -42,10 +49,12 @@ class ClassLabels:
         check_classification_targets(y)
         self.classes: NDArray[Any] = unique_labels(y)
         self.is_sparse = sparse.issparse(y)
+        self.has_margins = isinstance(loss, Hinge)
         self.kind: Literal["binary", "multiclass", "multilabel"] = "multiclass"
+        n_binary = 1 if isinstance(loss, CategoricalCrossEntropy) else 2
         if target_type.startswith("multilabel"):
             self.kind = "multilabel"
-        elif len(self.classes) <= 2:
+        elif len(self.classes) <= n_binary:
             self.kind = "binary"
 
     @property
@@ -56,6 +65,8 @@ class ClassLabels:
     @property
     def output(self) -> str:
         """The network's output activation."""
+        if self.has_margins:
+            return "identity"
         return "softmax" if self.kind == "multiclass" else "sigmoid"
 
     def encode(self, y: Any) -> NDArray[Any]:
@@ -69,16 +80,23 @@ class ClassLabels:
                 )
             return np.asarray(dense, bool)
         if self.kind == "multiclass":
-            return np.asarray(np.searchsorted(self.classes, y))
+            numbers = np.asarray(np.searchsorted(self.classes, y))
+            return np.eye(len(self.classes), dtype=bool)[numbers] if self.has_margins else numbers
         if len(self.classes) == 1:
             return np.zeros(len(y), bool)
         return np.asarray(y == self.classes[1], bool)
+
+    def numbers(self, targets: NDArray[Any]) -> NDArray[np.intp]:
+        """Return class numbers (rows,), or 0 and 1 (rows, labels), for what `encode` returned."""
+        if self.kind == "multiclass" and self.has_margins:
+            return np.asarray(targets.argmax(axis=1))
+        return targets.astype(np.intp)
 
     def decode(self, outputs: NDArray[Any]) -> Any:
         """Return the labels for outputs (rows, n_outputs); sparse if the first `y` was."""
         if self.kind == "multiclass":
             return self.classes[outputs.argmax(axis=1)]
-        chosen = outputs > 0.5
+        chosen = outputs > (0.0 if self.has_margins else 0.5)
         if self.kind == "binary":
             return self.classes[np.minimum(chosen[:, 0], len(self.classes) - 1).astype(np.intp)]
         return sparse.csr_matrix(chosen.astype(int)) if self.is_sparse else chosen.astype(int)

@@ -11,10 +11,19 @@ from sklearn.utils import column_or_1d
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
 
-from ..kernels.formulas import LOSSES
+from ..kernels.formulas import ACTIVATIONS
+from ..losses import NAMED_LOSSES, Gamma, Loss, Poisson, Quantile, SquaredError
 from .base import READ_AS_THEY_ARE, BaseMLP, check_solver
 from .constraints import SHARED
 from .sklearn_versions import validate_data
+
+NAMES = ("squared_error", "poisson", "absolute_error", "huber", "quantile", "gamma")
+"""Of the losses for values, in ``fastmlp.losses``."""
+
+
+def _has_quantiles(estimator: Any) -> bool:
+    """Whether the outputs are quantiles."""
+    return isinstance(estimator._network_loss(), Quantile)
 
 
 class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
@@ -22,7 +31,9 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
 
     Parameters
     ----------
-    loss : str, default "squared_error"
+    loss : str or Loss, default "squared_error"
+        "squared_error", "poisson", "absolute_error", "huber", "quantile" or "gamma"; or an object:
+        ``Huber(delta)``, ``Quantile((0.1, 0.5, 0.9))``.
     hidden_layer_sizes : int or sequence of int, default (100,)
         The widths of the hidden layers.
     activation : str or sequence of str, default "relu"
@@ -67,6 +78,10 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
         For so many epochs nothing may improve before training stops.
     max_fun : int, default 15000
         The most calls of the objective with solver="lbfgs".
+    output : str, default "auto"
+        The output activation: any of ``fastmlp.ACTIVATIONS``, such as "softplus" for values above 0
+        or "sigmoid" for values in (0, 1). "auto" is "exponential" for "poisson" and "gamma", and
+        else "identity".
     optimizer : Optimizer or str, optional
         Takes the place of `solver` and its settings: ``fastmlp.AdamW(...)``, "rmsprop", ...
     dropout : float or Dropout, default 0.0
@@ -128,7 +143,11 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
     True
     """
 
-    _parameter_constraints = {**SHARED, "loss": [StrOptions({"squared_error"})]}
+    _parameter_constraints = {
+        **SHARED,
+        "loss": [StrOptions(set(NAMES)), *(type(NAMED_LOSSES[name]) for name in NAMES)],
+        "output": [StrOptions({"auto", *ACTIVATIONS})],
+    }
 
     def __init__(
         self,
@@ -157,6 +176,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
         epsilon: float = 1e-8,
         n_iter_no_change: float = 10,
         max_fun: int = 15000,
+        output: str = "auto",
         optimizer: Any = None,
         dropout: Any = 0.0,
         regularization: Any = None,
@@ -231,14 +251,33 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
         return self
 
     def predict(self, X: Any) -> NDArray[Any]:  # noqa: N803 (the field's own name)
-        """Return the values, (rows,) or (rows, n_outputs).
+        """Return the values, (rows,) or (rows, n_outputs); of quantiles that nearest the median.
+
+        Parameters
+        ----------
+        X : array, table or sparse matrix, shape (rows, n_features)
+        """
+        outputs = self._outputs(X)[:, self._trainer.loss.scored_outputs]
+        return outputs[:, 0] if outputs.shape[1] == 1 else outputs
+
+    @available_if(_has_quantiles)  # type: ignore[untyped-decorator]
+    def predict_quantiles(self, X: Any) -> NDArray[Any]:  # noqa: N803 (the field's own name)
+        """Return every quantile of ``Quantile``, (rows, quantiles) or (rows, n_outputs, quantiles).
+
+        ``Quantile((0.05, 0.5, 0.95))`` gives a median and a prediction interval of 90%. Quantiles
+        that cross are put in order.
 
         Parameters
         ----------
         X : array, table or sparse matrix, shape (rows, n_features)
         """
         outputs = self._outputs(X)
-        return outputs[:, 0] if outputs.shape[1] == 1 else outputs
+        loss: Any = self._trainer.loss
+        by_target = outputs.reshape(len(outputs), self.n_outputs_, loss.outputs_per_target)
+        by_size = np.argsort(loss.quantiles)
+        ordered = np.empty_like(by_target)
+        ordered[..., by_size] = np.sort(by_target, axis=2)
+        return ordered[:, 0] if self.n_outputs_ == 1 else ordered
 
     def _check_data(
         self,
@@ -272,16 +311,23 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
         values = np.asarray(y)
         return values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values
 
-    def _network_output(self) -> str:
-        return LOSSES[self._network_loss()].output
+    def _network_width(self) -> int:
+        return self.n_outputs_ * self._network_loss().outputs_per_target
 
-    def _network_loss(self) -> str:
-        return str(self.loss)
+    def _network_output(self) -> str:
+        if self.output != "auto":
+            return str(self.output)
+        has_rates = isinstance(self._network_loss(), (Poisson, Gamma))
+        return "exponential" if has_rates else "identity"
+
+    def _network_loss(self) -> Loss:
+        return self.loss if isinstance(self.loss, Loss) else NAMED_LOSSES[self.loss]
 
     def _loss_share(self) -> float:
         # scikit-learn takes the mean of the squared errors over the outputs, but its gradient is
         # that of their sum.
-        return 1.0 / self.n_outputs_
+        is_squared = isinstance(self._network_loss(), SquaredError)
+        return 1.0 / self.n_outputs_ if is_squared else 1.0
 
     def _default_scoring(self) -> str | None:
         # R^2 of several outputs is the mean of theirs; the Trainer's is over all at once.

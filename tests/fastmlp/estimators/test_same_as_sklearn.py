@@ -77,6 +77,23 @@ def test_the_same_settings_give_the_same_model(name: str, problem: Any) -> None:
         np.testing.assert_array_equal(ours.classes_, theirs.classes_)
 
 
+@pytest.mark.skipif(
+    "loss" not in inspect.signature(sklearn.neural_network.MLPRegressor).parameters,
+    reason="this scikit-learn has no Poisson loss here",
+)
+@pytest.mark.parametrize("solver", ["adam", "sgd", "lbfgs"])
+def test_poisson(solver: str, diabetes: Any) -> None:
+    x, y = diabetes
+    counts = np.random.default_rng(0).poisson(np.exp(y / 2))
+    settings = {"loss": "poisson", "solver": solver, "max_iter": 10, "random_state": 0}
+    ours = fastmlp.MLPRegressor(**settings).fit(x, counts)
+    theirs = sklearn.neural_network.MLPRegressor(**settings).fit(x, counts)
+    assert largest_difference(ours, theirs) < 1e-7
+    assert ours.loss_ == pytest.approx(theirs.loss_, rel=1e-5)
+    assert ours.out_activation_ == theirs.out_activation_ == "exp"
+    np.testing.assert_allclose(ours.predict(x), theirs.predict(x), rtol=1e-6)
+
+
 def test_early_stopping_holds_out_the_same_rows(problem: Any) -> None:
     our_class, their_class, (x, y) = problem
     settings = {"early_stopping": True, "batch_size": 20, "n_iter_no_change": 3, "random_state": 1}
