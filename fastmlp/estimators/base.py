@@ -4,63 +4,55 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterable
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.model_selection import train_test_split
-from sklearn.utils import _safe_indexing, check_random_state
+from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
+from ..callbacks import Callback
 from ..errors import DivergenceError
 from ..network import Network
-from ..optimizers import SGD, Adam, Optimizer, check_optimizer
-from ..regularization import Clipping, Dropout, Regularization, check_dropout
+from ..optimizers import Optimizer
+from ..regularization import Dropout
 from ..rows import SparseRows, TransformedRows
 from ..trainer import Trainer
 from .constraints import SHARED
-from .epochs import EpochEnd, HeldOut
+from .epochs import EpochEnd
+from .held_out import HeldOut, hold_out
 from .lbfgs import minimize_whole
 from .order import EpochOrder
 from .parameters import ParameterViews, copy_into, draw_parameters
 from .scaling import make_scaler
+from .settings import (
+    hidden_widths,
+    is_stochastic,
+    listeners,
+    make_optimizer,
+    network_precision,
+    refuse_with_lbfgs,
+    trainer_settings,
+)
+from .sklearn_callbacks import CallbackSupportMixin, epoch_tasks
 from .sklearn_versions import validate_data
 
 READ_AS_THEY_ARE = (np.float64, np.float32, np.uint8)
-AUTO_BATCH_SIZE = 200
 SKLEARN_NAMES = {"sigmoid": "logistic", "exponential": "exp"}
 SCALING_ADVICE = "(scale_inputs='standard' brings inputs to unit size.)"
 
 
 def check_solver(estimator: Any) -> bool:
     """Tell whether there are epochs, as `partial_fit` needs them; else raise, as `hasattr` does."""
-    if not estimator._is_stochastic():
+    if not is_stochastic(estimator):
         raise AttributeError(
             "partial_fit is only available for stochastic optimizers. "
             f"{estimator.solver} is not stochastic."
         )
     return True
-
-
-@dataclass(frozen=True)
-class ScikitLearnAdam(Adam):
-    """Adam with scikit-learn's epsilon, which is added before the second bias correction."""
-
-    def coefficients(
-        self,
-        first_step: int,
-        n_steps: int,
-        epochs: NDArray[np.float64] | None = None,
-        n_rows: int = 1,
-    ) -> NDArray[np.float64]:
-        """Return Adam's, with the correction multiplied into epsilon."""
-        table = super().coefficients(first_step, n_steps, epochs, n_rows)
-        table[:, -1] *= table[:, 1]
-        return table
 
 
 class FitDivergedError(DivergenceError, ValueError):
@@ -70,7 +62,12 @@ class FitDivergedError(DivergenceError, ValueError):
     """
 
 
-class BaseMLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
+class BaseMLP(
+    CallbackSupportMixin,  # type: ignore[misc]
+    ClassNamePrefixFeaturesOutMixin,  # type: ignore[misc]
+    TransformerMixin,  # type: ignore[misc]
+    BaseEstimator,  # type: ignore[misc]
+):
     """Everything of the estimators but targets and predictions.
 
     A subclass gives the constructor, whose parameters are scikit-learn's and more.
@@ -162,13 +159,19 @@ class BaseMLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     ) -> None:
         if self.early_stopping and incremental:
             raise ValueError("partial_fit does not support early_stopping=True")
+        metadata = None if sample_weight is None else {"sample_weight": sample_weight}
+        told = {"X": X, "y": y, "metadata": metadata}
         X, targets, sample_weight = self._prepare(X, y, sample_weight, incremental)  # noqa: N806
+        no_tasks: AbstractContextManager[list[Callback]] = nullcontext([])
         try:
-            if self._is_stochastic():
-                held_out = self._held_out(X, y, targets, sample_weight, validation)
-                self._fit_stochastic(X, targets, sample_weight, held_out, incremental=incremental)
-            else:
-                self._fit_lbfgs(X, targets, sample_weight)
+            with no_tasks if incremental else epoch_tasks(self, told) as tasks:
+                if is_stochastic(self):
+                    held_out = hold_out(self, X, y, targets, sample_weight, validation)
+                    self._fit_stochastic(
+                        X, targets, sample_weight, held_out, tasks, incremental=incremental
+                    )
+                else:
+                    self._fit_lbfgs(X, targets, sample_weight)
         except DivergenceError as error:
             text = (
                 "Solver produced non-finite parameter weights. The input data may contain large "
@@ -190,14 +193,14 @@ class BaseMLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         Returns X, the targets for the network and the weights.
         """
         self._validate_params()
-        hidden = self._hidden_widths()
+        hidden = hidden_widths(self)
         first = not hasattr(self, "_trainer") or not (self.warm_start or incremental)
         X, targets = self._check_data(X, y, first=first, incremental=incremental)  # noqa: N806
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, X)
         sample_weight = self._row_weights(targets, sample_weight)
-        if not self._is_stochastic():
-            self._refuse_with_lbfgs()
+        if not is_stochastic(self):
+            refuse_with_lbfgs(self)
         if first:
             self._start(X, hidden)
         self._update_trainer(X.shape[0], keep_rate=incremental)
@@ -218,7 +221,7 @@ class BaseMLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             output=self._network_output(),
             init="zeros" if drawn_here else self.init,
             seed=None if drawn_here else int(self._random_state.randint(2**31 - 1)),
-            dtype=self._network_precision(X.dtype),
+            dtype=network_precision(self, X.dtype),
         )
         if drawn_here:
             logistic = self.activation in ("logistic", "sigmoid")
@@ -229,7 +232,7 @@ class BaseMLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         self.n_layers_ = len(network.sizes)
         self.out_activation_ = SKLEARN_NAMES.get(network.output, network.output)
         self._no_improvement_count = 0
-        if self._is_stochastic():
+        if is_stochastic(self):
             self.loss_curve_: list[float] = []
             self.validation_scores_: Any = [] if self.early_stopping else None
             self.validation_loss_curve_: Any = [] if self.early_stopping else None
@@ -258,6 +261,7 @@ class BaseMLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         targets: NDArray[Any],
         sample_weight: NDArray[Any] | None,
         held_out: HeldOut | None,
+        tasks: list[Callback],
         *,
         incremental: bool,
     ) -> None:
@@ -285,7 +289,7 @@ class BaseMLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
                 epochs=1 if incremental else self.max_iter,
                 validation_data=validation_data,
                 sample_weight=sample_weight,
-                callbacks=[end, *self._listeners()],
+                callbacks=[end, *tasks, *listeners(self)],
                 progress=self.progress,
             )
         except DivergenceError as error:
@@ -309,129 +313,11 @@ class BaseMLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
                 stacklevel=4,
             )
 
-    # ---------------------------------------------------------------------------------------
-    # Validation data
-
-    @staticmethod
-    def _pair(x: Any, y: Any, sample_weight: Any) -> tuple[Any, Any, Any] | None:
-        """Return the user's validation data as one, or None if there is none."""
-        if x is None and y is None and sample_weight is None:
-            return None
-        if x is None or y is None:
-            raise ValueError("X_val and y_val must be given together; got one of them")
-        return x, y, sample_weight
-
-    def _held_out(
-        self,
-        X: Any,  # noqa: N803
-        y: Any,
-        targets: NDArray[Any],
-        sample_weight: NDArray[Any] | None,
-        validation: tuple[Any, Any, Any] | None,
-    ) -> HeldOut | None:
-        """Return the validation data: the user's own, or rows of X for early stopping.
-
-        Those rows stay where they are in X: the order of the epochs leaves them out.
-        """
-        if validation is not None:
-            X_val, y_val, weights = validation  # noqa: N806
-            x = self._check_features(X_val)
-            if weights is not None:
-                weights = _check_sample_weight(weights, x)
-            return HeldOut(x, self._encode(y_val), weights, X_val, y_val)
-        if not self.early_stopping:
-            return None
-        rows, chosen = train_test_split(
-            np.arange(len(targets)),
-            random_state=self._random_state,
-            test_size=self.validation_fraction,
-            stratify=self._strata(targets),
-        )
-        if len(chosen) < 2:
-            raise ValueError(
-                "The validation set is too small. Increase 'validation_fraction' or the size of "
-                f"your dataset: validation_fraction={self.validation_fraction} of {len(targets)} "
-                f"rows holds out {len(chosen)}, and at least 2 are needed"
-            )
-        self._order.rows = rows
-        weights = None if sample_weight is None else sample_weight[chosen]
-        x = X[chosen]
-        return HeldOut(x, targets[chosen], weights, x, _safe_indexing(y, chosen))
-
-    # ---------------------------------------------------------------------------------------
-    # From scikit-learn's parameters to fastmlp's objects
-
-    def _is_stochastic(self) -> bool:
-        return self.optimizer is not None or self.solver != "lbfgs"
-
-    def _schedule(self) -> str:
-        """Return how the learning rate changes; an optimizer object says that by itself."""
-        if self.optimizer is None and self.solver == "sgd":
-            return str(self.learning_rate)
-        return "constant"
-
-    def _hidden_widths(self) -> list[int]:
-        sizes = self.hidden_layer_sizes
-        widths = list(sizes) if hasattr(sizes, "__iter__") else [sizes]
-        if np.any(np.array(widths) <= 0):
-            raise ValueError(f"hidden_layer_sizes must be > 0, got {widths}.")
-        return widths
-
-    def _refuse_with_lbfgs(self) -> None:
-        """Raise if something is set that works on batches only."""
-        asked = {
-            "dropout": check_dropout(self.dropout) != Dropout(0.0),
-            "clipping": self.clipping is not None,
-            "regularization.max_norm": self._penalties().max_norm is not None,
-        }
-        refused = [name for name, is_asked in asked.items() if is_asked]
-        if refused:
-            raise ValueError(
-                f"solver='lbfgs' works on all rows at once and has no {' and no '.join(refused)}; "
-                "take solver='adam' or an optimizer"
-            )
-
-    def _network_precision(self, dtype: Any) -> str:
-        if self.precision != "auto":
-            return str(self.precision)
-        is_single = dtype in (np.float32, np.uint8) and self._is_stochastic()
-        return "float32" if is_single else "float64"
-
-    def _penalties(self) -> Regularization:
-        penalties: Regularization | None = self.regularization
-        if penalties is not None:
-            return penalties
-        return Regularization(l2=float(self.alpha), divided_by_rows=True)
-
-    def _make_optimizer(self) -> Optimizer:
-        if self.optimizer is not None:
-            return check_optimizer(self.optimizer)
-        if self.solver == "sgd":
-            nesterov = bool(self.nesterovs_momentum) and self.momentum > 0
-            return SGD(self.learning_rate_init, self.momentum, nesterov)
-        if self.solver == "adam":
-            return ScikitLearnAdam(self.learning_rate_init, self.beta_1, self.beta_2, self.epsilon)
-        return SGD()  # L-BFGS takes no steps of the Trainer
-
-    def _trainer_settings(self, n_rows: int) -> dict[str, Any]:
-        batch_size = AUTO_BATCH_SIZE
-        if self.batch_size != "auto":
-            batch_size = min(self.batch_size, n_rows)
-        return {
-            "loss": self._network_loss(),
-            "batch_size": batch_size,
-            "regularization": self._penalties(),
-            "dropout": check_dropout(self.dropout),
-            "clipping": Clipping() if self.clipping is None else self.clipping,
-            "backend": self.backend,
-            "n_threads": self.n_threads,
-        }
-
     def _make_trainer(self, network: Network, n_rows: int) -> Trainer:
-        self._settings = self._trainer_settings(n_rows)
-        self._asked_optimizer = self._make_optimizer()
+        self._settings = trainer_settings(self, n_rows)
+        self._asked_optimizer = make_optimizer(self)
         precision = network.dtype if self.precision == "auto" else self.precision
-        if not self._is_stochastic() and self.precision == "auto":
+        if not is_stochastic(self) and self.precision == "auto":
             precision = "float64"
         is_drawn = self._settings["dropout"] != Dropout(0.0)
         return Trainer(
@@ -449,13 +335,13 @@ class BaseMLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         `keep_rate` keeps a learning rate that has changed since.
         """
         self._order.shuffle = self.shuffle
-        old, asked = self._trainer, self._make_optimizer()
+        old, asked = self._trainer, make_optimizer(self)
         unchanged = asked == self._asked_optimizer
         is_same_kind = asked.formula_name == old.optimizer.formula_name
         precision = old.plan.precision if self.precision == "auto" else self.precision
         if (
             is_same_kind
-            and self._trainer_settings(n_rows) == self._settings
+            and trainer_settings(self, n_rows) == self._settings
             and precision == old.plan.precision
         ):
             if not (unchanged and keep_rate):
@@ -469,11 +355,14 @@ class BaseMLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             if unchanged and keep_rate:
                 self._trainer.optimizer = old.optimizer
 
-    def _listeners(self) -> list[Any]:
-        """Return the user's callbacks."""
-        if self.callbacks is None:
-            return []
-        return list(self.callbacks) if isinstance(self.callbacks, Iterable) else [self.callbacks]
+    @staticmethod
+    def _pair(x: Any, y: Any, sample_weight: Any) -> tuple[Any, Any, Any] | None:
+        """Return the user's validation data as one, or None if there is none."""
+        if x is None and y is None and sample_weight is None:
+            return None
+        if x is None or y is None:
+            raise ValueError("X_val and y_val must be given together; got one of them")
+        return x, y, sample_weight
 
     # ---------------------------------------------------------------------------------------
     # The fitted network

@@ -2,43 +2,20 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
-from sklearn.metrics import get_scorer
 
 from ..callbacks import Callback, Training
+from .held_out import HeldOut, score_of
+from .settings import penalties, schedule
 
 if TYPE_CHECKING:
     from .base import BaseMLP
 
 SMALLEST_LEARNING_RATE = 1e-6
 """Where learning_rate="adaptive" ends training instead of dividing once more."""
-
-
-@dataclass(frozen=True)
-class HeldOut:
-    """Validation data: as the Trainer takes them, and as the user's scorer does.
-
-    Attributes
-    ----------
-    x : array or sparse matrix, shape (rows, n_features)
-        Checked, not scaled.
-    targets : ndarray
-        As the Trainer takes them.
-    sample_weight : ndarray of shape (rows,) or None
-    raw_x, raw_y
-        What is handed to a scorer.
-    """
-
-    x: Any
-    targets: NDArray[Any]
-    sample_weight: NDArray[Any] | None
-    raw_x: Any
-    raw_y: Any
 
 
 class EpochEnd(Callback):
@@ -62,7 +39,7 @@ class EpochEnd(Callback):
         self.n_counted = n_counted
         self.n_batches = -(-n_rows // estimator._trainer.plan.batch_size)
         self.held_out = held_out
-        self.score = None if held_out is None else self._make_score(held_out)
+        self.score = None if held_out is None else score_of(estimator, held_out)
         self.best_parameters: NDArray[Any] | None = None
 
     def on_fit_start(self, trainer: Training, n_epochs: int) -> None:
@@ -93,31 +70,11 @@ class EpochEnd(Callback):
 
     def _penalty(self, trainer: Training) -> float:
         """Return the mean penalty of the batches of an epoch, with the present weights."""
-        penalties = self.estimator._penalties()
-        total = sum(penalties.penalty(weights) for weights in trainer.network.weights)
-        if not penalties.divided_by_rows:
+        penalty = penalties(self.estimator)
+        total = sum(penalty.penalty(weights) for weights in trainer.network.weights)
+        if not penalty.divided_by_rows:
             return total
         return total * self.n_batches / self.n_counted
-
-    def _make_score(self, held_out: HeldOut) -> Callable[[Training], float]:
-        """Return what gives the validation score after an epoch; more is better."""
-        estimator = self.estimator
-        scoring = estimator._default_scoring() if estimator.scoring is None else estimator.scoring
-        if scoring is None:
-            return lambda trainer: trainer.history.validation_score[-1]
-        if scoring == "loss":
-            return lambda trainer: -trainer.history.validation_loss[-1]
-        scorer = scoring if callable(scoring) else get_scorer(scoring)
-        weights = held_out.sample_weight
-        weighted = {} if weights is None else {"sample_weight": weights}
-
-        def score(trainer: Training) -> float:
-            with warnings.catch_warnings():
-                # Rows that were held out of a table are an array by now.
-                warnings.filterwarnings("ignore", "X does not have valid feature names")
-                return float(scorer(estimator, held_out.raw_x, held_out.raw_y, **weighted))
-
-        return score
 
     def _note_score(self, trainer: Training) -> None:
         estimator = self.estimator
@@ -147,7 +104,7 @@ class EpochEnd(Callback):
 
     def _scale_learning_rate(self, trainer: Any) -> None:
         estimator = self.estimator
-        if estimator._schedule() == "invscaling":
+        if schedule(estimator) == "invscaling":
             rate = estimator.learning_rate_init / (estimator.t_ + 1) ** estimator.power_t
             trainer.optimizer = replace(trainer.optimizer, learning_rate=rate)
 
@@ -159,12 +116,12 @@ class EpochEnd(Callback):
             f"{estimator.n_iter_no_change} consecutive epochs."
         )
         rate = trainer.optimizer.learning_rate
-        if estimator._schedule() == "adaptive" and rate > SMALLEST_LEARNING_RATE:
+        if schedule(estimator) == "adaptive" and rate > SMALLEST_LEARNING_RATE:
             trainer.optimizer = replace(trainer.optimizer, learning_rate=rate / 5.0)
             estimator._no_improvement_count = 0
             text += f" Setting learning rate to {rate / 5.0:f}"
         else:
-            if estimator._schedule() == "adaptive":
+            if schedule(estimator) == "adaptive":
                 text += " Learning rate too small."
             text += " Stopping."
             trainer.stop(text)

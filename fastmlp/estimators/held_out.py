@@ -1,0 +1,118 @@
+"""Validation data: rows held out of X, or the user's own; and their score."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import get_scorer
+from sklearn.model_selection import train_test_split
+from sklearn.utils import _safe_indexing
+from sklearn.utils.validation import _check_sample_weight
+
+from ..callbacks import Training
+
+if TYPE_CHECKING:
+    from .base import BaseMLP
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Validation data: as the Trainer takes them, and as the user's scorer does.
+
+    Attributes
+    ----------
+    x : array or sparse matrix, shape (rows, n_features)
+        Checked, not scaled.
+    targets : ndarray
+        As the Trainer takes them.
+    sample_weight : ndarray of shape (rows,) or None
+    raw_x, raw_y
+        What is handed to a scorer.
+    """
+
+    x: Any
+    targets: NDArray[Any]
+    sample_weight: NDArray[Any] | None
+    raw_x: Any
+    raw_y: Any
+
+
+def hold_out(
+    estimator: BaseMLP,
+    X: Any,  # noqa: N803
+    y: Any,
+    targets: NDArray[Any],
+    sample_weight: NDArray[Any] | None,
+    validation: tuple[Any, Any, Any] | None,
+) -> HeldOut | None:
+    """Return the validation data: the user's own, or rows of X for early stopping.
+
+    Those rows stay where they are in X: the order of the epochs leaves them out.
+
+    Parameters
+    ----------
+    estimator : MLPClassifier or MLPRegressor
+    X : array or sparse matrix, shape (rows, n_features)
+        Checked.
+    y
+        As the user gave it.
+    targets : ndarray
+        As the Trainer takes them.
+    sample_weight : ndarray of shape (rows,) or None
+    validation : tuple (X, y, sample_weight) or None
+        The user's own.
+
+    Raises
+    ------
+    ValueError
+        If too few rows would be held out, or the user's own do not fit.
+    """
+    if validation is not None:
+        X_val, y_val, weights = validation  # noqa: N806
+        x = estimator._check_features(X_val)
+        if weights is not None:
+            weights = _check_sample_weight(weights, x)
+        return HeldOut(x, estimator._encode(y_val), weights, X_val, y_val)
+    if not estimator.early_stopping:
+        return None
+    rows, chosen = train_test_split(
+        np.arange(len(targets)),
+        random_state=estimator._random_state,
+        test_size=estimator.validation_fraction,
+        stratify=estimator._strata(targets),
+    )
+    if len(chosen) < 2:
+        raise ValueError(
+            "The validation set is too small. Increase 'validation_fraction' or the size of "
+            f"your dataset: validation_fraction={estimator.validation_fraction} of {len(targets)} "
+            f"rows holds out {len(chosen)}, and at least 2 are needed"
+        )
+    estimator._order.rows = rows
+    weights = None if sample_weight is None else sample_weight[chosen]
+    x = X[chosen]
+    return HeldOut(x, targets[chosen], weights, x, _safe_indexing(y, chosen))
+
+
+def score_of(estimator: BaseMLP, held_out: HeldOut) -> Callable[[Training], float]:
+    """Return what gives the validation score after an epoch; more is better."""
+    scoring = estimator._default_scoring() if estimator.scoring is None else estimator.scoring
+    if scoring is None:
+        return lambda trainer: trainer.history.validation_score[-1]
+    if scoring == "loss":
+        return lambda trainer: -trainer.history.validation_loss[-1]
+    scorer = scoring if callable(scoring) else get_scorer(scoring)
+    weights = held_out.sample_weight
+    weighted = {} if weights is None else {"sample_weight": weights}
+
+    def score(trainer: Training) -> float:
+        with warnings.catch_warnings():
+            # Rows that were held out of a table are an array by now.
+            warnings.filterwarnings("ignore", "X does not have valid feature names")
+            return float(scorer(estimator, held_out.raw_x, held_out.raw_y, **weighted))
+
+    return score

@@ -1,0 +1,125 @@
+"""From scikit-learn's parameters to fastmlp's objects."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..optimizers import SGD, Adam, Optimizer, check_optimizer
+from ..regularization import Clipping, Dropout, Regularization, check_dropout
+
+if TYPE_CHECKING:
+    from .base import BaseMLP
+
+AUTO_BATCH_SIZE = 200
+
+
+@dataclass(frozen=True)
+class ScikitLearnAdam(Adam):
+    """Adam with scikit-learn's epsilon, which is added before the second bias correction."""
+
+    def coefficients(
+        self,
+        first_step: int,
+        n_steps: int,
+        epochs: NDArray[np.float64] | None = None,
+        n_rows: int = 1,
+    ) -> NDArray[np.float64]:
+        """Return Adam's, with the correction multiplied into epsilon."""
+        table = super().coefficients(first_step, n_steps, epochs, n_rows)
+        table[:, -1] *= table[:, 1]
+        return table
+
+
+def is_stochastic(estimator: BaseMLP) -> bool:
+    """Tell whether training goes in epochs."""
+    return estimator.optimizer is not None or estimator.solver != "lbfgs"
+
+
+def schedule(estimator: BaseMLP) -> str:
+    """Return how the learning rate changes; an optimizer object says that by itself."""
+    if estimator.optimizer is None and estimator.solver == "sgd":
+        return str(estimator.learning_rate)
+    return "constant"
+
+
+def hidden_widths(estimator: BaseMLP) -> list[int]:
+    """Return the widths of the hidden layers."""
+    sizes = estimator.hidden_layer_sizes
+    widths = list(sizes) if hasattr(sizes, "__iter__") else [sizes]
+    if np.any(np.array(widths) <= 0):
+        raise ValueError(f"hidden_layer_sizes must be > 0, got {widths}.")
+    return widths
+
+
+def refuse_with_lbfgs(estimator: BaseMLP) -> None:
+    """Raise if something is set that works on batches only."""
+    asked = {
+        "dropout": check_dropout(estimator.dropout) != Dropout(0.0),
+        "clipping": estimator.clipping is not None,
+        "regularization.max_norm": penalties(estimator).max_norm is not None,
+    }
+    refused = [name for name, is_asked in asked.items() if is_asked]
+    if refused:
+        raise ValueError(
+            f"solver='lbfgs' works on all rows at once and has no {' and no '.join(refused)}; "
+            "take solver='adam' or an optimizer"
+        )
+
+
+def network_precision(estimator: BaseMLP, dtype: Any) -> str:
+    """Return the precision of a new network, for features of `dtype`."""
+    if estimator.precision != "auto":
+        return str(estimator.precision)
+    is_single = dtype in (np.float32, np.uint8) and is_stochastic(estimator)
+    return "float32" if is_single else "float64"
+
+
+def penalties(estimator: BaseMLP) -> Regularization:
+    """Return the penalties on the weights."""
+    asked: Regularization | None = estimator.regularization
+    if asked is not None:
+        return asked
+    return Regularization(l2=float(estimator.alpha), divided_by_rows=True)
+
+
+def make_optimizer(estimator: BaseMLP) -> Optimizer:
+    """Return the optimizer that was named, or that the solver and its settings stand for."""
+    if estimator.optimizer is not None:
+        return check_optimizer(estimator.optimizer)
+    if estimator.solver == "sgd":
+        nesterov = bool(estimator.nesterovs_momentum) and estimator.momentum > 0
+        return SGD(estimator.learning_rate_init, estimator.momentum, nesterov)
+    if estimator.solver == "adam":
+        return ScikitLearnAdam(
+            estimator.learning_rate_init, estimator.beta_1, estimator.beta_2, estimator.epsilon
+        )
+    return SGD()  # L-BFGS takes no steps of the Trainer
+
+
+def trainer_settings(estimator: BaseMLP, n_rows: int) -> dict[str, Any]:
+    """Return what else the Trainer takes, to train on `n_rows`."""
+    batch_size = AUTO_BATCH_SIZE
+    if estimator.batch_size != "auto":
+        batch_size = min(estimator.batch_size, n_rows)
+    return {
+        "loss": estimator._network_loss(),
+        "batch_size": batch_size,
+        "regularization": penalties(estimator),
+        "dropout": check_dropout(estimator.dropout),
+        "clipping": Clipping() if estimator.clipping is None else estimator.clipping,
+        "backend": estimator.backend,
+        "n_threads": estimator.n_threads,
+    }
+
+
+def listeners(estimator: BaseMLP) -> list[Any]:
+    """Return the user's callbacks."""
+    if estimator.callbacks is None:
+        return []
+    callbacks = estimator.callbacks
+    return list(callbacks) if isinstance(callbacks, Iterable) else [callbacks]
