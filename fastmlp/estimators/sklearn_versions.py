@@ -8,11 +8,14 @@ try:
     from sklearn.utils.validation import validate_data as validate_data
 except ImportError:  # before 1.6 it was a method
 
-    def validate_data(estimator: Any, X: Any, y: Any = None, **settings: Any) -> Any:  # noqa: N803
+    def validate_data(
+        estimator: Any,
+        X: Any,  # noqa: N803 (the field's own name)
+        y: Any = "no_validation",
+        **settings: Any,
+    ) -> Any:
         """Check X, or X and y, and set or check the number and names of the features."""
-        if y is not None:
-            settings["y"] = y
-        return estimator._validate_data(X, **settings)
+        return estimator._validate_data(X, y, **settings)
 
 
 def lbfgs_verbosity(verbose: Any) -> dict[str, Any]:

@@ -183,6 +183,8 @@ def test_every_parameter_is_there_with_its_default(name: str) -> None:
         assert ours[parameter.name].default == parameter.default, parameter.name
     positional = [each.name for each in theirs.values() if each.kind is not each.KEYWORD_ONLY]
     ours_positional = [each.name for each in ours.values() if each.kind is not each.KEYWORD_ONLY]
+    if name == "MLPRegressor" and "loss" not in theirs:  # which came first with 1.7
+        ours_positional.remove("loss")
     assert ours_positional[: len(positional)] == positional
 
 
