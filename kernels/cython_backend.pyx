@@ -148,6 +148,7 @@ cdef enum:
     WAKE_UP = 50
     OWN_INPUTS = 4  # so many threads gather their own input
     MAX_COEFFICIENTS = 24
+    TRANSPOSED_BYTES = 1 << 17
     N_ADJUSTED = 3  # contract.N_ADJUSTMENTS
 
 
@@ -230,7 +231,7 @@ cdef struct NativeLayer:
     ptrdiff_t flat_weights
     ptrdiff_t flat_biases
     # Parameters as panels: w (fan_in rows), b (one row); where they lie in the packed vectors, in
-    # bytes. The transposed weights serve the input gradient.
+    # bytes.
     ptrdiff_t w_stride
     ptrdiff_t packed_weights
     ptrdiff_t packed_biases
@@ -239,8 +240,9 @@ cdef struct NativeLayer:
     const char *b
     ptrdiff_t w_panel
     ptrdiff_t w_step
+    # The input gradient takes so many panels of the transposed weights at a time.
     ptrdiff_t transposed_stride
-    char *w_transposed
+    ptrdiff_t transposed_panels
     # Dropout of its inputs while training, if `drops`: (rows, fan_in) panels of what is kept. The
     # network's inputs are dropped where they are.
     bint drops
@@ -287,6 +289,8 @@ cdef struct Native:
     char *input
     ptrdiff_t input_stride
     ptrdiff_t input_bytes
+    char *transposed  # each thread's own panels of transposed weights
+    ptrdiff_t transposed_bytes
     # Whether a batch must wait until the one before is done everywhere (see `train_batches`).
     bint batches_touch
     double *block_losses    # of each LOSS_BLOCK rows: summed in order, whoever computed them
@@ -512,13 +516,7 @@ cdef void backward(Native *native, ptrdiff_t rows, const int64_t *keys, const up
             before = &native.layers[index - 1]
             first = share(before.out_panels, thread, team.n_threads)
             last = share(before.out_panels, thread + 1, team.n_threads)
-            # da of the layer before = dz @ w.T: a weighted sum of slopes
-            native.product.transpose(
-                native.parameters + layer.packed_weights, layer.w_stride, layer.w_transposed,
-                layer.transposed_stride, layer.fan_in, layer.fan_out, first, last)
-            native.product.weighted_sum(
-                layer.dz, layer.stride, layer.w_transposed, layer.transposed_stride,
-                native.lanes, NULL, before.dz, before.stride, rows, layer.fan_out, first, last)
+            input_gradient(native, layer, before.dz, rows, first, last, thread)
             drop(native, index, keys, before.dz, before.dz, 0, rows, first, last)
             activation_slope(native, before, rows, first, last)
             # The others may still read w or need this thread's slopes; not so where each thread
@@ -526,6 +524,27 @@ cdef void backward(Native *native, ptrdiff_t rows, const int64_t *keys, const up
             if index > 1 or layer.outputs_are_split or not before.outputs_are_split:
                 team_barrier(team)
         gradient_of_layer(native, index, keys, out, update, rows, team, thread)
+
+
+cdef void input_gradient(Native *native, NativeLayer *layer, char *da, ptrdiff_t rows,
+                         ptrdiff_t first, ptrdiff_t last, int thread) noexcept nogil:
+    """da of the layer before = dz @ w.T, a weighted sum of slopes, for some of its panels.
+
+    Of the transposed weights there are only as many at a time as stay in the second-level cache.
+    """
+    cdef char *transposed = native.transposed + thread * native.transposed_bytes
+    cdef ptrdiff_t panel = first, end, panel_bytes = layer.transposed_stride * native.value_bytes
+    while panel < last:
+        end = min(last, panel + layer.transposed_panels)
+        # Both count panels from 0: the first one of these lies at the start of the memory.
+        native.product.transpose(
+            native.parameters + layer.packed_weights, layer.w_stride,
+            transposed - panel * panel_bytes, layer.transposed_stride, layer.fan_in,
+            layer.fan_out, panel, end)
+        native.product.weighted_sum(
+            layer.dz, layer.stride, transposed - panel * panel_bytes, layer.transposed_stride,
+            native.lanes, NULL, da, layer.stride, rows, layer.fan_out, panel, end)
+        panel = end
 
 
 cdef void gradient_of_layer(Native *native, int index, const int64_t *keys, char *out,
@@ -861,8 +880,10 @@ cdef class Workspace:
         for index in range(native.n_layers):
             native.layers[index] = engine.native.layers[index]
             total += 4 * native.layers[index].out_panels * (panel_bytes + sizeof(double))
-        self.row_memory = Memory(total)
+        self.row_memory = Memory(total + n_threads * native.transposed_bytes)
         cdef char *at = self.row_memory.start
+        native.transposed = at
+        at += n_threads * native.transposed_bytes
         native.input = at
         at += n_inputs * native.input_bytes
         for index in range(native.n_layers):
@@ -971,7 +992,7 @@ cdef class NativeEngine:
 
     cdef lay_out_parameters(self, plan):
         cdef Native *native = &self.native
-        cdef ptrdiff_t offset = 0, transposed_bytes = 0
+        cdef ptrdiff_t offset = 0, panel_bytes
         cdef NativeLayer *layer
         for index, described in enumerate(plan.layers):
             layer = &native.layers[index]
@@ -997,17 +1018,15 @@ cdef class NativeEngine:
             offset += layer.out_panels * native.lanes * native.value_bytes
             if index > 0:  # the input gradient of the first layer is not needed
                 layer.transposed_stride = stride_for(native, layer.fan_out)
-                transposed_bytes += (
-                    panels(native, layer.fan_in) * layer.transposed_stride * native.value_bytes
-                )
+                panel_bytes = layer.transposed_stride * native.value_bytes
+                # An even number: a tile takes two.
+                layer.transposed_panels = max(2, TRANSPOSED_BYTES // panel_bytes // 2 * 2)
+                native.transposed_bytes = max(
+                    native.transposed_bytes,
+                    min(layer.transposed_panels, panels(native, layer.fan_in)) * panel_bytes)
         native.packed_bytes = offset
-        self.parameter_memory = Memory((1 + native.n_states) * offset + transposed_bytes)
+        self.parameter_memory = Memory((1 + native.n_states) * offset)
         native.parameters = self.parameter_memory.start
-        cdef char *transposed = native.parameters + (1 + native.n_states) * offset
-        for index in range(1, native.n_layers):
-            layer = &native.layers[index]
-            layer.w_transposed = transposed
-            transposed += panels(native, layer.fan_in) * layer.transposed_stride * native.value_bytes
 
     cdef make_gradient(self):
         """Give the native gradient its memory, if it has none."""
