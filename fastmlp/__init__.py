@@ -24,6 +24,8 @@ _HOMES = {
     "Clipping": "regularization",
     "Constant": "schedules",
     "CosineRestarts": "schedules",
+    "CustomActivation": "custom",
+    "CustomLoss": "custom",
     "DivergenceError": "errors",
     "Dropout": "regularization",
     "EarlyStopping": "callbacks",
@@ -79,6 +81,8 @@ if TYPE_CHECKING:
     from .callbacks import ReduceOnPlateau as ReduceOnPlateau
     from .callbacks import TimeLimit as TimeLimit
     from .callbacks import WeightAveraging as WeightAveraging
+    from .custom import CustomActivation as CustomActivation
+    from .custom import CustomLoss as CustomLoss
     from .errors import BackendUnavailableError as BackendUnavailableError
     from .errors import DivergenceError as DivergenceError
     from .errors import FormatError as FormatError

@@ -14,7 +14,7 @@ from functools import cache
 from typing import cast
 
 from .errors import HOW_TO_BUILD, BackendUnavailableError, how_to_install, unknown_name
-from .kernels.contract import Backend
+from .kernels.contract import Backend, Plan
 from .kernels.isa_cap import requested_cap
 from .plan import resolve_threads
 
@@ -126,17 +126,26 @@ def get_backend(name: str) -> Backend:
     return loaded
 
 
-def choose_backend(name: str, precision: str) -> tuple[Backend, str]:
-    """Return the backend for a name or "auto", and a sentence that says why it was taken."""
+def choose_backend(name: str, precision: str, plan: Plan | None = None) -> tuple[Backend, str]:
+    """Return the backend for a name or "auto", and a sentence that says why it was taken.
+
+    Raises
+    ------
+    ValueError
+        If there is no such backend, or it cannot run `plan`.
+    BackendUnavailableError
+        If it cannot run here.
+    """
     if name != "auto":
         if not isinstance(name, str) or name not in _ENTRIES:
             raise unknown_name("backend", name, ("auto", *_ENTRIES))
-        return get_backend(name), f"{name}: asked for by name"
+        return _willing(get_backend(name), plan), f"{name}: asked for by name"
     forced = os.environ.get(ENVIRONMENT_VARIABLE, "").strip().lower()
     if forced and forced != "auto":
         if forced not in _ENTRIES:
             raise unknown_name(f"the environment variable {ENVIRONMENT_VARIABLE}", forced, _ENTRIES)
-        return get_backend(forced), f"{forced}: set by the environment ({ENVIRONMENT_VARIABLE})"
+        chosen = _willing(get_backend(forced), plan)
+        return chosen, f"{forced}: set by the environment ({ENVIRONMENT_VARIABLE})"
     passed_over = []
     for each in _ENTRIES:
         loaded = _load(each)
@@ -144,10 +153,20 @@ def choose_backend(name: str, precision: str) -> tuple[Backend, str]:
             passed_over.append(f"{each} is not available ({loaded})")
         elif precision not in loaded.precisions:
             passed_over.append(f"{each} has no {precision}")
+        elif plan is not None and loaded.refusal(plan):
+            passed_over.append(f"{each} cannot run this ({loaded.refusal(plan)})")
         else:
             why = "; ".join(["the fastest that is available", *passed_over])
             return loaded, f"{each}: {why}"
     raise BackendUnavailableError(f"no backend runs precision={precision!r}: {passed_over}")
+
+
+def _willing(backend: Backend, plan: Plan | None) -> Backend:
+    """Return the backend if it can run the plan; else raise, saying why not."""
+    reason = "" if plan is None else backend.refusal(plan)
+    if reason:
+        raise ValueError(f"backend={backend.name!r} cannot run this: {reason}")
+    return backend
 
 
 def backends() -> list[BackendInfo]:

@@ -10,12 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .checks import check_integer, check_number, check_seed
+from .custom import CustomActivation
 from .errors import unknown_name
 from .initializers import INITIALIZERS
 from .kernels.formulas import ACTIVATIONS
 
 OUTPUTS = ("softmax", *ACTIVATIONS)
 DTYPES = ("float32", "float64")
+Activation = str | CustomActivation
 
 
 class Network:
@@ -27,9 +29,9 @@ class Network:
     ----------
     sizes : sequence of int
         The widths, input first: ``[784, 128, 10]`` has one hidden layer of 128 units.
-    activation : str or sequence of str, default "relu"
+    activation : str, CustomActivation, or a sequence of them, default "relu"
         The hidden activation, or one per hidden layer; a name in `fastmlp.ACTIVATIONS`.
-    output : str, default "softmax"
+    output : str or CustomActivation, default "softmax"
         The output activation: "softmax" (classes), "sigmoid" (yes or no, per output), "identity"
         (regression), or any other activation.
     init : str, default "auto"
@@ -69,8 +71,8 @@ class Network:
     def __init__(
         self,
         sizes: Sequence[int],
-        activation: str | Sequence[str] = "relu",
-        output: str = "softmax",
+        activation: Activation | Sequence[Activation] = "relu",
+        output: Activation = "softmax",
         init: str = "auto",
         seed: int | None = None,
         *,
@@ -78,8 +80,13 @@ class Network:
         input_scale: float = 1.0,
     ) -> None:
         self._sizes = _check_sizes(sizes)
-        self._activations = _check_activations(activation, len(self.sizes) - 2)
-        if not isinstance(output, str) or output not in OUTPUTS:
+        hidden = _check_activations(activation, len(self.sizes) - 2)
+        self._custom_activations = tuple(
+            each for each in (*hidden, output) if isinstance(each, CustomActivation)
+        )
+        self._activations = tuple(map(_name_of, hidden))
+        output = _name_of(output)
+        if not isinstance(output, str) or output not in ("softmax", *ACTIVATIONS):
             raise unknown_name("output", output, OUTPUTS)
         if output == "softmax" and self.sizes[-1] == 1:
             raise ValueError(
@@ -111,6 +118,11 @@ class Network:
     def activations(self) -> tuple[str, ...]:
         """The activation of each hidden layer."""
         return self._activations
+
+    @property
+    def custom_activations(self) -> tuple[CustomActivation, ...]:
+        """Those of the activations, the output's too, that are the user's own."""
+        return self._custom_activations
 
     @property
     def output(self) -> str:
@@ -257,12 +269,17 @@ def _check_sizes(sizes: Sequence[int]) -> tuple[int, ...]:
     return widths
 
 
-def _check_activations(activation: str | Sequence[str], n_hidden: int) -> tuple[str, ...]:
-    if isinstance(activation, str):
-        names: tuple[str, ...] = (activation,) * n_hidden
-        if activation not in ACTIVATIONS:
+def _name_of(activation: Activation) -> str:
+    return activation.name if isinstance(activation, CustomActivation) else activation
+
+
+def _check_activations(
+    activation: Activation | Sequence[Activation], n_hidden: int
+) -> tuple[Activation, ...]:
+    if isinstance(activation, (str, CustomActivation)):
+        if _name_of(activation) not in ACTIVATIONS:
             raise unknown_name("activation", activation, ACTIVATIONS)
-        return names
+        return (activation,) * n_hidden
     if not hasattr(activation, "__iter__"):
         raise TypeError(
             f"activation must be a name or a sequence of names; got {type(activation).__name__}"
@@ -272,9 +289,9 @@ def _check_activations(activation: str | Sequence[str], n_hidden: int) -> tuple[
         raise ValueError(
             f"activation must be one name or one per hidden layer ({n_hidden}); got {len(names)}"
         )
-    for i, name in enumerate(names):
-        if not isinstance(name, str) or name not in ACTIVATIONS:
-            raise unknown_name(f"activation[{i}]", name, ACTIVATIONS)
+    for i, each in enumerate(names):
+        if not isinstance(each, (str, CustomActivation)) or _name_of(each) not in ACTIVATIONS:
+            raise unknown_name(f"activation[{i}]", each, ACTIVATIONS)
     return names
 
 

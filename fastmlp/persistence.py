@@ -45,6 +45,9 @@ def save(trainer: Trainer, path: str | os.PathLike[str]) -> None:
     if not isinstance(trainer, Trainer):
         raise TypeError(f"trainer must be a Trainer; got {type(trainer).__name__}")
     network, plan = trainer.network, trainer.plan
+    if network.custom_activations:
+        names = ", ".join(each.name for each in network.custom_activations)
+        raise TypeError(f"the network's activations {names} are functions, which cannot be saved")
     header = {
         "format": FORMAT,
         "version": VERSION,
@@ -139,9 +142,10 @@ def _described(chosen: Loss | Optimizer | Schedule) -> dict[str, Any]:
         if isinstance(value, Schedule):
             settings[name] = _described(value)
         elif callable(value):
+            hint = "" if isinstance(chosen, Loss) else "; take a schedule of fastmlp.schedules"
             raise TypeError(
-                f"{type(chosen).__name__}.{name} is a function ({value!r}), which cannot be saved; "
-                "take a schedule of fastmlp.schedules"
+                f"{type(chosen).__name__}.{name} is a function ({value!r}), which cannot be "
+                f"saved{hint}"
             )
     return {"name": type(chosen).__name__, "settings": settings}
 

@@ -168,7 +168,7 @@ class Trainer:
         if not callable(shuffle) and not isinstance(shuffle, (bool, np.bool_)):
             raise TypeError(f"shuffle must be True, False or a callable; got {shuffle!r}")
         self.shuffle = shuffle
-        self._backend, self.backend_reason = choose_backend(backend, precision)
+        self._backend, self.backend_reason = choose_backend(backend, precision, self._plan)
         self._network = network
         self._loss = check_loss(loss, network.output)
         network.convert(precision)

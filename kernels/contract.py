@@ -237,6 +237,10 @@ class Backend(ABC):
     def usable_threads(self, n_threads: int) -> int:
         """Return how many of `n_threads` this backend would use."""
 
+    def refusal(self, plan: Plan) -> str:
+        """Return why this backend cannot run `plan` and what to do, or an empty string."""
+        return ""
+
     @abstractmethod
     def compile(self, plan: Plan, parameters: Array, state: Array) -> Engine:
         """Bind `plan` to its memory."""

@@ -1232,6 +1232,17 @@ class CythonBackend(Backend):
     def usable_threads(self, n_threads):
         return min(n_threads, team_limit())
 
+    def refusal(self, plan):
+        wanted = [(plan.loss, LOSS_NAMES), (plan.optimizer, OPTIMIZER_NAMES)]
+        wanted += [(layer.activation, [*ACTIVATION_NAMES, "softmax"]) for layer in plan.layers]
+        for name, built in wanted:
+            if name not in built:
+                return (
+                    f"it was built without the formula {name!r}: the other backends take it (and "
+                    "if it is fastmlp's own, install fastmlp again)"
+                )
+        return ""
+
     def compile(self, plan, parameters, state):
         return CythonEngine(plan, parameters, state)
 

@@ -29,9 +29,14 @@ class _ConditionalToWhere(ast.NodeTransformer):
         return ast.copy_location(ast.Call(where, [node.test, node.body, node.orelse], []), node)
 
 
-@cache
 def compile_formulas(precision: str) -> dict[str, Callable[..., Any]]:
     """Return every formula by its function's name, running over arrays of `precision`."""
+    # The tables may have grown by formulas of the user's.
+    return _compile_formulas(precision, (*formulas.ACTIVATIONS, *formulas.LOSSES))
+
+
+@cache
+def _compile_formulas(precision: str, names: tuple[str, ...]) -> dict[str, Callable[..., Any]]:
     real = np.dtype(precision).type
     bits = np.dtype(f"int{8 * real().itemsize}")
     mantissa, bias = np.finfo(real).nmant, np.finfo(real).maxexp - 1

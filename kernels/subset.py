@@ -40,6 +40,7 @@ def parse_formula(function: Callable[..., Any]) -> ast.FunctionDef:
         raise SubsetError(
             f"a formula must be a plain function (def); got: {source.splitlines()[0]}"
         )
+    tree.name = function.__name__  # which may be another than in the text
     ast.increment_lineno(tree, function.__code__.co_firstlineno - 1)  # errors name the file's line
     _Checker(tree.name).check(tree)
     return tree
