@@ -532,22 +532,30 @@ def hinge_slope(z, y):
     return -sign if sign * z < 1.0 else 0.0
 
 
+def sigmoid_and_logs(z):
+    """Return s = sigmoid(z), 1 - s and the logarithms of both, over one exp."""
+    e = exp(-absolute(z))
+    larger = 1.0 / (1.0 + e)
+    smaller = e * larger
+    tail = log1p_unit(e)
+    above = 0.0 if z < 0.0 else z
+    s = smaller if z < 0.0 else larger
+    rest = larger if z < 0.0 else smaller
+    return s, rest, -(above - z) - tail, -above - tail
+
+
 def focal(z, y, gamma):
     """Return cross-entropy times (1 - p)^gamma, p what the right answer has (Lin et al., 2017)."""
-    log_s = -softplus(-z)
-    log_rest = -softplus(z)
-    return -y * log_s * exp(gamma * log_rest) - (1.0 - y) * log_rest * exp(gamma * log_s)
+    _s, _rest, log_s, log_rest = sigmoid_and_logs(z)
+    of_one = exp(gamma * log_rest) * log_s
+    return -y * of_one - (1.0 - y) * (exp(gamma * log_s) * log_rest)
 
 
 def focal_slope(z, y, gamma):
     """Return dL/dz, written for y = 1 and y = 0 and mixed by y."""
-    z = bounded(z)
-    s = sigmoid(z)
-    rest = sigmoid(-z)
-    log_s = -softplus(-z)
-    log_rest = -softplus(z)
-    of_one = exp(gamma * log_rest) * (gamma * s * log_s - rest)
-    of_zero = exp(gamma * log_s) * (s - gamma * rest * log_rest)
+    s, rest, log_s, log_rest = sigmoid_and_logs(z)
+    of_one = exp(gamma * log_rest) * (gamma * s * bounded_below(log_s) - rest)
+    of_zero = exp(gamma * log_s) * (s - gamma * rest * bounded_below(log_rest))
     return y * of_one + (1.0 - y) * of_zero
 
 
