@@ -258,12 +258,13 @@ def weigh_classes(
     if plan.targets_are_labels:
         labels, n_classes = targets, plan.n_outputs
     elif LOSSES[plan.loss].predicts_classes and plan.n_outputs == 1:
-        labels, n_classes = targets[:, 0].astype(np.int32), 2
-        if (labels != targets[:, 0]).any():
+        others = (targets != 0.0) & (targets != 1.0)
+        if others.any():
             raise ValueError(
-                "class_weight needs targets that are classes, 0 or 1; got "
-                f"{targets[labels != targets[:, 0]][0, 0]:g} in y"
+                f"class_weight needs targets that are classes, 0 or 1; got {targets[others][0]:g} "
+                "in y"
             )
+        labels, n_classes = targets[:, 0].astype(np.int32), 2
     else:
         raise ValueError(
             "class_weight needs one class per row: a softmax output, or one output with a loss of "
