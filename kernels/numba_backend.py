@@ -6,10 +6,13 @@ the templates; `numba_memory` lays out what they work on.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from functools import cache
+from typing import Any
 
 import numpy as np
+from numba.core import config as numba_config
 
 from . import formulas
 from .contract import Array, Backend, Engine, Gradients, Plan
@@ -41,6 +44,8 @@ from .numba_source import (
     load_optimizer,
 )
 from .numba_team import MAX_THREADS, give_way_address, team
+
+config: Any = numba_config  # a module that makes its attributes when it is loaded
 
 FEW_ROWS = 128
 """So many rows are predicted from the flat vector: packing would take longer."""
@@ -251,7 +256,9 @@ class NumbaBackend(Backend):
         return f"{cpu.name}, {cpu.isa}"
 
     def usable_threads(self, n_threads: int) -> int:
-        return min(n_threads, MAX_THREADS)
+        # What a user of Numba sets to limit it holds here too, though these are not its threads.
+        limit = config.NUMBA_NUM_THREADS if "NUMBA_NUM_THREADS" in os.environ else MAX_THREADS
+        return int(min(n_threads, limit))
 
     def compile(self, plan: Plan, parameters: Array, state: Array) -> Engine:
         return NumbaEngine(plan, parameters, state, usable_cpu())

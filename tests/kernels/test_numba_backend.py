@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -310,6 +311,17 @@ def test_compiled_code_is_found_again(tmp_path: Path, run_python: RunPython) -> 
     first, second = [each.stdout.splitlines() for each in results]
     assert first[0] == second[0]
     assert (first[2], second[2]) == ("0", "1")
+
+
+def test_processes_may_compile_at_the_same_time(tmp_path: Path, run_python: RunPython) -> None:
+    def run(_: int) -> subprocess.CompletedProcess[str]:
+        return run_python(ACTIVATE, FASTMLP_CACHE_DIR=str(tmp_path))
+
+    with ThreadPoolExecutor(3) as pool:
+        results = list(pool.map(run, range(3)))
+    assert [each.stderr for each in results] == [""] * 3
+    assert len({each.stdout.splitlines()[0] for each in results}) == 1
+    assert run(0).stdout.splitlines()[2] == "1"  # found again
 
 
 @pytest.mark.skipif(

@@ -122,6 +122,15 @@ def test_the_counter_of_an_aborted_call_is_beyond_any_meeting() -> None:
     assert ABORTED > 256 * 10**9
 
 
+def test_numbas_own_limit_is_obeyed(run_python: RunPython) -> None:
+    code = """
+from fastmlp.kernels.numba_backend import backend
+print(backend.usable_threads(1), backend.usable_threads(2), backend.usable_threads(9))
+"""
+    assert run_python(code, NUMBA_NUM_THREADS="2").stdout.split() == ["1", "2", "2"]
+    assert run_python(code).stdout.split() == ["1", "2", "9"]
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_a_child_of_fork_starts_threads_of_its_own(run_python: RunPython) -> None:
     code = """
