@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
-from ..callbacks import Callback
+from ..callbacks import Callback, TimeLimit
 from ..errors import DivergenceError
 from ..network import Network
 from ..optimizers import Optimizer
@@ -161,6 +162,8 @@ class BaseMLP(
             raise ValueError("partial_fit does not support early_stopping=True")
         metadata = None if sample_weight is None else {"sample_weight": sample_weight}
         told = {"X": X, "y": y, "metadata": metadata}
+        if not is_stochastic(self):
+            refuse_with_lbfgs(self, validation)
         X, targets, sample_weight = self._prepare(X, y, sample_weight, incremental)  # noqa: N806
         no_tasks: AbstractContextManager[list[Callback]] = nullcontext([])
         try:
@@ -199,8 +202,6 @@ class BaseMLP(
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, X)
         sample_weight = self._row_weights(targets, sample_weight)
-        if not is_stochastic(self):
-            refuse_with_lbfgs(self)
         if first:
             self._start(X, hidden)
         self._update_trainer(X.shape[0], keep_rate=incremental)
@@ -282,6 +283,7 @@ class BaseMLP(
         end = EpochEnd(self, n_rows, n_counted, held_out)
         self.n_iter_ = 0
         history = self._trainer.history
+        limit = [] if self.time_limit is None else [TimeLimit(self.time_limit)]
         try:
             self._trainer.fit(
                 self._scaled(X),
@@ -289,7 +291,7 @@ class BaseMLP(
                 epochs=1 if incremental else self.max_iter,
                 validation_data=validation_data,
                 sample_weight=sample_weight,
-                callbacks=[end, *tasks, *listeners(self)],
+                callbacks=[end, *tasks, *limit, *listeners(self)],
                 progress=self.progress,
             )
         except DivergenceError as error:
@@ -354,6 +356,7 @@ class BaseMLP(
             self._trainer.dropout_seed = old.dropout_seed
             if unchanged and keep_rate:
                 self._trainer.optimizer = old.optimizer
+        self._trainer.history = old.history  # whose epochs schedules count
 
     @staticmethod
     def _pair(x: Any, y: Any, sample_weight: Any) -> tuple[Any, Any, Any] | None:
@@ -420,9 +423,17 @@ class BaseMLP(
         copy_into(self.intercepts_, values)
 
     @property
+    def trainer_(self) -> Trainer:
+        """The Trainer that does the work, with its network, optimizer and history."""
+        return self._trainer
+
+    @property
     def _optimizer(self) -> Optimizer:
-        """scikit-learn's name; the learning rate of the moment is looked up there."""
-        return self._trainer.optimizer
+        """scikit-learn's name for it; `learning_rate` is that of the moment, a number."""
+        epochs = self._trainer.history.n_epochs
+        optimizer = self._trainer.optimizer
+        rate = optimizer.rates(np.array([float(epochs)]), self.t_ // max(epochs, 1))[0]
+        return replace(optimizer, learning_rate=float(rate))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

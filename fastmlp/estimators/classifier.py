@@ -92,7 +92,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
     class_weight : dict, list of dict, "balanced" or None, default None
         How much the rows of each class count; a list for multilabel, one dict per label.
     optimizer : Optimizer or str, optional
-        Takes the place of `solver` and its settings: ``fastmlp.AdamW(...)``, "rmsprop", ...
+        Takes the place of `solver` and its settings: ``fastmlp.AdamW(...)``, "rmsprop", ... Its
+        learning rate may be a schedule: ``SGD(fastmlp.OneCycle(0.1, epochs=20))``.
     dropout : float or Dropout, default 0.0
         The rate at which hidden units are left out while training, or a `fastmlp.Dropout` with
         rates per layer and of the input.
@@ -111,7 +112,10 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         The validation score: the name of a scikit-learn metric, a scorer, or "loss". None is the
         accuracy, or R^2.
     callbacks : Callback or iterable of Callback, optional
-        `fastmlp.Callback` objects, called while it trains.
+        `fastmlp.Callback` objects, called while it trains: `ReduceOnPlateau`, `WeightAveraging`,
+        `EarlyStopping`, or your own.
+    time_limit : float or None, default None
+        End training after so many seconds, with what was learned so far.
     progress : bool, default False
         Show a progress bar with the time left.
     backend : str, default "auto"
@@ -140,6 +144,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
     n_layers_, n_outputs_ : int
         The input and the output are layers too.
     out_activation_ : str
+    trainer_ : Trainer
+        What does the work.
     n_features_in_ : int
     feature_names_in_ : ndarray of str
         If X had names.
@@ -196,6 +202,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         scale_inputs: str | None = None,
         scoring: Any = None,
         callbacks: Any = None,
+        time_limit: float | None = None,
         progress: bool = False,
         backend: str = "auto",
         precision: str = "auto",

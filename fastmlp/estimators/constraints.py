@@ -49,6 +49,7 @@ SHARED: dict[str, Any] = {
     "scale_inputs": [StrOptions({"standard", "minmax", "robust"}), None],
     "scoring": [str, callable, None],
     "callbacks": "no_validation",  # the Trainer checks them
+    "time_limit": [Interval(Real, 0, None, closed="neither"), None],
     "progress": ["boolean"],
     "backend": [StrOptions({"auto", *BACKENDS})],
     "precision": [StrOptions({"auto", *DTYPES})],

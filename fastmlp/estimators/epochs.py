@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ..callbacks import Callback, Training
 from .held_out import HeldOut, score_of
-from .settings import penalties, schedule
+from .settings import is_adaptive, penalties
 
 if TYPE_CHECKING:
     from .base import BaseMLP
@@ -64,13 +64,14 @@ class EpochEnd(Callback):
             self._score_improves(trainer) if estimator.early_stopping else self._loss_improves()
         )
         estimator._no_improvement_count = 0 if improves else estimator._no_improvement_count + 1
-        self._scale_learning_rate(trainer)
         if estimator._no_improvement_count > estimator.n_iter_no_change:
             self._stop_or_slow_down(trainer)
 
     def _penalty(self, trainer: Training) -> float:
         """Return the mean penalty of the batches of an epoch, with the present weights."""
         penalty = penalties(self.estimator)
+        if not penalty.has_penalty:
+            return 0.0
         total = sum(penalty.penalty(weights) for weights in trainer.network.weights)
         if not penalty.divided_by_rows:
             return total
@@ -102,12 +103,6 @@ class EpochEnd(Callback):
         estimator.best_loss_ = min(estimator.best_loss_, estimator.loss_)
         return improves
 
-    def _scale_learning_rate(self, trainer: Any) -> None:
-        estimator = self.estimator
-        if schedule(estimator) == "invscaling":
-            rate = estimator.learning_rate_init / (estimator.t_ + 1) ** estimator.power_t
-            trainer.optimizer = replace(trainer.optimizer, learning_rate=rate)
-
     def _stop_or_slow_down(self, trainer: Any) -> None:
         estimator = self.estimator
         what = "Validation score" if estimator.early_stopping else "Training loss"
@@ -115,13 +110,13 @@ class EpochEnd(Callback):
             f"{what} did not improve more than tol={estimator.tol:f} for "
             f"{estimator.n_iter_no_change} consecutive epochs."
         )
-        rate = trainer.optimizer.learning_rate
-        if schedule(estimator) == "adaptive" and rate > SMALLEST_LEARNING_RATE:
+        rate = trainer.optimizer.learning_rate  # a number, where it is adaptive
+        if is_adaptive(estimator) and rate > SMALLEST_LEARNING_RATE:
             trainer.optimizer = replace(trainer.optimizer, learning_rate=rate / 5.0)
             estimator._no_improvement_count = 0
             text += f" Setting learning rate to {rate / 5.0:f}"
         else:
-            if schedule(estimator) == "adaptive":
+            if is_adaptive(estimator):
                 text += " Learning rate too small."
             text += " Stopping."
             trainer.stop(text)

@@ -83,7 +83,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
         or "sigmoid" for values in (0, 1). "auto" is "exponential" for "poisson" and "gamma", and
         else "identity".
     optimizer : Optimizer or str, optional
-        Takes the place of `solver` and its settings: ``fastmlp.AdamW(...)``, "rmsprop", ...
+        Takes the place of `solver` and its settings: ``fastmlp.AdamW(...)``, "rmsprop", ... Its
+        learning rate may be a schedule: ``SGD(fastmlp.OneCycle(0.1, epochs=20))``.
     dropout : float or Dropout, default 0.0
         The rate at which hidden units are left out while training, or a `fastmlp.Dropout` with
         rates per layer and of the input.
@@ -102,7 +103,10 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
         The validation score: the name of a scikit-learn metric, a scorer, or "loss". None is the
         accuracy, or R^2.
     callbacks : Callback or iterable of Callback, optional
-        `fastmlp.Callback` objects, called while it trains.
+        `fastmlp.Callback` objects, called while it trains: `ReduceOnPlateau`, `WeightAveraging`,
+        `EarlyStopping`, or your own.
+    time_limit : float or None, default None
+        End training after so many seconds, with what was learned so far.
     progress : bool, default False
         Show a progress bar with the time left.
     backend : str, default "auto"
@@ -130,6 +134,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
     n_layers_, n_outputs_ : int
         The input and the output are layers too.
     out_activation_ : str
+    trainer_ : Trainer
+        What does the work.
     n_features_in_ : int
     feature_names_in_ : ndarray of str
         If X had names.
@@ -185,6 +191,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
         scale_inputs: str | None = None,
         scoring: Any = None,
         callbacks: Any = None,
+        time_limit: float | None = None,
         progress: bool = False,
         backend: str = "auto",
         precision: str = "auto",

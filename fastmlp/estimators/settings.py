@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ..optimizers import SGD, Adam, Optimizer, check_optimizer
 from ..regularization import Clipping, Dropout, Regularization, check_dropout
+from ..schedules import InverseScaling, Rate
 
 if TYPE_CHECKING:
     from .base import BaseMLP
@@ -40,11 +41,10 @@ def is_stochastic(estimator: BaseMLP) -> bool:
     return estimator.optimizer is not None or estimator.solver != "lbfgs"
 
 
-def schedule(estimator: BaseMLP) -> str:
-    """Return how the learning rate changes; an optimizer object says that by itself."""
-    if estimator.optimizer is None and estimator.solver == "sgd":
-        return str(estimator.learning_rate)
-    return "constant"
+def is_adaptive(estimator: BaseMLP) -> bool:
+    """Tell whether the learning rate is lowered where nothing improves, instead of stopping."""
+    uses_sgd = estimator.optimizer is None and estimator.solver == "sgd"
+    return bool(uses_sgd and estimator.learning_rate == "adaptive")
 
 
 def hidden_widths(estimator: BaseMLP) -> list[int]:
@@ -56,9 +56,12 @@ def hidden_widths(estimator: BaseMLP) -> list[int]:
     return widths
 
 
-def refuse_with_lbfgs(estimator: BaseMLP) -> None:
-    """Raise if something is set that works on batches only."""
+def refuse_with_lbfgs(estimator: BaseMLP, validation: object) -> None:
+    """Raise if something is set that works on batches or epochs only."""
     asked = {
+        "callbacks": bool(listeners(estimator)),
+        "time_limit": estimator.time_limit is not None,
+        "X_val": validation is not None,
         "dropout": check_dropout(estimator.dropout) != Dropout(0.0),
         "clipping": estimator.clipping is not None,
         "regularization.max_norm": penalties(estimator).max_norm is not None,
@@ -66,7 +69,7 @@ def refuse_with_lbfgs(estimator: BaseMLP) -> None:
     refused = [name for name, is_asked in asked.items() if is_asked]
     if refused:
         raise ValueError(
-            f"solver='lbfgs' works on all rows at once and has no {' and no '.join(refused)}; "
+            f"solver='lbfgs' has no batches and no epochs, and so no {' and no '.join(refused)}; "
             "take solver='adam' or an optimizer"
         )
 
@@ -93,7 +96,10 @@ def make_optimizer(estimator: BaseMLP) -> Optimizer:
         return check_optimizer(estimator.optimizer)
     if estimator.solver == "sgd":
         nesterov = bool(estimator.nesterovs_momentum) and estimator.momentum > 0
-        return SGD(estimator.learning_rate_init, estimator.momentum, nesterov)
+        rate: Rate = estimator.learning_rate_init
+        if estimator.learning_rate == "invscaling":
+            rate = InverseScaling(estimator.learning_rate_init, estimator.power_t)
+        return SGD(rate, estimator.momentum, nesterov)
     if estimator.solver == "adam":
         return ScikitLearnAdam(
             estimator.learning_rate_init, estimator.beta_1, estimator.beta_2, estimator.epsilon
@@ -119,7 +125,7 @@ def trainer_settings(estimator: BaseMLP, n_rows: int) -> dict[str, Any]:
 
 def listeners(estimator: BaseMLP) -> list[Any]:
     """Return the user's callbacks."""
-    if estimator.callbacks is None:
-        return []
     callbacks = estimator.callbacks
+    if callbacks is None:
+        return []
     return list(callbacks) if isinstance(callbacks, Iterable) else [callbacks]

@@ -21,9 +21,14 @@ from fastmlp import (
     Clipping,
     DivergenceError,
     Dropout,
+    EarlyStopping,
     MLPClassifier,
     MLPRegressor,
+    ReduceOnPlateau,
     Regularization,
+    StepDecay,
+    WeightAveraging,
+    learning_rate_range_test,
 )
 from fastmlp.estimators.base import FitDivergedError
 
@@ -231,6 +236,46 @@ def test_callbacks_and_the_progress_bar(iris: Any, capsys: pytest.CaptureFixture
     MLPClassifier(callbacks=[one, other], progress=True).fit(*iris)
     assert one.count == other.count == 4
     assert "stopped: enough: 4 epochs" in capsys.readouterr().err
+
+
+def test_a_time_limit(cancer: Any) -> None:
+    model = MLPClassifier(time_limit=0.2, max_iter=10**6, tol=0.0, n_iter_no_change=np.inf)
+    model.fit(*cancer)
+    assert model.trainer_.history.stop_reason == "stopped: the time limit of 0.2 seconds"
+    assert 0.1 < sum(model.trainer_.history.seconds) < 10.0 and model.n_iter_ > 1
+
+
+@ignore_the_end
+def test_a_schedule_counts_the_epochs_of_all_calls(iris: Any) -> None:
+    schedule = StepDecay(0.1, every=1, factor=0.5)
+    whole = MLPClassifier(optimizer=SGD(schedule), max_iter=3, random_state=0).fit(*iris)
+    model = MLPClassifier(optimizer=SGD(schedule), random_state=0)
+    for backend in ("numpy", "auto", "auto"):  # another Trainer goes on with the count
+        model.set_params(backend=backend).partial_fit(*iris, classes=[0, 1, 2])
+    assert model._optimizer.learning_rate == pytest.approx(0.0125)
+    np.testing.assert_allclose(parameters(model), parameters(whole), rtol=1e-9)
+
+
+@ignore_the_end
+def test_callbacks_of_the_library(cancer: Any) -> None:
+    x, y = cancer
+    averaging, plateau = WeightAveraging(), ReduceOnPlateau(factor=0.1, patience=1, min_delta=1.0)
+    stopping = EarlyStopping(patience=3, monitor="validation_loss", min_delta=1.0)
+    model = MLPClassifier(optimizer="adam", callbacks=[averaging, plateau, stopping])
+    model.fit(x[:400], y[:400], X_val=x[400:], y_val=y[400:])
+    assert model.n_iter_ == 4 and averaging.n_averaged == 4
+    assert model._optimizer.learning_rate == pytest.approx(1e-6)
+    np.testing.assert_allclose(model.trainer_.network.parameters, stopping.best_parameters)
+
+
+@ignore_the_end
+def test_the_range_test_finds_a_rate_for_an_estimator(cancer: Any) -> None:
+    model = MLPClassifier(optimizer=SGD(), random_state=0, batch_size=16).initialize(*cancer)
+    before = parameters(model)
+    found = learning_rate_range_test(model.trainer_, *cancer)
+    np.testing.assert_array_equal(parameters(model), before)
+    model.set_params(optimizer=SGD(found.suggestion), max_iter=20).fit(*cancer)
+    assert model.score(*cancer) > 0.9
 
 
 def test_callbacks_are_checked(iris: Any) -> None:
@@ -475,12 +520,19 @@ def test_clipping_limits_the_step(iris: Any) -> None:
     [
         ({"dropout": 0.5}, "dropout"),
         ({"clipping": Clipping(value=1.0)}, "clipping"),
+        ({"callbacks": Callback()}, "callbacks"),
+        ({"time_limit": 1.0}, "time_limit"),
         ({"regularization": Regularization(max_norm=1.0)}, "regularization.max_norm"),
     ],
 )
 def test_lbfgs_has_no_batches(settings: dict[str, Any], name: str, iris: Any) -> None:
-    with pytest.raises(ValueError, match=f"solver='lbfgs' works on all rows.*no {name}"):
+    with pytest.raises(ValueError, match=f"solver='lbfgs' has no batches.*no {name}"):
         MLPClassifier(solver="lbfgs", **settings).fit(*iris)
+
+
+def test_lbfgs_has_no_epochs_to_validate_after(iris: Any) -> None:
+    with pytest.raises(ValueError, match="and so no X_val"):
+        MLPClassifier(solver="lbfgs").fit(*iris, X_val=iris[0], y_val=iris[1])
 
 
 @ignore_the_end
