@@ -377,8 +377,9 @@ class Trainer:
         ----------
         X : array of shape (rows, n_inputs)
         """
-        x = check_features(X, self._plan.n_inputs, limit=None)  # the engine looks at the values
-        out = np.empty((len(x), self._plan.n_outputs), self._plan.precision)
+        network = self._network
+        x = check_features(X, network.sizes[0], limit=None)  # the engine looks at the values
+        out = np.empty((len(x), network.sizes[-1]), network.parameters.dtype)
         if len(x) <= self._rows_per_call and isinstance(x, np.ndarray):  # quickly, for single rows
             with self._lock:
                 finite = self._bound_engine().predict(x, out)

@@ -776,9 +776,14 @@ cdef void load_layer(Native *native, NativeLayer *layer, const char *flat, char 
         layer.fan_out, packed + layer.packed_weights + first * native.lanes * native.value_bytes,
         layer.w_stride)
     if thread == 0:
-        native.product.to_panels(
-            flat + layer.flat_biases * native.value_bytes, 1, layer.fan_out,
-            packed + layer.packed_biases, native.lanes)
+        load_biases(native, layer, flat, packed)
+
+
+cdef void load_biases(Native *native, NativeLayer *layer, const char *flat,
+                      char *packed) noexcept nogil:
+    native.product.to_panels(
+        flat + layer.flat_biases * native.value_bytes, 1, layer.fan_out,
+        packed + layer.packed_biases, native.lanes)
 
 
 cdef void store(Native *native, const char *packed, char *flat, team *team,
@@ -923,17 +928,27 @@ cdef class Workspace:
             layer.w_panel, layer.w_step = layer.w_stride, self.native.lanes
 
     cdef void read_flat(self) noexcept:
-        """Let it read the flat vector where a row of weights is whole vectors; pack the rest."""
+        """Let it read the flat vector: biases alone are packed, for their last vector.
+
+        Past the end of a row of weights a vector holds the next row, and past the last row the
+        biases and the next layer; the outputs made of it are read by nobody. Where the vector of
+        parameters would end first, the weights are packed too.
+        """
         cdef Native *native = &self.native
         cdef const char *flat = native.flat_parameters
         cdef int index
+        cdef ptrdiff_t past
         cdef NativeLayer *layer
         self.read_packed()
         for index in range(native.n_layers):
             layer = &native.layers[index]
             if layer.fan_out % native.lanes == 0:
-                layer.w = flat + layer.flat_weights * native.value_bytes
                 layer.b = flat + layer.flat_biases * native.value_bytes
+            else:
+                load_biases(native, layer, flat, native.parameters)
+            past = layer.out_panels * native.lanes - layer.fan_out
+            if layer.flat_biases + past <= native.n_parameters:
+                layer.w = flat + layer.flat_weights * native.value_bytes
                 layer.w_panel, layer.w_step = native.lanes, layer.fan_out
             else:
                 load_layer(native, layer, flat, native.parameters, &alone, 0)

@@ -118,10 +118,31 @@ static inline void NAME(shift_and_sum)(const REAL *z, ptrdiff_t stride, ptrdiff_
     }
 }
 
+/* One row, along its columns: the same sums in the same order, and so the same bits. */
+static void NAME(softmax_row)(const REAL *z, REAL *p, ptrdiff_t stride, ptrdiff_t columns) {
+    REAL largest = z[0], sum = 0;
+    for (ptrdiff_t column = 1; column < columns; column++) {
+        const REAL value = z[column / LANES * stride + column % LANES];
+        largest = value > largest ? value : largest;
+    }
+    for (ptrdiff_t column = 0; column < columns; column += LANES) {
+        const REAL *from = z + column / LANES * stride;
+        REAL *to = p + column / LANES * stride;
+        const int n = columns - column < LANES ? (int)(columns - column) : LANES;
+        INDEPENDENT
+        for (int i = 0; i < LANES; i++) to[i] = FORMULA(exp)(from[i] - largest);
+        for (int i = 0; i < n; i++) sum += to[i];
+    }
+    for (ptrdiff_t column = 0; column < columns; column += LANES)
+        for (int i = 0; i < LANES; i++) p[column / LANES * stride + i] /= sum;
+}
+
 static void NAME(softmax)(const void *z_, void *p_, ptrdiff_t stride, ptrdiff_t rows,
                           ptrdiff_t columns) {
     const REAL *z = z_;
     REAL *p = p_, largest[LOSS_BLOCK], sum[LOSS_BLOCK], value[LOSS_BLOCK];
+    for (; rows % LOSS_BLOCK && rows < LOSS_BLOCK / 2; rows--) /* fewer than would fill the lanes */
+        NAME(softmax_row)(z + (rows - 1) * LANES, p + (rows - 1) * LANES, stride, columns);
     for (ptrdiff_t first = 0; first < rows; first += LOSS_BLOCK) {
         const int n = rows - first < LOSS_BLOCK ? (int)(rows - first) : LOSS_BLOCK;
         const REAL *from = z + first * LANES;

@@ -148,3 +148,19 @@ def test_idle_threads_use_no_cpu_time() -> None:
     time.sleep(0.5)
     # A spinning worker would use all of the half second.
     assert time.process_time() - before < 0.25
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+@pytest.mark.parametrize("sizes", [(5, 2), (5, 3, 2), (7, 130, 10), (3, 17, 33, 5), (6, 9, 9, 3)])
+def test_few_rows_are_predicted_as_many_are(
+    sizes: tuple[int, ...], precision: str, make_trainer: Any
+) -> None:
+    # Up to 128 rows read the flat vector, with vectors that go past the end of a row of weights.
+    x = np.random.default_rng(0).normal(size=(300, sizes[0]))
+    trainer = make_trainer("cython", sizes=sizes, precision=precision)
+    many = trainer.predict_proba(x)
+    wanted = make_trainer("numpy", sizes=sizes, precision=precision).predict_proba(x)
+    np.testing.assert_allclose(many, wanted, rtol=1e-4 if precision == "float32" else 1e-12)
+    for n in (1, 3, 7, 8, 17, 128):
+        few = [trainer.predict_proba(x[i : i + n]) for i in range(0, 300, n)]
+        assert np.array_equal(np.concatenate(few), many), n
