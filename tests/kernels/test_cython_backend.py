@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
