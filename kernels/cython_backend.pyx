@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import array
 import os
+import time
 
 from cpython.buffer cimport (
     PyBUF_RECORDS_RO,
@@ -23,6 +24,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uintptr_t
 from . import formulas
 from .contract import N_ADJUSTMENTS, Backend, Engine, Gradients
 from .cpus import available_cpus
+from .thread_choice import ThreadChoice
 
 
 cdef extern from "kernels.h":
@@ -961,6 +963,7 @@ cdef class NativeEngine:
     cdef Memory layer_memory, parameter_memory, gradient_memory
     cdef object loss_parameters
     cdef Workspace training
+    cdef object thread_choice  # of the training
     cdef list predicting  # a Workspace per thread
     cdef bint targets_are_labels
     cdef double input_scale
@@ -1068,7 +1071,9 @@ cdef class NativeEngine:
             # Forward and back are three products, and the threads meet twice per layer.
             threads = self.threads_for(3 * batch_rows * self.native.n_parameters, 2 * self.native.n_layers)
             self.training = Workspace(self, threads, batch_rows, False)
+            self.thread_choice = ThreadChoice(threads)
         native = &self.training.native
+        cdef int n_threads = self.thread_choice.choose()
         cdef Call call = Call(
             native=native, x=&rows, wanted=&goals, order=&order[0], n_rows=order.shape[0],
             coefficients=&coefficients[0, 0],
@@ -1076,8 +1081,10 @@ cdef class NativeEngine:
             loss_sum=0.0)
         if dropout_keys is not None:
             call.dropout_keys = &dropout_keys[0, 0]
+        start = time.perf_counter()
         with nogil:
-            team_run(native.n_threads, train_batches, &call)
+            team_run(n_threads, train_batches, &call)
+        self.thread_choice.learn(n_threads, time.perf_counter() - start, order.shape[0])
         return losses[:call.n_losses]
 
     def predict(self, x, wanted, sample_weight, out):
