@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 from fastmlp.kernels.thread_choice import FIRST_PAUSE, LONGEST_PAUSE, ThreadChoice
@@ -27,7 +28,7 @@ def test_one_thread_where_all_are_slower_with_a_look_now_and_then() -> None:
     found = chosen(choice, 1000, lambda call, n: 0.1 * n)
     assert found[:4] == [2, 1, 2, 1]
     tries = [call for call, n in enumerate(found) if n == 2]
-    gaps = [later - earlier for earlier, later in zip(tries, tries[1:], strict=False)]
+    gaps = [later - earlier for earlier, later in itertools.pairwise(tries)]
     assert gaps[1] == FIRST_PAUSE + 1 and max(gaps) == gaps[-1] == LONGEST_PAUSE + 1
 
 
