@@ -42,15 +42,13 @@ def check_features(
     """
     if type(x) is np.ndarray:  # soonest: a single row takes few microseconds in all
         return check_dense(x, n_inputs, argument, limit)
+    if hasattr(x, "tocsr"):  # SciPy is not loaded to find out
+        x = SparseRows(x)
     if isinstance(x, Rows):
         _check_shape(x.shape, n_inputs, argument)
+        if limit is not None and isinstance(x, SparseRows):
+            check_finite(_as_array(x.matrix.data, argument), f"{argument}.data", limit)
         return x
-    if hasattr(x, "tocsr"):  # SciPy is not loaded to find out
-        sparse = SparseRows(x)
-        _check_shape(sparse.matrix.shape, n_inputs, argument)
-        if limit is not None:
-            check_finite(_as_array(sparse.matrix.data, argument), f"{argument}.data", limit)
-        return sparse
     return check_dense(x, n_inputs, argument, limit)
 
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from .kernels.contract import SparseMatrix
 
 DENSE_BYTES = 2**24
 """How large the dense array of one call may become, if one batch is not larger already."""
@@ -51,6 +54,7 @@ class SparseRows(Rows):
 
     def __init__(self, matrix: Any) -> None:
         self.matrix = matrix.tocsr()
+        self._compressed: dict[str, SparseMatrix] = {}  # by precision, as engines read it
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -61,6 +65,21 @@ class SparseRows(Rows):
     def take(self, rows: slice | NDArray[np.int64]) -> NDArray[Any]:
         """Return some rows as a dense array."""
         return np.asarray(self.matrix[rows].toarray())
+
+    def compressed(self, precision: str, rows: slice = slice(None)) -> SparseMatrix:
+        """Return consecutive rows as they are, for engines that read sparse rows.
+
+        Nothing is copied that has the right type already.
+        """
+        if precision not in self._compressed:
+            self._compressed[precision] = SparseMatrix(
+                np.ascontiguousarray(self.matrix.indptr, np.int64),
+                np.ascontiguousarray(self.matrix.indices, np.int32),
+                np.ascontiguousarray(self.matrix.data, precision),
+            )
+        whole = self._compressed[precision]
+        first, last, _ = rows.indices(len(self))
+        return replace(whole, starts=whole.starts[first : last + 1])
 
 
 class TransformedRows(Rows):

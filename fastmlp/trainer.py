@@ -31,7 +31,7 @@ from .network import Network
 from .optimizers import SGD, Optimizer, check_optimizer
 from .plan import make_plan
 from .regularization import Clipping, Dropout, Regularization
-from .rows import DENSE_BYTES, Rows
+from .rows import DENSE_BYTES, Rows, SparseRows
 
 SECONDS_PER_CALL = 0.1
 """How long one engine call should take: Ctrl-C and callbacks wait no longer than about this."""
@@ -266,7 +266,9 @@ class Trainer:
         ----------
         X : array of shape (rows, n_inputs)
             float32, float64 and uint8 are read as they are, without a copy (memory maps too).
-            A sparse matrix or array of SciPy, or any `Rows`, is made dense chunk by chunk only.
+            A sparse matrix or array of SciPy is read as it is by the cython backend, whose first
+            layer works on what is stored alone; elsewhere, like any other `Rows`, it is made
+            dense chunk by chunk, never whole.
         y : array of shape (rows,) or (rows, n_outputs)
             Class numbers or one-hot rows for a softmax output; otherwise one value per output (of
             each value, if the outputs are its quantiles).
@@ -527,8 +529,19 @@ class Trainer:
     def _check_features(self, x: object, argument: str = "X") -> Features:
         return check_features(x, self._plan.n_inputs, argument, self._input_limit)
 
-    def _part(self, x: Features, rows: slice | NDArray[np.int64]) -> NDArray[Any]:
-        """Return some rows as engines read them."""
+    def _becomes_dense(self, x: Features) -> bool:
+        """Tell whether rows are made dense, part by part, for the engine."""
+        return isinstance(x, Rows) and not (
+            isinstance(x, SparseRows) and self._backend.reads_sparse
+        )
+
+    def _part(self, x: Features, rows: slice) -> Any:
+        """Return consecutive rows as the engine reads them."""
+        if isinstance(x, SparseRows) and self._backend.reads_sparse:
+            return x.compressed(self._plan.precision, rows)
+        return self._dense_part(x, rows)
+
+    def _dense_part(self, x: Features, rows: slice | NDArray[np.int64]) -> NDArray[Any]:
         if isinstance(x, Rows):
             return check_dense(x[rows], self._plan.n_inputs, "X", self._input_limit)
         return np.asarray(x[rows])
@@ -609,13 +622,15 @@ class Trainer:
         while len(sums) < n_batches:
             to_next_call = (every - len(sums) % every for every in intervals)
             n_called = min(self._batches_per_call, *to_next_call, n_batches)
-            if isinstance(x, Rows):
+            if isinstance(x, Rows) and self._becomes_dense(x):
                 n_called = min(n_called, max(1, x.most_rows() // batch_size))
             first, last = len(sums), min(len(sums) + n_called, n_batches)
             start = time.perf_counter()
-            call = x, targets, weights, order[first * batch_size : last * batch_size]
-            if isinstance(x, Rows):
-                call = self._dense_call(x, *call[1:])
+            chosen = order[first * batch_size : last * batch_size]
+            if isinstance(x, Rows) and self._becomes_dense(x):
+                call = self._dense_call(x, targets, weights, chosen)
+            else:
+                call = self._part(x, slice(None)), targets, weights, chosen
             with self._lock:
                 found = self._bound_engine().train(
                     *call, coefficients[first:last], None if keys is None else keys[first:last]
@@ -682,7 +697,7 @@ class Trainer:
     ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any] | None, NDArray[np.int64]]:
         """Return the chosen rows alone, dense, and the order in which they lie."""
         part = None if weights is None else weights[chosen]
-        return self._part(x, chosen), targets[chosen], part, np.arange(len(chosen))
+        return self._dense_part(x, chosen), targets[chosen], part, np.arange(len(chosen))
 
     def _plan_next_call(self, n_batches: int, seconds: float) -> None:
         """Aim at SECONDS_PER_CALL, growing at most eightfold at a time."""
@@ -701,7 +716,7 @@ class Trainer:
             self.optimizer_state[...] = state
             self.n_steps = n_steps
         advice = [f"a smaller learning rate (now {rate:g})"]
-        largest = float(np.abs(self._part(x, slice(ROWS_LOOKED_AT)).astype(float)).max())
+        largest = float(np.abs(self._dense_part(x, slice(ROWS_LOOKED_AT)).astype(float)).max())
         if largest * abs(self.network.input_scale) > 20.0:
             advice.insert(
                 0,

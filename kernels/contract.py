@@ -166,14 +166,36 @@ class Gradients:
     dz: list[Array] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class SparseMatrix:
+    """Features in compressed rows (CSR), for a backend that `reads_sparse`.
+
+    Row r has the values ``values[starts[r] : starts[r + 1]]`` in the columns of the same places.
+
+    Attributes
+    ----------
+    starts : ndarray, shape (rows + 1,), int64
+    columns : ndarray, shape (stored,), int32
+    values : ndarray, shape (stored,), the plan's precision
+    """
+
+    starts: Array
+    columns: Array
+    values: Array
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+
 class Engine(ABC):
     """A Plan bound to memory.
 
     The calls are coarse: many batches each. `parameters` (n_parameters,) and `state`
     (n_states, n_parameters) are the caller's own arrays, of the plan's precision: they are changed
     in place and are true whenever a call returns. `x` is (rows, n_inputs) of float32, float64 or
-    uint8, of any strides; `targets` is (rows,) int32 or (rows, n_outputs) of the plan's precision;
-    `sample_weight` is (rows,) of the plan's precision, or None. The caller has checked all of it.
+    uint8, of any strides, or a `SparseMatrix` if the backend reads one; `targets` is (rows,) int32
+    or (rows, n_outputs) of the plan's precision; `sample_weight` is (rows,) of the plan's
+    precision, or None. The caller has checked all of it.
     """
 
     def __init__(self, plan: Plan, parameters: Array, state: Array) -> None:
@@ -227,6 +249,8 @@ class Backend(ABC):
 
     name: str
     precisions: tuple[str, ...] = ("float32", "float64")
+    reads_sparse = False
+    """Whether its engines take a `SparseMatrix` as `x`."""
 
     @property
     @abstractmethod

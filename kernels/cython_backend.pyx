@@ -19,10 +19,11 @@ from cpython.buffer cimport (
 )
 from cpython.mem cimport PyMem_RawCalloc, PyMem_RawFree
 from libc.math cimport INFINITY, isfinite, sqrt
+from libc.string cimport memset
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uintptr_t
 
 from . import formulas
-from .contract import N_ADJUSTMENTS, Backend, Engine, Gradients
+from .contract import N_ADJUSTMENTS, Backend, Engine, Gradients, SparseMatrix
 from .cpus import available_cpus
 from .thread_choice import ThreadChoice
 
@@ -41,6 +42,12 @@ cdef extern from "kernels.h":
         ptrdiff_t row_stride
         ptrdiff_t column_stride
         element_type type
+        double scale
+
+    struct sparse_rows "sparse":
+        const int64_t *starts
+        const int32_t *columns
+        const void *values
         double scale
 
     struct wanted_targets "targets":
@@ -105,6 +112,18 @@ cdef extern from "kernels.h":
                        void *row_losses) noexcept nogil
         void (*drop)(const dropout_rule *dropout, ptrdiff_t first_row, ptrdiff_t rows,
                      ptrdiff_t first_unit, const void *values, void *kept) noexcept nogil
+        int (*sparse_finite)(const sparse_rows *x, const int64_t *order,
+                             ptrdiff_t rows) noexcept nogil
+        void (*sparse_sum)(const sparse_rows *x, const int64_t *order, const dropout_rule *dropout,
+                           ptrdiff_t first_row, ptrdiff_t last_row, const void *w,
+                           ptrdiff_t w_stride, ptrdiff_t w_step, const void *b, void *z,
+                           ptrdiff_t z_stride, ptrdiff_t first, ptrdiff_t last) noexcept nogil
+        void (*sparse_gradient)(const sparse_rows *x, const int64_t *order,
+                                const dropout_rule *dropout, ptrdiff_t rows, const void *dz,
+                                ptrdiff_t dz_stride, double factor, void *out,
+                                ptrdiff_t out_stride, ptrdiff_t first_input,
+                                ptrdiff_t last_input, ptrdiff_t first,
+                                ptrdiff_t last) noexcept nogil
         adjust_function adjust
         double (*sum_of_squares)(const void *values, ptrdiff_t n) noexcept nogil
         void (*scale)(void *values, double factor, ptrdiff_t n) noexcept nogil
@@ -299,10 +318,22 @@ cdef struct Native:
     double *panel_squares   # of the gradient of each output panel of all layers, likewise
 
 
+cdef struct Batch:
+    # The rows that are worked on: those that `order` lists, of the caller's array or, if that is
+    # not NULL, of a sparse matrix.
+    const source *x
+    const sparse_rows *sparse
+    const int64_t *order
+    ptrdiff_t rows
+    ptrdiff_t n_known        # `order` goes on to here: rows of the next batch are fetched ahead
+    const int64_t *keys      # of dropout, per layer; NULL if this is not training
+
+
 cdef struct Call:
     # What a team of threads works on.
     Native *native
     const source *x
+    const sparse_rows *sparse
     const wanted_targets *wanted
     const int64_t *order
     ptrdiff_t n_rows
@@ -344,24 +375,25 @@ cdef ptrdiff_t share_rows(ptrdiff_t rows, int thread, int n_threads) noexcept no
 # ------------------------------------------------------------------------ the steps of a batch
 
 
-cdef bint gather(Native *native, const source *x, const int64_t *order, ptrdiff_t rows,
-                 ptrdiff_t n_known, const int64_t *keys, team *team, int thread) noexcept nogil:
+cdef bint gather(Native *native, const Batch *batch, team *team, int thread) noexcept nogil:
     """The rows, to the thread's own input panels; or its part of them, to the shared ones.
 
-    `order` goes on to `n_known`: rows of the next batch are fetched ahead. Returns whether all
-    values that the thread has read are finite.
+    Sparse rows stay where they are. Returns whether all values that the thread has read are finite.
     """
     cdef bint finite
-    cdef char *panels = input_of(native, 0, keys, thread)
+    cdef char *panels = input_of(native, 0, batch.keys, thread)
     cdef ptrdiff_t in_panels = native.input_bytes // (native.input_stride * native.value_bytes)
-    cdef ptrdiff_t first = 0, last = rows
+    cdef ptrdiff_t first = 0, last = batch.rows
+    if batch.sparse is not NULL:
+        return native.element.sparse_finite(batch.sparse, batch.order, batch.rows)
     if native.input_is_shared:
-        first = share_rows(rows, thread, team.n_threads)
-        last = share_rows(rows, thread + 1, team.n_threads)
+        first = share_rows(batch.rows, thread, team.n_threads)
+        last = share_rows(batch.rows, thread + 1, team.n_threads)
     finite = native.product.gather(
-        x, order + first, last - first, n_known - first, native.layers[0].fan_in,
+        batch.x, batch.order + first, last - first, batch.n_known - first,
+        native.layers[0].fan_in,
         panels + first * native.lanes * native.value_bytes, native.input_stride)
-    drop(native, 0, keys, panels, panels, first, last, 0, in_panels)
+    drop(native, 0, batch.keys, panels, panels, first, last, 0, in_panels)
     if native.input_is_shared:
         team_barrier(team)
     return finite
@@ -391,8 +423,17 @@ cdef void drop(Native *native, int index, const int64_t *keys, const char *value
                             values + offset, kept + offset)
 
 
-cdef void forward(Native *native, ptrdiff_t rows, const int64_t *keys, team *team,
-                  int thread) noexcept nogil:
+cdef dropout_rule *input_dropout(Native *native, const Batch *batch,
+                                 dropout_rule *rule) noexcept nogil:
+    """Fill in the rule of the network's inputs; NULL if nothing is dropped."""
+    if batch.keys is NULL or not native.layers[0].drops:
+        return NULL
+    rule[0] = native.layers[0].dropout
+    rule.key = <uint32_t>batch.keys[0]
+    return rule
+
+
+cdef void forward(Native *native, const Batch *batch, team *team, int thread) noexcept nogil:
     """Per layer the weighted sum and the activation, up to what the loss takes.
 
     Ends without a barrier: the thread's own rows (or panels) of the last layer are ready.
@@ -400,27 +441,34 @@ cdef void forward(Native *native, ptrdiff_t rows, const int64_t *keys, team *tea
     cdef int index
     cdef NativeLayer *layer
     cdef ptrdiff_t first_row, last_row, first, last, offset
+    cdef dropout_rule rule
     for index in range(native.n_layers):
         if index > 0:
             team_barrier(team)
         layer = &native.layers[index]
-        first_row, last_row = 0, rows
+        first_row, last_row = 0, batch.rows
         first, last = 0, layer.out_panels
         if layer.outputs_are_split:
             first = share(layer.out_panels, thread, team.n_threads)
             last = share(layer.out_panels, thread + 1, team.n_threads)
         else:
-            first_row = share_rows(rows, thread, team.n_threads)
-            last_row = share_rows(rows, thread + 1, team.n_threads)
+            first_row = share_rows(batch.rows, thread, team.n_threads)
+            last_row = share_rows(batch.rows, thread + 1, team.n_threads)
         offset = first_row * native.lanes * native.value_bytes
-        native.product.weighted_sum(
-            input_of(native, index, keys, thread) + offset, native.input_stride, layer.w,
-            layer.w_panel, layer.w_step, layer.b, layer.z + offset, layer.stride,
-            last_row - first_row, layer.fan_in, first, last)
+        if index == 0 and batch.sparse is not NULL:
+            native.element.sparse_sum(
+                batch.sparse, batch.order, input_dropout(native, batch, &rule), first_row,
+                last_row, layer.w, layer.w_panel, layer.w_step, layer.b, layer.z, layer.stride,
+                first, last)
+        else:
+            native.product.weighted_sum(
+                input_of(native, index, batch.keys, thread) + offset, native.input_stride, layer.w,
+                layer.w_panel, layer.w_step, layer.b, layer.z + offset, layer.stride,
+                last_row - first_row, layer.fan_in, first, last)
         if index < native.n_layers - 1 or not native.loss_is_merged:
             activate(native, layer, first_row, last_row, first, last)
         if index < native.n_layers - 1:
-            drop(native, index + 1, keys, layer.a, native.layers[index + 1].kept, first_row,
+            drop(native, index + 1, batch.keys, layer.a, native.layers[index + 1].kept, first_row,
                  last_row, first, last)
 
 
@@ -496,8 +544,8 @@ cdef void activation_slope(Native *native, NativeLayer *layer, ptrdiff_t rows, p
             layer.dz + offset, rows * native.lanes)
 
 
-cdef void backward(Native *native, ptrdiff_t rows, const int64_t *keys, const update_rule *update,
-                   team *team, int thread) noexcept nogil:
+cdef void backward(Native *native, const Batch *batch, const update_rule *update, team *team,
+                   int thread) noexcept nogil:
     """From the loss's slopes: per layer da and dz of the layer before, then dw and db.
 
     With an update the parameters are changed at once; without, the gradient is written.
@@ -509,7 +557,7 @@ cdef void backward(Native *native, ptrdiff_t rows, const int64_t *keys, const up
     cdef ptrdiff_t first, last
     if not native.loss_is_merged:
         layer = &native.layers[native.n_layers - 1]
-        activation_slope(native, layer, rows, share(layer.out_panels, thread, team.n_threads),
+        activation_slope(native, layer, batch.rows, share(layer.out_panels, thread, team.n_threads),
                          share(layer.out_panels, thread + 1, team.n_threads))
         team_barrier(team)
     for index in range(native.n_layers - 1, -1, -1):
@@ -518,14 +566,14 @@ cdef void backward(Native *native, ptrdiff_t rows, const int64_t *keys, const up
             before = &native.layers[index - 1]
             first = share(before.out_panels, thread, team.n_threads)
             last = share(before.out_panels, thread + 1, team.n_threads)
-            input_gradient(native, layer, before.dz, rows, first, last, thread)
-            drop(native, index, keys, before.dz, before.dz, 0, rows, first, last)
-            activation_slope(native, before, rows, first, last)
+            input_gradient(native, layer, before.dz, batch.rows, first, last, thread)
+            drop(native, index, batch.keys, before.dz, before.dz, 0, batch.rows, first, last)
+            activation_slope(native, before, batch.rows, first, last)
             # The others may still read w or need this thread's slopes; not so where each thread
             # goes on with the inputs and slopes that it has just made itself.
             if index > 1 or layer.outputs_are_split or not before.outputs_are_split:
                 team_barrier(team)
-        gradient_of_layer(native, index, keys, out, update, rows, team, thread)
+        gradient_of_layer(native, index, batch, out, update, team, thread)
 
 
 cdef void input_gradient(Native *native, NativeLayer *layer, char *da, ptrdiff_t rows,
@@ -549,9 +597,8 @@ cdef void input_gradient(Native *native, NativeLayer *layer, char *da, ptrdiff_t
         panel = end
 
 
-cdef void gradient_of_layer(Native *native, int index, const int64_t *keys, char *out,
-                            const update_rule *update, ptrdiff_t rows, team *team,
-                            int thread) noexcept nogil:
+cdef void gradient_of_layer(Native *native, int index, const Batch *batch, char *out,
+                            const update_rule *update, team *team, int thread) noexcept nogil:
     """dw = a_in.T @ dz and db = the sum of dz, for what the thread owns."""
     cdef NativeLayer *layer = &native.layers[index]
     cdef ptrdiff_t first_input = 0, last_input = layer.fan_in, first = 0, last = layer.out_panels
@@ -562,13 +609,54 @@ cdef void gradient_of_layer(Native *native, int index, const int64_t *keys, char
     else:
         first_input = native.lanes * share(in_panels, thread, team.n_threads)
         last_input = min(layer.fan_in, native.lanes * share(in_panels, thread + 1, team.n_threads))
-    native.product.weight_gradient(
-        input_of(native, index, keys, thread), native.input_stride, layer.dz, layer.stride,
-        out + layer.packed_weights, layer.w_stride, update, rows, first_input, last_input, first,
-        last)
+    if index == 0 and batch.sparse is not NULL:
+        sparse_gradient(native, batch, update, first_input, last_input, first, last)
+    else:
+        native.product.weight_gradient(
+            input_of(native, index, batch.keys, thread), native.input_stride, layer.dz,
+            layer.stride, out + layer.packed_weights, layer.w_stride, update, batch.rows,
+            first_input, last_input, first, last)
     if layer.outputs_are_split or thread == 0:
         native.product.bias_gradient(
-            layer.dz, layer.stride, out + layer.packed_biases, update, rows, first, last)
+            layer.dz, layer.stride, out + layer.packed_biases, update, batch.rows, first, last)
+
+
+cdef void sparse_gradient(Native *native, const Batch *batch, const update_rule *update,
+                          ptrdiff_t first_input, ptrdiff_t last_input, ptrdiff_t first,
+                          ptrdiff_t last) noexcept nogil:
+    """dw of the first layer on sparse rows, for some inputs and panels, and its update.
+
+    Plain gradient descent changes the weights of stored values alone. Everything else changes all
+    weights at every step: their gradient is laid out first.
+    """
+    cdef NativeLayer *layer = &native.layers[0]
+    cdef dropout_rule rule
+    cdef const dropout_rule *dropout = input_dropout(native, batch, &rule)
+    cdef bint in_place = (
+        update is not NULL and update.is_gradient_descent and update.adjustments is NULL)
+    cdef char *out = (native.parameters if in_place else native.gradient) + layer.packed_weights
+    cdef ptrdiff_t panel, offset, n = (last_input - first_input) * native.lanes
+    cdef double factor = 1.0
+    if in_place and native.value_bytes == 4:
+        factor = -(<const float *>update.coefficients)[0]
+    elif in_place:
+        factor = -(<const double *>update.coefficients)[0]
+    if not in_place:
+        for panel in range(first, last):
+            offset = (panel * layer.w_stride + first_input * native.lanes) * native.value_bytes
+            memset(out + offset, 0, n * native.value_bytes)
+    native.element.sparse_gradient(
+        batch.sparse, batch.order, dropout, batch.rows, layer.dz, layer.stride, factor, out,
+        layer.w_stride, first_input, last_input, first, last)
+    if in_place or update is NULL:
+        return
+    for panel in range(first, last):
+        offset = layer.packed_weights + native.value_bytes * (
+            panel * layer.w_stride + first_input * native.lanes)
+        if update.adjustments is not NULL:
+            native.element.adjust(native.parameters + offset, native.gradient + offset,
+                                  update.adjustments, n)
+        step_scaled(native, update, offset, 1.0, n)
 
 
 cdef void update_at_once(Native *native, const update_rule *update, team *team,
@@ -648,7 +736,7 @@ cdef void train_batches(void *context, team *team, int thread) noexcept nogil:
     cdef double[MAX_COEFFICIENTS] doubles
     cdef float[MAX_COEFFICIENTS] floats
     cdef ptrdiff_t n_coefficients = native.n_coefficients
-    cdef const int64_t *keys = NULL
+    cdef Batch batch_of_rows
     cdef update_rule update
     update.step = native.element.steps[native.optimizer_formula]
     update.is_gradient_descent = native.is_gradient_descent
@@ -677,10 +765,13 @@ cdef void train_batches(void *context, team *team, int thread) noexcept nogil:
             doubles[n_coefficients + 2] = doubles[n_coefficients - 1]
         for i in range(MAX_COEFFICIENTS):
             floats[i] = <float>doubles[i]
+        batch_of_rows = Batch(
+            x=call.x, sparse=call.sparse, order=call.order + start, rows=rows,
+            n_known=call.n_rows - start, keys=NULL)
         if call.dropout_keys is not NULL:
-            keys = call.dropout_keys + batch * native.n_layers
-        gather(native, call.x, call.order + start, rows, call.n_rows - start, keys, team, thread)
-        forward(native, rows, keys, team, thread)
+            batch_of_rows.keys = call.dropout_keys + batch * native.n_layers
+        gather(native, &batch_of_rows, team, thread)
+        forward(native, &batch_of_rows, team, thread)
         loss_sum = loss(native, call.wanted, call.order + start, rows, True, team, thread)
         batch += 1
         if thread == 0:
@@ -689,10 +780,10 @@ cdef void train_batches(void *context, team *team, int thread) noexcept nogil:
         if not isfinite(loss_sum):
             break
         if native.needs_whole_gradient:
-            backward(native, rows, keys, NULL, team, thread)
+            backward(native, &batch_of_rows, NULL, team, thread)
             update_at_once(native, &update, team, thread)
         else:
-            backward(native, rows, keys, &update, team, thread)
+            backward(native, &batch_of_rows, &update, team, thread)
             if native.batches_touch:
                 team_barrier(team)
         start += rows
@@ -709,11 +800,13 @@ cdef void find_gradients(void *context, team *team, int thread) noexcept nogil:
     cdef NativeLayer *last = &native.layers[native.n_layers - 1]
     cdef double loss_sum
     load(native, native.flat_parameters, native.parameters, team, thread)
-    gather(native, call.x, call.order, call.n_rows, call.n_rows, NULL, team, thread)
+    cdef Batch batch = Batch(x=call.x, sparse=call.sparse, order=call.order, rows=call.n_rows,
+                             n_known=call.n_rows, keys=NULL)
+    gather(native, &batch, team, thread)
     team_barrier(team)
-    forward(native, call.n_rows, NULL, team, thread)
+    forward(native, &batch, team, thread)
     loss_sum = loss(native, call.wanted, call.order, call.n_rows, True, team, thread)
-    backward(native, call.n_rows, NULL, NULL, team, thread)
+    backward(native, &batch, NULL, team, thread)
     if thread == 0:
         call.loss_sum = loss_sum
         if native.loss_is_merged:
@@ -730,6 +823,7 @@ cdef void predict_rows(void *context, team *team, int thread) noexcept nogil:
     cdef ptrdiff_t block, start, rows, i
     cdef int64_t[PREDICTION_ROWS] order
     cdef bint finite = True
+    cdef Batch batch
     if not prediction.reads_flat:
         load(native, native.flat_parameters, native.parameters, team, thread)
         team_barrier(team)
@@ -739,8 +833,10 @@ cdef void predict_rows(void *context, team *team, int thread) noexcept nogil:
         rows = min(<ptrdiff_t>PREDICTION_ROWS, call.n_rows - start)
         for i in range(rows):
             order[i] = start + i
-        finite &= gather(native, call.x, order, rows, rows, NULL, &alone, 0)
-        forward(native, rows, NULL, &alone, 0)
+        batch = Batch(x=call.x, sparse=call.sparse, order=&order[0], rows=rows, n_known=rows,
+                      keys=NULL)
+        finite &= gather(native, &batch, &alone, 0)
+        forward(native, &batch, &alone, 0)
         if call.with_loss:
             call.losses[block] = loss(native, call.wanted, order, rows, False, &alone, 0)
         if native.loss_is_merged:
@@ -1059,8 +1155,8 @@ cdef class NativeEngine:
     def train(self, x, wanted, sample_weight, const int64_t[::1] order,
               const double[:, ::1] coefficients, const int64_t[:, ::1] dropout_keys):
         cdef Native *native
-        cdef ptrdiff_t all_rows = 0
-        cdef source rows = source_of(x, self.input_scale, &all_rows)
+        cdef source rows
+        cdef sparse_rows stored
         cdef wanted_targets goals = self.targets_of(wanted, sample_weight)
         losses = array.array("d", bytes(8 * coefficients.shape[0]))
         cdef double[::1] losses_view = losses
@@ -1075,10 +1171,11 @@ cdef class NativeEngine:
         native = &self.training.native
         cdef int n_threads = self.thread_choice.choose()
         cdef Call call = Call(
-            native=native, x=&rows, wanted=&goals, order=&order[0], n_rows=order.shape[0],
-            coefficients=&coefficients[0, 0],
+            native=native, x=&rows, sparse=NULL, wanted=&goals, order=&order[0],
+            n_rows=order.shape[0], coefficients=&coefficients[0, 0],
             dropout_keys=NULL, losses=&losses_view[0], n_losses=0, outputs=NULL, with_loss=True,
             loss_sum=0.0)
+        self.bind(x, &call, &rows, &stored)
         if dropout_keys is not None:
             call.dropout_keys = &dropout_keys[0, 0]
         start = time.perf_counter()
@@ -1089,8 +1186,9 @@ cdef class NativeEngine:
 
     def predict(self, x, wanted, sample_weight, out):
         """Write the outputs of all rows to `out`; return the sum of the losses if `wanted`."""
-        cdef ptrdiff_t n_rows = 0, i
-        cdef source rows = source_of(x, self.input_scale, &n_rows)
+        cdef ptrdiff_t n_rows = len(x), i
+        cdef source rows
+        cdef sparse_rows stored
         cdef wanted_targets goals
         cdef Prediction prediction
         cdef ptrdiff_t n_blocks = (n_rows + PREDICTION_ROWS - 1) // PREDICTION_ROWS
@@ -1109,9 +1207,10 @@ cdef class NativeEngine:
         prediction.natives, prediction.finite = natives, finite
         prediction.reads_flat = n_rows <= FEW_ROWS
         prediction.call = Call(
-            native=NULL, x=&rows, wanted=&goals, order=NULL, n_rows=n_rows, coefficients=NULL,
-            dropout_keys=NULL, losses=NULL, n_losses=0, outputs=address(out), with_loss=wanted is not None,
+            native=NULL, x=&rows, sparse=NULL, wanted=&goals, order=NULL, n_rows=n_rows,
+            coefficients=NULL, dropout_keys=NULL, losses=NULL, n_losses=0, outputs=address(out), with_loss=wanted is not None,
             loss_sum=0.0)
+        self.bind(x, &prediction.call, &rows, &stored)
         if prediction.call.with_loss:
             goals = self.targets_of(wanted, sample_weight)
             losses = array.array("d", bytes(8 * n_blocks))
@@ -1134,8 +1233,9 @@ cdef class NativeEngine:
 
     def gradients(self, x, wanted, sample_weight, flat_gradient, kept):
         """Write dL/d(parameters), and per layer (z, a, dz) of `kept`; return the mean loss."""
-        cdef ptrdiff_t n_rows = 0
-        cdef source rows = source_of(x, self.input_scale, &n_rows)
+        cdef ptrdiff_t n_rows = len(x)
+        cdef source rows
+        cdef sparse_rows stored
         cdef wanted_targets goals = self.targets_of(wanted, sample_weight)
         cdef char *gradient = address(flat_gradient)
         order = array.array("q", range(len(x)))
@@ -1147,8 +1247,9 @@ cdef class NativeEngine:
         workspace = Workspace(self, threads, n_rows, True)
         cdef Native *native = &workspace.native
         cdef Call call = Call(
-            native=native, x=&rows, wanted=&goals, order=&order_view[0], n_rows=n_rows,
+            native=native, x=&rows, sparse=NULL, wanted=&goals, order=&order_view[0], n_rows=n_rows,
             coefficients=NULL, dropout_keys=NULL, losses=NULL, n_losses=0, outputs=NULL, with_loss=True, loss_sum=0.0)
+        self.bind(x, &call, &rows, &stored)
         with nogil:
             team_run(native.n_threads, find_gradients, &call)
             store(native, native.gradient, gradient, &alone, 0)
@@ -1161,6 +1262,20 @@ cdef class NativeEngine:
                     address(out))
         weight = total_weight(native, &goals, &order_view[0], n_rows)
         return call.loss_sum / weight if weight > 0.0 else 0.0
+
+    cdef bind(self, x, Call *call, source *rows, sparse_rows *stored):
+        """Let a call read `x`: an array, or a `SparseMatrix`."""
+        if isinstance(x, SparseMatrix):
+            stored.starts = <const int64_t *>address(x.starts)
+            stored.columns = <const int32_t *>address(x.columns)
+            stored.values = address(x.values)
+            stored.scale = self.input_scale
+            call.sparse = stored
+            if call.native is not NULL:  # the update may need the gradient laid out
+                self.make_gradient()
+                call.native.gradient = self.native.gradient
+        else:
+            rows[0] = source_of(x, self.input_scale)
 
     cdef wanted_targets targets_of(self, wanted, sample_weight) except *:
         cdef wanted_targets goals
@@ -1191,7 +1306,7 @@ cdef char *address(array) except NULL:
     return start
 
 
-cdef source source_of(x, double scale, ptrdiff_t *n_rows) except *:
+cdef source source_of(x, double scale) except *:
     """An array (rows, features) as the kernels read it."""
     cdef Py_buffer view
     cdef source rows
@@ -1201,7 +1316,6 @@ cdef source source_of(x, double scale, ptrdiff_t *n_rows) except *:
     rows.type = (ELEMENT_UINT8 if view.format[0] == b"B" else
                  ELEMENT_FLOAT32 if view.format[0] == b"f" else ELEMENT_FLOAT64)
     rows.scale = scale
-    n_rows[0] = view.shape[0]
     PyBuffer_Release(&view)
     return rows
 
@@ -1246,6 +1360,7 @@ class CythonBackend(Backend):
     """The registry's entry."""
 
     name = "cython"
+    reads_sparse = True
 
     @property
     def isa(self):

@@ -29,6 +29,15 @@ struct source {
     double scale;
 };
 
+/* Rows of a sparse matrix (CSR), its values of the table's precision, multiplied by `scale`: row r has
+ * those from starts[r] to starts[r + 1]. */
+struct sparse {
+    const int64_t *starts;
+    const int32_t *columns;
+    const void *values;
+    double scale;
+};
+
 /* What a batch is trained towards. */
 struct targets {
     const int32_t *labels; /* (all rows,) class numbers, or NULL */
@@ -115,6 +124,18 @@ struct element_kernels {
      * first column is `first_unit`. `kept` may be `values`. */
     void (*drop)(const struct dropout *dropout, ptrdiff_t first_row, ptrdiff_t rows,
                  ptrdiff_t first_unit, const void *values, void *kept);
+    /* Whether the values of rows are all finite; z = x @ w + b for some rows and panels; and
+     * out += factor * x.T @ dz for some inputs and panels. `dropout` is that of x, or NULL. */
+    int (*sparse_finite)(const struct sparse *x, const int64_t *order, ptrdiff_t rows);
+    void (*sparse_sum)(const struct sparse *x, const int64_t *order, const struct dropout *dropout,
+                       ptrdiff_t first_row, ptrdiff_t last_row, const void *w, ptrdiff_t w_stride,
+                       ptrdiff_t w_step, const void *b, void *z, ptrdiff_t z_stride,
+                       ptrdiff_t first, ptrdiff_t last);
+    void (*sparse_gradient)(const struct sparse *x, const int64_t *order,
+                            const struct dropout *dropout, ptrdiff_t rows, const void *dz,
+                            ptrdiff_t dz_stride, double factor, void *out, ptrdiff_t out_stride,
+                            ptrdiff_t first_input, ptrdiff_t last_input, ptrdiff_t first,
+                            ptrdiff_t last);
     adjust_function adjust;
     double (*sum_of_squares)(const void *values, ptrdiff_t n);
     void (*scale)(void *values, double factor, ptrdiff_t n);

@@ -9,7 +9,6 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from fastmlp import MLPClassifier, MLPRegressor
 
-
 CHECKS = parametrize_with_checks([MLPClassifier(), MLPRegressor()]).mark
 
 
