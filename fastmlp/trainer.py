@@ -267,8 +267,8 @@ class Trainer:
         X : array of shape (rows, n_inputs)
             float32, float64 and uint8 are read as they are, without a copy (memory maps too).
             A sparse matrix or array of SciPy is read as it is by the cython backend, whose first
-            layer works on what is stored alone; elsewhere, like any other `Rows`, it is made
-            dense chunk by chunk, never whole.
+            layer works on what is stored alone (at most 15%); elsewhere, like any other `Rows`,
+            it is made dense chunk by chunk, never whole.
         y : array of shape (rows,) or (rows, n_outputs)
             Class numbers or one-hot rows for a softmax output; otherwise one value per output (of
             each value, if the outputs are its quantiles).
@@ -531,13 +531,14 @@ class Trainer:
 
     def _becomes_dense(self, x: Features) -> bool:
         """Tell whether rows are made dense, part by part, for the engine."""
-        return isinstance(x, Rows) and not (
-            isinstance(x, SparseRows) and self._backend.reads_sparse
-        )
+        return isinstance(x, Rows) and not self._stays_sparse(x)
+
+    def _stays_sparse(self, x: Features) -> bool:
+        return isinstance(x, SparseRows) and self._backend.reads_sparse and x.is_thin
 
     def _part(self, x: Features, rows: slice) -> Any:
         """Return consecutive rows as the engine reads them."""
-        if isinstance(x, SparseRows) and self._backend.reads_sparse:
+        if isinstance(x, SparseRows) and self._stays_sparse(x):
             return x.compressed(self._plan.precision, rows)
         return self._dense_part(x, rows)
 

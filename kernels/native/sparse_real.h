@@ -18,24 +18,64 @@ static int NAME(sparse_finite)(const struct sparse *x, const int64_t *order, ptr
     return zero == 0;
 }
 
+/* So many panels at a time take a stored value and its place once. */
+enum { NAME(PANELS_AT_ONCE) = 4 };
+
+static ALWAYS_INLINE void NAME(sum_panels)(const int panels, const struct sparse *x, int64_t begin,
+                                           int64_t end, const struct dropout *dropout,
+                                           ptrdiff_t row, const REAL *w, ptrdiff_t w_stride,
+                                           ptrdiff_t w_step, const REAL *b, REAL *z,
+                                           ptrdiff_t z_stride) {
+    const REAL *values = x->values, scale = (REAL)x->scale;
+    REAL sum[4 * LANES];
+    memcpy(sum, b, panels * LANES * sizeof(REAL));
+    for (int64_t at = begin; at < end; at++) {
+        const int32_t unit = x->columns[at];
+        const REAL value = NAME(kept)(values[at] * scale, dropout, row, unit);
+        const REAL *from = w + unit * w_step;
+        for (int j = 0; j < panels; j++)
+            for (int i = 0; i < LANES; i++) sum[j * LANES + i] += value * from[j * w_stride + i];
+    }
+    for (int j = 0; j < panels; j++)
+        memcpy(z + j * z_stride, sum + j * LANES, LANES * sizeof(REAL));
+}
+
 static void NAME(sparse_sum)(const struct sparse *x, const int64_t *order,
                              const struct dropout *dropout, ptrdiff_t first_row, ptrdiff_t last_row,
                              const void *w_, ptrdiff_t w_stride, ptrdiff_t w_step, const void *b_,
                              void *z_, ptrdiff_t z_stride, ptrdiff_t first, ptrdiff_t last) {
-    const REAL *w = w_, *b = b_, *values = x->values;
-    const REAL scale = (REAL)x->scale;
+    const REAL *w = w_, *b = b_;
     for (ptrdiff_t row = first_row; row < last_row; row++) {
         const int64_t begin = x->starts[order[row]], end = x->starts[order[row] + 1];
-        for (ptrdiff_t panel = first; panel < last; panel++) {
-            REAL sum[LANES];
-            memcpy(sum, b + panel * LANES, sizeof sum);
-            for (int64_t at = begin; at < end; at++) {
-                const int32_t unit = x->columns[at];
-                const REAL value = NAME(kept)(values[at] * scale, dropout, row, unit);
-                const REAL *from = w + panel * w_stride + unit * w_step;
-                for (int i = 0; i < LANES; i++) sum[i] += value * from[i];
+        REAL *z = (REAL *)z_ + row * LANES;
+        ptrdiff_t panel = first;
+        for (; panel + NAME(PANELS_AT_ONCE) <= last; panel += NAME(PANELS_AT_ONCE))
+            NAME(sum_panels)(NAME(PANELS_AT_ONCE), x, begin, end, dropout, row,
+                             w + panel * w_stride, w_stride, w_step, b + panel * LANES,
+                             z + panel * z_stride, z_stride);
+        for (; panel < last; panel++)
+            NAME(sum_panels)(1, x, begin, end, dropout, row, w + panel * w_stride, w_stride, w_step,
+                             b + panel * LANES, z + panel * z_stride, z_stride);
+    }
+}
+
+static ALWAYS_INLINE void NAME(gradient_panels)(const int panels, const struct sparse *x,
+                                                const int64_t *order, const struct dropout *dropout,
+                                                ptrdiff_t rows, const REAL *dz, ptrdiff_t dz_stride,
+                                                REAL factor, REAL *out, ptrdiff_t out_stride,
+                                                ptrdiff_t first_input, ptrdiff_t last_input) {
+    const REAL *values = x->values, scale = (REAL)x->scale;
+    for (ptrdiff_t row = 0; row < rows; row++) {
+        for (int64_t at = x->starts[order[row]]; at < x->starts[order[row] + 1]; at++) {
+            const int32_t unit = x->columns[at];
+            if (unit < first_input || unit >= last_input) continue;
+            const REAL value = factor * NAME(kept)(values[at] * scale, dropout, row, unit);
+            for (int j = 0; j < panels; j++) {
+                const REAL *slopes = dz + j * dz_stride + row * LANES;
+                REAL *to = out + j * out_stride + unit * LANES;
+                INDEPENDENT
+                for (int i = 0; i < LANES; i++) to[i] += value * slopes[i];
             }
-            memcpy((REAL *)z_ + panel * z_stride + row * LANES, sum, sizeof sum);
         }
     }
 }
@@ -45,18 +85,15 @@ static void NAME(sparse_gradient)(const struct sparse *x, const int64_t *order,
                                   ptrdiff_t dz_stride, double factor, void *out_,
                                   ptrdiff_t out_stride, ptrdiff_t first_input, ptrdiff_t last_input,
                                   ptrdiff_t first, ptrdiff_t last) {
-    const REAL *values = x->values;
-    const REAL scale = (REAL)x->scale, by = (REAL)factor;
-    for (ptrdiff_t panel = first; panel < last; panel++) {
-        REAL *out = (REAL *)out_ + panel * out_stride;
-        for (ptrdiff_t row = 0; row < rows; row++) {
-            const REAL *dz = (const REAL *)dz_ + panel * dz_stride + row * LANES;
-            for (int64_t at = x->starts[order[row]]; at < x->starts[order[row] + 1]; at++) {
-                const int32_t unit = x->columns[at];
-                if (unit < first_input || unit >= last_input) continue;
-                const REAL value = by * NAME(kept)(values[at] * scale, dropout, row, unit);
-                for (int i = 0; i < LANES; i++) out[unit * LANES + i] += value * dz[i];
-            }
-        }
-    }
+    const REAL *dz = dz_;
+    REAL *out = out_;
+    ptrdiff_t panel = first;
+    for (; panel + NAME(PANELS_AT_ONCE) <= last; panel += NAME(PANELS_AT_ONCE))
+        NAME(gradient_panels)(NAME(PANELS_AT_ONCE), x, order, dropout, rows, dz + panel * dz_stride,
+                              dz_stride, (REAL)factor, out + panel * out_stride, out_stride,
+                              first_input, last_input);
+    for (; panel < last; panel++)
+        NAME(gradient_panels)(1, x, order, dropout, rows, dz + panel * dz_stride, dz_stride,
+                              (REAL)factor, out + panel * out_stride, out_stride, first_input,
+                              last_input);
 }

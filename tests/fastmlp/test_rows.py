@@ -159,7 +159,7 @@ def test_a_first_layer_on_sparse_rows_is_that_on_dense_ones(
     if not reading_backends():
         pytest.skip("no backend here reads sparse rows")
     random = np.random.default_rng(1)
-    x = random.normal(size=(150, 70)) * (random.random((150, 70)) < 0.2)
+    x = random.normal(size=(150, 70)) * (random.random((150, 70)) < 0.1)
     x[7] = 0.0  # a row without anything
     y = np.arange(150) % 3
 
@@ -195,10 +195,16 @@ def test_sparse_rows_are_not_made_dense_where_they_are_read(monkeypatch: Any) ->
         trainer.evaluate(x, np.arange(64) % 2)
 
 
+def test_rows_with_much_stored_are_made_dense() -> None:
+    half = sparse.random(40, 30, 0.5, format="csr", random_state=0)
+    tenth = sparse.random(40, 30, 0.1, format="csr", random_state=0)
+    assert SparseRows(tenth).is_thin and not SparseRows(half).is_thin
+
+
 def test_values_that_are_not_finite_are_refused_when_predicting() -> None:
-    x = sparse.csr_matrix(np.eye(5))
+    x = sparse.csr_matrix(np.eye(9))
     x.data[2] = np.nan
     for backend in ("numpy", *reading_backends()):
-        trainer = fastmlp.Trainer(fastmlp.Network([5, 2]), backend=backend)
+        trainer = fastmlp.Trainer(fastmlp.Network([9, 2]), backend=backend)
         with pytest.raises(ValueError, match="must hold finite numbers only; got nan"):
             trainer.predict(x)
