@@ -45,21 +45,23 @@ class StepEngine(Engine):
         losses: list[float] = []
         batch_size, n_coefficients = self.plan.batch_size, self.plan.n_coefficients
         self.load_parameters()
-        for batch, coefficient_row in enumerate(coefficients.tolist()):
-            rows = order[batch * batch_size : (batch + 1) * batch_size]
-            self.bind(x, targets, sample_weight, rows)
-            self.coefficients = coefficient_row[:n_coefficients]
-            self.adjustments = coefficient_row[n_coefficients:]
-            if dropout_keys is not None:
-                self.dropout_keys = dropout_keys[batch].tolist()
-            self.run(self.plan.forward)
-            self.run(self.plan.backward[:1])  # the loss
-            losses.append(self.loss_sum)
-            if not math.isfinite(self.loss_sum):
-                break
-            self.run(self.plan.backward[1:])
-            self.run(self.plan.update)
-        self.dropout_keys = None
+        try:
+            for batch, coefficient_row in enumerate(coefficients.tolist()):
+                rows = order[batch * batch_size : (batch + 1) * batch_size]
+                self.bind(x, targets, sample_weight, rows)
+                self.coefficients = coefficient_row[:n_coefficients]
+                self.adjustments = coefficient_row[n_coefficients:]
+                if dropout_keys is not None:
+                    self.dropout_keys = dropout_keys[batch].tolist()
+                self.run(self.plan.forward)
+                self.run(self.plan.backward[:1])  # the loss
+                losses.append(self.loss_sum)
+                if not math.isfinite(self.loss_sum):
+                    break
+                self.run(self.plan.backward[1:])
+                self.run(self.plan.update)
+        finally:  # after Ctrl-C too: what is predicted then is not training
+            self.dropout_keys = None
         self.store_parameters()
         return losses
 

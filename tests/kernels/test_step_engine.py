@@ -83,3 +83,20 @@ def test_predict_writes_every_row(make_trainer: Any) -> None:
     trainer: fastmlp.Trainer = make_trainer()
     row_by_row = np.concatenate([trainer.predict_proba(row[None]) for row in x])
     np.testing.assert_allclose(trainer.predict_proba(x), row_by_row, rtol=1e-13)
+
+
+@pytest.mark.parametrize("backend", ["python", "numpy"])
+def test_dropout_ends_with_an_interrupted_call(
+    backend: str, make_trainer: Any, make_problem: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x, y = make_problem(n_rows=8)
+    trainer = make_trainer(sizes=(4, 5, 3), backend=backend, dropout=0.5)
+    before = trainer.predict_proba(x)
+
+    def interrupt(layer: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer._engine, "weight_gradient", interrupt)
+        assert trainer.fit(x, y).stop_reason == "interrupted"
+    np.testing.assert_array_equal(trainer.predict_proba(x), before)
