@@ -171,11 +171,19 @@ def _as_formulas(functions: Mapping[str, Any], kind: str) -> list[FunctionType]:
                 f"{argument} must be a function whose source can be read, from a file or a "
                 f"notebook; got {function!r} ({error})"
             ) from None
-    digest = hashlib.sha256("\0".join(texts).encode()).hexdigest()[:8]
-    made = [
-        FunctionType(function.__code__, vars(formulas), f"{function.__name__}_{digest}")
-        for function in functions.values()
-    ]
+    made = []
+    for argument, function in functions.items():
+        if function.__closure__ is not None:
+            names = ", ".join(function.__code__.co_freevars)
+            raise ValueError(
+                f"{argument} must use its arguments and the formulas only; got {function!r}, which "
+                f"uses {names} of the function around it. Pass numbers as constants={{...}}"
+            )
+        # Both texts and which of them it is: two functions of one name are two formulas.
+        digest = hashlib.sha256("\0".join([argument, *texts]).encode()).hexdigest()[:8]
+        made.append(
+            FunctionType(function.__code__, vars(formulas), f"{function.__name__}_{digest}")
+        )
     for precision in PRECISIONS:
         try:
             formula_trees(formulas, made, precision)

@@ -42,6 +42,13 @@ def half_square(z: float, y: float) -> float:
     return 0.5 * ((z - y) * (z - y))
 
 
+def made_for(dear: float) -> Any:
+    def value(z: float, y: float) -> float:
+        return dear * (z - y)
+
+    return value
+
+
 def half_square_slope(z: float, y: float) -> float:
     return z - y
 
@@ -182,6 +189,25 @@ def test_sigmoid_losses_predict_classes(make_trainer: Any, make_problem: Any) ->
     assert mine.evaluate(x, y) == same.evaluate(x, y)
 
 
+def test_functions_of_one_name_are_two_formulas(
+    reader: str, make_trainer: Any, make_problem: Any
+) -> None:
+    def written(z: float, y: float) -> float:
+        return 0.5 * ((z - y) * (z - y))
+
+    value = written
+
+    def written(z: float, y: float) -> float:  # type: ignore[no-redef]
+        return z - y
+
+    x, _ = make_problem(n_rows=8)
+    mine, same = (
+        make_trainer(reader, sizes=(4, 5, 4), output="identity", loss=loss)
+        for loss in (CustomLoss(value, written), "squared_error")
+    )
+    assert mine.evaluate(x, x).loss == same.evaluate(x, x).loss
+
+
 def test_the_same_text_is_the_same_formula() -> None:
     first, second = (CustomLoss(half_square, half_square_slope) for _ in range(2))
     assert first.formula_names == second.formula_names and first == second
@@ -237,6 +263,11 @@ def calls_a_stranger(z: float, y: float) -> float:
             "a formula must be a plain function",
         ),
         (lambda: CustomLoss(half_square, np.subtract), TypeError, "slope must be a plain function"),
+        (
+            lambda: CustomLoss(made_for(2.0), half_square_slope),
+            ValueError,
+            "value must use its arguments and the formulas only; got .*, which uses dear of",
+        ),
         (lambda: CustomLoss(loops, loops), ValueError, "formula 'loops_.*only plain assignments"),
         (
             lambda: CustomLoss(calls_a_stranger, half_square_slope),
