@@ -155,6 +155,23 @@ class Adam(Optimizer):
 
 
 @dataclass(frozen=True)
+class ScikitLearnAdam(Adam):
+    """Adam with scikit-learn's epsilon, which is added before the second bias correction."""
+
+    def coefficients(
+        self,
+        first_step: int,
+        n_steps: int,
+        epochs: NDArray[np.float64] | None = None,
+        n_rows: int = 1,
+    ) -> NDArray[np.float64]:
+        """Return Adam's, with the correction multiplied into epsilon."""
+        table = super().coefficients(first_step, n_steps, epochs, n_rows)
+        table[:, -1] *= table[:, 1]
+        return table
+
+
+@dataclass(frozen=True)
 class AdamW(Adam):
     """Adam with decoupled weight decay (Loshchilov and Hutter, 2017), on weights and biases.
 

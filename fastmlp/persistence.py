@@ -23,7 +23,7 @@ from .files import replaced_file
 from .history import History
 from .losses import NAMED_LOSSES, Loss
 from .network import Network
-from .optimizers import NAMED_OPTIMIZERS, Optimizer
+from .optimizers import NAMED_OPTIMIZERS, Optimizer, ScikitLearnAdam
 from .plan import resolve_threads
 from .regularization import Clipping, Dropout, Regularization
 from .schedules import SCHEDULES, Schedule
@@ -35,6 +35,8 @@ VERSION = 1
 # The classes of what a Trainer is set with, by name.
 LOSSES = {type(each).__name__: type(each) for each in NAMED_LOSSES.values()}
 OPTIMIZERS = {type(each).__name__: type(each) for each in NAMED_OPTIMIZERS.values()}
+OPTIMIZERS["ScikitLearnAdam"] = ScikitLearnAdam  # that of an estimator's trainer_
+KINDS: dict[str, type[Any]] = {**LOSSES, **OPTIMIZERS, **SCHEDULES}
 
 
 def save(trainer: Trainer, path: str | os.PathLike[str]) -> None:
@@ -147,7 +149,10 @@ def _described(chosen: Loss | Optimizer | Schedule) -> dict[str, Any]:
                 f"{type(chosen).__name__}.{name} is a function ({value!r}), which cannot be "
                 f"saved{hint}"
             )
-    return {"name": type(chosen).__name__, "settings": settings}
+    name = type(chosen).__name__
+    if KINDS.get(name) is not type(chosen):
+        raise TypeError(f"{chosen!r} is of a class of your own, {name}, which cannot be saved")
+    return {"name": name, "settings": settings}
 
 
 def _made(what: str, saved: dict[str, Any], kinds: Mapping[str, type[Any]]) -> Any:

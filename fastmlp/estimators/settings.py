@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ..optimizers import SGD, Adam, Optimizer, check_optimizer
+from ..optimizers import SGD, Optimizer, ScikitLearnAdam, check_optimizer
 from ..regularization import Clipping, Dropout, Regularization, check_dropout
 from ..schedules import InverseScaling, Rate
 
@@ -17,23 +15,6 @@ if TYPE_CHECKING:
     from .base import BaseMLP
 
 AUTO_BATCH_SIZE = 200
-
-
-@dataclass(frozen=True)
-class ScikitLearnAdam(Adam):
-    """Adam with scikit-learn's epsilon, which is added before the second bias correction."""
-
-    def coefficients(
-        self,
-        first_step: int,
-        n_steps: int,
-        epochs: NDArray[np.float64] | None = None,
-        n_rows: int = 1,
-    ) -> NDArray[np.float64]:
-        """Return Adam's, with the correction multiplied into epsilon."""
-        table = super().coefficients(first_step, n_steps, epochs, n_rows)
-        table[:, -1] *= table[:, 1]
-        return table
 
 
 def is_stochastic(estimator: BaseMLP) -> bool:

@@ -269,3 +269,14 @@ def test_whether_it_shuffles_is_kept(tmp_path: Path) -> None:
         trainer = fastmlp.Trainer(fastmlp.Network([2, 2]), shuffle=shuffle)
         fastmlp.save(trainer, tmp_path / "model")
         assert fastmlp.load(tmp_path / "model").shuffle is kept
+
+
+def test_what_cannot_be_made_again_is_not_saved(tmp_path: Path) -> None:
+    class Halved(fastmlp.Constant):
+        pass
+
+    optimizer = fastmlp.SGD(learning_rate=Halved(0.1))
+    trainer = fastmlp.Trainer(fastmlp.Network([2, 2]), optimizer=optimizer)
+    with pytest.raises(TypeError, match="of a class of your own, Halved, which cannot be saved"):
+        fastmlp.save(trainer, tmp_path / "model")
+    assert not list(tmp_path.iterdir())

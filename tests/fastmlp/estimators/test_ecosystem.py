@@ -26,6 +26,7 @@ from sklearn.multioutput import MultiOutputClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+import fastmlp
 from fastmlp import SGD, AdamW, MLPClassifier, MLPRegressor, Regularization
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -64,6 +65,19 @@ def test_a_pickle_goes_on_as_the_model_would(
             loaded.partial_fit(x, y).coefs_[0], model.partial_fit(x, y).coefs_[0]
         )
         assert loaded.loss_curve_ == model.loss_curve_
+
+
+@pytest.mark.parametrize("learning_rate", ["constant", "invscaling", "adaptive"])
+@pytest.mark.parametrize("solver", ["adam", "sgd", "lbfgs"])
+def test_the_trainer_is_saved_and_loaded(
+    solver: str, learning_rate: str, tmp_path: Path, iris: Any
+) -> None:
+    x, y = iris
+    model = quick(solver=solver, learning_rate=learning_rate).fit(x, y)
+    fastmlp.save(model.trainer_, tmp_path / "model")
+    loaded = fastmlp.load(tmp_path / "model")
+    assert loaded.optimizer == model.trainer_.optimizer
+    assert np.array_equal(loaded.predict_proba(x), model.predict_proba(x))
 
 
 def test_parameters_are_views_that_may_be_assigned_to(iris: Any) -> None:
