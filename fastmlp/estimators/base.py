@@ -16,11 +16,12 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
 from ..callbacks import Callback, TimeLimit
+from ..custom import CustomActivation
 from ..errors import DivergenceError
 from ..network import Network
 from ..optimizers import Optimizer
 from ..regularization import Dropout
-from ..rows import SparseRows, TransformedRows
+from ..rows import TransformedRows
 from ..trainer import Trainer
 from .constraints import SHARED
 from .epochs import EpochEnd
@@ -93,7 +94,7 @@ class BaseMLP(
         """Return how many outputs the network has."""
         raise NotImplementedError
 
-    def _network_output(self) -> str:
+    def _network_output(self) -> str | CustomActivation:
         """Return the output activation, in the network's words."""
         raise NotImplementedError
 
@@ -213,7 +214,7 @@ class BaseMLP(
         self._order = EpochOrder(self._random_state)
         self._scaler = None if self.scale_inputs is None else make_scaler(self.scale_inputs, X)
         activation = self.activation
-        if isinstance(activation, str):
+        if isinstance(activation, (str, CustomActivation)):
             activation = [activation] * len(hidden)
         drawn_here = self.init == "auto"
         network = Network(
@@ -377,10 +378,12 @@ class BaseMLP(
         )
 
     def _scaled(self, X: Any) -> Any:  # noqa: N803
-        """Return features as the network takes them; nothing is computed yet."""
+        """Return features as the network takes them; dense ones are scaled when they are read."""
         if self._scaler is None:
             return X
-        return TransformedRows(SparseRows(X) if hasattr(X, "tocsr") else X, self._scaler.transform)
+        if hasattr(X, "tocsr"):  # the entries alone are copied
+            return self._scaler.transform(X)
+        return TransformedRows(X, self._scaler.transform)
 
     def _outputs(self, X: Any) -> NDArray[Any]:  # noqa: N803
         """Return the network's outputs, (rows, n_outputs)."""

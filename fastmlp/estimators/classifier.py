@@ -13,13 +13,14 @@ from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import _check_partial_fit_first_call, unique_labels
 
+from ..custom import CustomLoss
 from ..losses import NAMED_LOSSES, CategoricalCrossEntropy, Focal, Hinge, Loss
 from .base import READ_AS_THEY_ARE, BaseMLP, check_solver
 from .constraints import SHARED
 from .labels import ClassLabels
 from .sklearn_versions import validate_data
 
-LOSSES_OF_CLASSES = (CategoricalCrossEntropy, Focal, Hinge)
+LOSSES_OF_CLASSES = (CategoricalCrossEntropy, Focal, Hinge, CustomLoss)
 
 
 def _has_margins(estimator: Any) -> bool:
@@ -45,7 +46,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         The widths of the hidden layers.
     activation : str or sequence of str, default "relu"
         "identity", "logistic", "tanh", "relu", or any other of ``fastmlp.ACTIVATIONS``; or one per
-        hidden layer.
+        hidden layer. A `CustomActivation` is your own.
     solver : {"adam", "sgd", "lbfgs"}, default "adam"
         "lbfgs" works on all rows at once, with SciPy.
     alpha : float, default 0.0001
@@ -87,8 +88,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         The most calls of the objective with solver="lbfgs".
     loss : str or Loss, default "log_loss"
         "log_loss" (cross-entropy), "focal" or "hinge"; or an object: ``Focal(gamma)``,
-        ``CategoricalCrossEntropy(label_smoothing)``, ``Hinge()``. With the hinge loss there are no
-        probabilities, but a `decision_function`.
+        ``CategoricalCrossEntropy(label_smoothing)``, ``Hinge()``, or a `CustomLoss` for "sigmoid"
+        (two classes, multilabel) or "softmax". With the hinge loss there are no probabilities, but
+        a `decision_function`.
     class_weight : dict, list of dict, "balanced" or None, default None
         How much the rows of each class count; a list for multilabel, one dict per label.
     optimizer : Optimizer or str, optional

@@ -9,6 +9,7 @@ import numpy as np
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 
 from ..backend import BACKENDS
+from ..custom import CustomActivation
 from ..initializers import INITIALIZERS
 from ..kernels.formulas import ACTIVATIONS
 from ..network import DTYPES
@@ -18,7 +19,7 @@ from ..regularization import Clipping, Dropout, Regularization
 SHARED: dict[str, Any] = {
     # scikit-learn's
     "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
-    "activation": [StrOptions({"logistic", *ACTIVATIONS}), list, tuple],
+    "activation": [StrOptions({"logistic", *ACTIVATIONS}), CustomActivation, list, tuple],
     "solver": [StrOptions({"lbfgs", "sgd", "adam"})],
     "alpha": [Interval(Real, 0, None, closed="left")],
     "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from sklearn.utils.multiclass import check_classification_targets, type_of_target, unique_labels
 
+from ..custom import CustomLoss
 from ..losses import CategoricalCrossEntropy, Hinge, Loss
 
 
@@ -24,7 +25,8 @@ class ClassLabels:
     ===========  ======================================  ==========================
 
     Some losses want it otherwise: `Hinge` has margins for output (class against the rest, for
-    several classes), and `CategoricalCrossEntropy` a softmax for two classes too.
+    several classes), and `CategoricalCrossEntropy` a softmax for two classes too, as has a
+    `CustomLoss` that is written for it.
 
     Parameters
     ----------
@@ -51,7 +53,10 @@ class ClassLabels:
         self.is_sparse = sparse.issparse(y)
         self.has_margins = isinstance(loss, Hinge)
         self.kind: Literal["binary", "multiclass", "multilabel"] = "multiclass"
-        n_binary = 1 if isinstance(loss, CategoricalCrossEntropy) else 2
+        wants_softmax = isinstance(loss, CategoricalCrossEntropy) or (
+            isinstance(loss, CustomLoss) and loss.output == "softmax"
+        )
+        n_binary = 1 if wants_softmax else 2
         if target_type.startswith("multilabel"):
             self.kind = "multilabel"
         elif len(self.classes) <= n_binary:

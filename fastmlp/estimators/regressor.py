@@ -11,6 +11,7 @@ from sklearn.utils import column_or_1d
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
 
+from ..custom import CustomActivation, CustomLoss
 from ..kernels.formulas import ACTIVATIONS
 from ..losses import NAMED_LOSSES, Gamma, Loss, Poisson, Quantile, SquaredError
 from .base import READ_AS_THEY_ARE, BaseMLP, check_solver
@@ -19,6 +20,7 @@ from .sklearn_versions import validate_data
 
 NAMES = ("squared_error", "poisson", "absolute_error", "huber", "quantile", "gamma")
 """Of the losses for values, in ``fastmlp.losses``."""
+OBJECTS = (*(type(NAMED_LOSSES[name]) for name in NAMES), CustomLoss)
 
 
 def _has_quantiles(estimator: Any) -> bool:
@@ -33,12 +35,12 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
     ----------
     loss : str or Loss, default "squared_error"
         "squared_error", "poisson", "absolute_error", "huber", "quantile" or "gamma"; or an object:
-        ``Huber(delta)``, ``Quantile((0.1, 0.5, 0.9))``.
+        ``Huber(delta)``, ``Quantile((0.1, 0.5, 0.9))``, or a `CustomLoss` of your own.
     hidden_layer_sizes : int or sequence of int, default (100,)
         The widths of the hidden layers.
     activation : str or sequence of str, default "relu"
         "identity", "logistic", "tanh", "relu", or any other of ``fastmlp.ACTIVATIONS``; or one per
-        hidden layer.
+        hidden layer. A `CustomActivation` is your own.
     solver : {"adam", "sgd", "lbfgs"}, default "adam"
         "lbfgs" works on all rows at once, with SciPy.
     alpha : float, default 0.0001
@@ -151,8 +153,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
 
     _parameter_constraints = {
         **SHARED,
-        "loss": [StrOptions(set(NAMES)), *(type(NAMED_LOSSES[name]) for name in NAMES)],
-        "output": [StrOptions({"auto", *ACTIVATIONS})],
+        "loss": [StrOptions(set(NAMES)), *OBJECTS],
+        "output": [StrOptions({"auto", *ACTIVATIONS}), CustomActivation],
     }
 
     def __init__(
@@ -182,7 +184,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
         epsilon: float = 1e-8,
         n_iter_no_change: float = 10,
         max_fun: int = 15000,
-        output: str = "auto",
+        output: Any = "auto",
         optimizer: Any = None,
         dropout: Any = 0.0,
         regularization: Any = None,
@@ -321,11 +323,14 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
     def _network_width(self) -> int:
         return self.n_outputs_ * self._network_loss().outputs_per_target
 
-    def _network_output(self) -> str:
-        if self.output != "auto":
-            return str(self.output)
-        has_rates = isinstance(self._network_loss(), (Poisson, Gamma))
-        return "exponential" if has_rates else "identity"
+    def _network_output(self) -> str | CustomActivation:
+        loss, asked = self._network_loss(), self.output
+        if asked != "auto":
+            chosen: str | CustomActivation = asked
+            return chosen
+        if isinstance(loss, CustomLoss):
+            return loss.output
+        return "exponential" if isinstance(loss, (Poisson, Gamma)) else "identity"
 
     def _network_loss(self) -> Loss:
         return self.loss if isinstance(self.loss, Loss) else NAMED_LOSSES[self.loss]

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+import sklearn
 from scipy import sparse
 
 from fastmlp import MLPClassifier, MLPRegressor
@@ -62,7 +63,19 @@ def test_a_memory_map(tmp_path: Path, cancer: Any) -> None:
     np.testing.assert_array_equal(found.coefs_[0], quick().fit(x, y).coefs_[0])
 
 
-@pytest.mark.parametrize("table", [pd.DataFrame, pl.DataFrame])
+@pytest.mark.parametrize(
+    "table",
+    [
+        pd.DataFrame,
+        pytest.param(
+            pl.DataFrame,
+            marks=pytest.mark.skipif(
+                tuple(map(int, sklearn.__version__.split(".")[:2])) < (1, 9),
+                reason="this scikit-learn takes no names from polars",
+            ),
+        ),
+    ],
+)
 def test_tables_and_their_names(table: Any, iris: Any) -> None:
     x, y = iris
     names = ["sepal length", "sepal width", "petal length", "petal width"]
@@ -99,7 +112,7 @@ def test_sparse_features_are_never_dense_whole() -> None:
     quick(max_iter=1).fit(x, y).predict(x)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 4000 * 20_000 * 8 / 3
+    assert peak < 4000 * 20_000 * 8 / 20
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import pickle
 from typing import Any
 
 import numpy as np
 import pytest
 from scipy import sparse
+from sklearn.base import clone
 
-from fastmlp import MLPClassifier, MLPRegressor
+from fastmlp import CustomActivation, CustomLoss, MLPClassifier, MLPRegressor
 from fastmlp.losses import (
     BinaryCrossEntropy,
     CategoricalCrossEntropy,
@@ -145,6 +147,68 @@ def test_classes_are_weighted_with_the_hinge_loss_too() -> None:
     for weights, answer in ((None, "a"), ({"a": 0.1, "c": 40.0}, "c")):
         model = MLPClassifier(loss="hinge", class_weight=weights, random_state=0, max_iter=500)
         assert set(model.fit(x, y).predict(x)) == {answer}
+
+
+def asymmetric(z, y, dear):  # type: ignore[no-untyped-def]
+    error = z - y
+    return error * error if error < 0.0 else dear * (error * error)
+
+
+def asymmetric_slope(z, y, dear):  # type: ignore[no-untyped-def]
+    error = z - y
+    return 2.0 * error if error < 0.0 else 2.0 * dear * error
+
+
+def brier(log_p, y):  # type: ignore[no-untyped-def]
+    return (exp(log_p) - y) * (exp(log_p) - y)  # noqa: F821 (a formula of the library's)
+
+
+def brier_slope(log_p, y):  # type: ignore[no-untyped-def]
+    return 2.0 * (exp(log_p) - y) * exp(log_p)  # noqa: F821
+
+
+def cubed(z):  # type: ignore[no-untyped-def]
+    return z * z * z
+
+
+def cubed_derivative(z):  # type: ignore[no-untyped-def]
+    return 3.0 * (z * z)
+
+
+def test_a_loss_of_ones_own(line: Any) -> None:
+    x, y = line
+    constants = (0.1, 1.0, 10.0)
+    losses = [CustomLoss(asymmetric, asymmetric_slope, constants={"dear": c}) for c in constants]
+    offsets = [linear(loss).fit(x, y).intercepts_[0][0] for loss in losses]
+    assert offsets[0] > 4.4 > offsets[1] > 3.6 > offsets[2]  # too much grows dearer
+    model = pickle.loads(pickle.dumps(clone(linear(losses[0])).fit(x, y)))
+    assert model.intercepts_[0][0] == offsets[0]
+    assert not hasattr(model, "predict_quantiles")
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_a_loss_of_ones_own_for_classes(n_classes: int, iris: Any) -> None:
+    x, y = iris[0], np.minimum(iris[1], n_classes - 1)
+    loss = CustomLoss(brier, brier_slope, output="softmax")
+    model = MLPClassifier(loss=loss, max_iter=150, learning_rate_init=0.01, random_state=0)
+    assert model.fit(x, y).score(x, y) > 0.93
+    one_hot = np.eye(n_classes)[y]
+    expected = ((model.predict_proba(x) - one_hot) ** 2).sum(axis=1).mean()
+    assert model.trainer_.evaluate(x, y).loss == pytest.approx(expected)
+
+
+def test_an_activation_of_ones_own(iris: Any) -> None:
+    cubic = CustomActivation(cubed, cubed_derivative)
+    settings = {"max_iter": 100, "random_state": 0, "learning_rate_init": 0.01}
+    one = clone(MLPClassifier((8, 4), cubic, **settings)).fit(*iris)
+    each = MLPClassifier((8, 4), [cubic, cubic], **settings).fit(*iris)
+    np.testing.assert_array_equal(one.coefs_[0], each.coefs_[0])
+    assert one.score(*iris) > 0.8
+    hidden = (iris[0] @ one.coefs_[0] + one.intercepts_[0]) ** 3
+    np.testing.assert_allclose(one.transform(iris[0], layer=0), hidden, rtol=1e-9, atol=1e-12)
+    x, y = iris[0], iris[0][:, 0] ** 3
+    regressor = MLPRegressor(output=cubic, max_iter=200, random_state=0).fit(x, y)
+    assert regressor.score(x, y) > 0.8
 
 
 @pytest.mark.parametrize(
