@@ -25,6 +25,7 @@ from .numba_memory import (
     aligned_zeros,
     bits_of,
     functions_of,
+    round_up,
     set_words,
 )
 from .numba_names import (
@@ -307,9 +308,15 @@ class NumbaBackend(Backend):
     ) -> tuple[Array, Array]:
         precision, cpu = z.dtype.name, usable_cpu()
         panels = Panels(precision, lanes_of(precision, cpu))
-        (n_rows, n_columns), stride = z.shape, len(z) * panels.vector
+        n_rows, n_columns = z.shape
+        padded = np.zeros((round_up(n_rows, LOSS_BLOCK), n_columns), z.dtype)
+        padded[:n_rows], stride = z, len(padded) * panels.vector
         targets, order = np.ascontiguousarray(targets, z.dtype), np.arange(n_rows)
-        losses, taken, own = np.empty(n_rows, z.dtype), panels.of(z), np.array(parameters, z.dtype)
+        losses, taken, own = (
+            np.empty(n_rows, z.dtype),
+            panels.of(padded),
+            np.array(parameters, z.dtype),
+        )
         slopes, block_losses = aligned_zeros(taken.size), np.empty(n_rows // LOSS_BLOCK + 1)
         load_loss(name, False, precision, cpu).loss_rows.ctypes(
             *(address_of(taken), stride, n_rows, n_columns),

@@ -126,16 +126,18 @@ def vector_conversion(name: str, precision: str, lanes: int) -> Any:
 
 
 def vector_transpose(precision: str, lanes: int) -> Any:
-    """Return a compiled function ``transpose(source, to)``: a square of `lanes` vectors each.
+    """Return a compiled function ``transpose(source, source_step, to, to_step)``.
 
-    The vectors of both lie side by side. In round d = 1, 2, 4, ... each pair of vectors d apart
-    exchanges the lanes whose number has the bit d: one of the first for one of the second.
+    It transposes a square of `lanes` vectors, which lie a step apart (in bytes). In round d = 1, 2,
+    4, ... each pair of vectors d apart exchanges the lanes whose number has the bit d: one of the
+    first for one of the second.
     """
 
-    def transpose(typing_context, source, to):  # type: ignore[no-untyped-def]
+    def transpose(typing_context, source, source_step, to, to_step):  # type: ignore[no-untyped-def]
         def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
             vectors = _Vectors(context, builder, precision, lanes)
-            rows = [vectors.load(vectors.moved(arguments[0], i)) for i in range(lanes)]
+            source, source_step, to, to_step = arguments
+            rows = [vectors.load(vectors.moved(source, i, source_step)) for i in range(lanes)]
             distance = 1
             while distance < lanes:
                 first = [j - distance + lanes if j & distance else j for j in range(lanes)]
@@ -147,10 +149,10 @@ def vector_transpose(precision: str, lanes: int) -> Any:
                         rows[i + distance] = vectors.shuffle(x, y, second)
                 distance *= 2
             for i in range(lanes):
-                vectors.store(rows[i], vectors.moved(arguments[1], i))
+                vectors.store(rows[i], vectors.moved(to, i, to_step))
             return context.get_dummy_value()
 
-        return types.void(types.intp, types.intp), generate
+        return types.void(*[types.intp] * 4), generate
 
     return intrinsic(transpose)
 
@@ -173,9 +175,9 @@ class _Vectors:
     def store(self, value: Any, address: Any) -> None:
         self.builder.store(value, self.pointer(address), align=self.size)
 
-    def moved(self, address: Any, count: int) -> Any:
-        """Return the address `count` vectors further."""
-        return self.builder.add(address, ir.Constant(ADDRESS, count * self.lanes * self.size))
+    def moved(self, address: Any, count: int, step: Any) -> Any:
+        """Return the address `count` steps further."""
+        return self.builder.add(address, self.builder.mul(ir.Constant(ADDRESS, count), step))
 
     def shuffle(self, x: Any, y: Any, lanes: list[int]) -> Any:
         """Return these lanes of x (from 0) and y (from `self.lanes`)."""

@@ -1,7 +1,9 @@
 """The losses of the `numba` backend: templates, see `numba_names`.
 
 They go by blocks of LOSS_BLOCK rows, a vector lane per row: what is summed or maximised over the
-columns is then summed lane by lane, in column order.
+columns is then summed lane by lane, in column order. The squares of a panel are transposed on the
+way in and out. Loops run to `lanes`, not to the constant that it mostly is: what LLVM unrolls
+before it vectorises, it hardly vectorises.
 """
 
 from __future__ import annotations
@@ -18,91 +20,120 @@ from .numba_names import (
     Pointer,
     block_of_int64s,
     block_of_reals,
+    columns_memory,
     exp,
     exported,
     float64s,
     inlined,
     int64s,
+    log,
     loss_slope,
     loss_value,
+    place_of,
     real,
     reals,
     target_of,
     targets_at,
+    transpose_vectors,
 )
 
 
 @inlined
-def load_column(panels: int, stride: int, column: int, n: int, values: Pointer) -> None:
-    """Load a column of n rows; the lanes from n on repeat the first row."""
-    numbers = reals(panels + column // LANES * stride + column % LANES * SIZE)
-    if n == LOSS_BLOCK:
-        for i in range(LOSS_BLOCK):
-            values[i] = numbers[i * LANES]
-    else:
-        for i in range(LOSS_BLOCK):
-            values[i] = numbers[i * LANES if i < n else 0]
+def lanes_for(n: int) -> int:
+    """Return the whole vectors that so many rows take."""
+    return (n + LANES - 1) // LANES * LANES
 
 
 @inlined
-def store_column(panels: int, stride: int, column: int, n: int, values: Pointer) -> None:
-    """Store a column of n rows."""
-    numbers = reals(panels + column // LANES * stride + column % LANES * SIZE)
-    for i in range(n):
-        numbers[i * LANES] = values[i]
+def load_panel(panels: int, stride: int, panel: int, lanes: int, columns: int) -> None:
+    """Load the rows of a block from a panel: each column becomes a row of `columns`."""
+    for row in range(0, lanes, LANES):
+        source = panels + panel * stride + row * VECTOR
+        transpose_vectors(source, VECTOR, columns + row * SIZE, LOSS_BLOCK * SIZE)
+
+
+@inlined
+def store_panel(columns: int, panels: int, stride: int, panel: int, lanes: int) -> None:
+    """Store the rows of a block to a panel."""
+    for row in range(0, lanes, LANES):
+        to = panels + panel * stride + row * VECTOR
+        transpose_vectors(columns + row * SIZE, LOSS_BLOCK * SIZE, to, VECTOR)
+
+
+@inlined
+def column_of(columns: int, column: int) -> Pointer:
+    """Return the numbers of a column of a panel that is loaded."""
+    return reals(columns + column % LANES * LOSS_BLOCK * SIZE)
 
 
 @inlined
 def shift_and_sum(
-    z: int, stride: int, columns: int, n: int, value: Pointer, largest: Pointer, total: Pointer
+    z: int,
+    stride: int,
+    n_columns: int,
+    lanes: int,
+    columns: int,
+    largest: Pointer,
+    total: Pointer,
 ) -> None:
     """Compute the largest z of each row and the sum of exp(z - largest).
 
     A NaN in z may not be the largest, but it always reaches the sum.
     """
-    load_column(z, stride, 0, n, largest)
-    for column in range(1, columns):
-        load_column(z, stride, column, n, value)
-        for i in range(LOSS_BLOCK):
+    for i in range(lanes):
+        largest[i], total[i] = real(-math.inf), real(0.0)
+    for column in range(n_columns):
+        if column % LANES == 0:
+            load_panel(z, stride, column // LANES, lanes, columns)
+        value = column_of(columns, column)
+        for i in range(lanes):
             largest[i] = value[i] if largest[i] < value[i] else largest[i]
-    for i in range(LOSS_BLOCK):
-        total[i] = real(0.0)
-    for column in range(columns):
-        load_column(z, stride, column, n, value)
-        for i in range(LOSS_BLOCK):
+    for column in range(n_columns):
+        if column % LANES == 0 and n_columns > LANES:
+            load_panel(z, stride, column // LANES, lanes, columns)
+        value = column_of(columns, column)
+        for i in range(lanes):
             total[i] += exp(value[i] - largest[i])
 
 
 @exported
-def softmax_rows(z: int, a: int, stride: int, n: int, panels: int, columns: int) -> None:
+def softmax_rows(z: int, a: int, stride: int, n: int, panels: int, n_columns: int) -> None:
     """Write the softmax of each row of z to a, which may be z; `n` numbers of each panel."""
-    value, largest, total = block_of_reals(), block_of_reals(), block_of_reals()
+    columns, largest, total = columns_memory(), block_of_reals(), block_of_reals()
     n_rows = n // LANES
     for first in range(0, n_rows, LOSS_BLOCK):
-        rows, offset = min(LOSS_BLOCK, n_rows - first), first * VECTOR
-        shift_and_sum(z + offset, stride, columns, rows, value, largest, total)
-        for column in range(columns):
-            load_column(z + offset, stride, column, rows, value)
-            for i in range(LOSS_BLOCK):
-                value[i] = exp(value[i] - largest[i]) / total[i]
-            store_column(a + offset, stride, column, rows, value)
+        lanes, offset = lanes_for(min(LOSS_BLOCK, n_rows - first)), first * VECTOR
+        shift_and_sum(z + offset, stride, n_columns, lanes, columns, largest, total)
+        for panel in range(panels):
+            if panels > 1:
+                load_panel(z + offset, stride, panel, lanes, columns)
+            for column in range(panel * LANES, min(n_columns, (panel + 1) * LANES)):
+                value = column_of(columns, column)
+                for i in range(lanes):
+                    value[i] = exp(value[i] - largest[i]) / total[i]
+            store_panel(columns, a + offset, stride, panel, lanes)
 
 
 @inlined
 def load_block(
     order: int,
+    targets: int,
     sample_weight: int,
-    first: int,
+    n_columns: int,
     n: int,
+    lanes: int,
     factor: float,
-    row_of: Pointer,
+    place: Pointer,
     weight: Pointer,
     scale: Pointer,
 ) -> None:
-    """Look up the rows of a block, what each counts for, and that times the factor."""
-    for i in range(LOSS_BLOCK):
-        row = int64s(order)[first + (i if i < n else 0)]
-        row_of[i] = row
+    """Look up where a block's targets are, what its rows count for, and that times the factor.
+
+    Lanes past the last row look at the first one's target, and count nothing.
+    """
+    for i in range(lanes):
+        row = int64s(order)[i if i < n else 0]
+        place[i] = place_of(targets_at(targets), row, n_columns)
         counts = real(1.0)
         if sample_weight != 0:
             counts = reals(sample_weight)[row]
@@ -111,17 +142,23 @@ def load_block(
 
 
 @inlined
-def finish_block(
-    losses: Pointer,
-    weight: Pointer,
-    n: int,
-    slopes: int,
-    stride: int,
-    columns: int,
-    block_loss: int,
-    row_losses: int,
+def store_slopes(
+    columns: int, slopes: int, stride: int, column: int, n_columns: int, lanes: int
 ) -> None:
-    """Write the sum of the losses; make the slopes past the last column zero."""
+    """After the last column of a panel, store it; columns past the last are zero."""
+    if column % LANES == LANES - 1 or column == n_columns - 1:
+        for rest in range(column % LANES + 1, LANES):
+            nothing = column_of(columns, rest)
+            for i in range(lanes):
+                nothing[i] = real(0.0)
+        store_panel(columns, slopes, stride, column // LANES, lanes)
+
+
+@inlined
+def store_losses(
+    losses: Pointer, weight: Pointer, n: int, block_loss: int, row_losses: int
+) -> None:
+    """Write the sum of a block's losses, and each one, if that is wanted."""
     total = 0.0
     for i in range(n):
         total += np.float64(weight[i]) * np.float64(losses[i])
@@ -129,12 +166,6 @@ def finish_block(
     if row_losses != 0:
         for i in range(n):
             reals(row_losses)[i] = losses[i]
-    if slopes != 0:
-        last = slopes + columns // LANES * stride
-        for row in range(n if columns % LANES > 0 else 0):
-            numbers = reals(last + row * VECTOR)
-            for lane in range(columns % LANES, LANES):
-                numbers[lane] = real(0.0)
 
 
 @exported
@@ -142,7 +173,7 @@ def loss_of_log_softmax_rows(
     taken: int,
     stride: int,
     n_rows: int,
-    columns: int,
+    n_columns: int,
     targets: int,
     sample_weight: int,
     parameters: int,
@@ -157,7 +188,7 @@ def loss_of_log_softmax_rows(
     Parameters
     ----------
     taken, stride
-        z of the last layer, panels.
+        z of the last layer, panels, with room for whole blocks of rows.
     targets, sample_weight, order
         `order` lists the rows of the other two; `sample_weight` may be 0: all rows count 1.
     parameters
@@ -169,53 +200,47 @@ def loss_of_log_softmax_rows(
     block_losses, row_losses
         The weighted sum of the losses of each block, float64; each row's own loss, or 0.
     """
-    value, y, largest, total = (
+    columns, largest, total = columns_memory(), block_of_reals(), block_of_reals()
+    log_total, slope_total, losses = block_of_reals(), block_of_reals(), block_of_reals()
+    y, place, weight, scale = (
         block_of_reals(),
-        block_of_reals(),
+        block_of_int64s(),
         block_of_reals(),
         block_of_reals(),
     )
-    log_total, slope_total, losses = block_of_reals(), block_of_reals(), block_of_reals()
-    row_of, weight, scale = block_of_int64s(), block_of_reals(), block_of_reals()
     factor, own = np.int64(factor_bits).view(np.float64), reals(parameters)
     for first in range(0, n_rows, LOSS_BLOCK):
         n, z = min(LOSS_BLOCK, n_rows - first), taken + first * VECTOR
-        load_block(order, sample_weight, first, n, factor, row_of, weight, scale)
-        shift_and_sum(z, stride, columns, n, value, largest, total)
-        for i in range(LOSS_BLOCK):
-            log_total[i] = real(math.log(total[i]))
+        lanes, rows = lanes_for(n), order + first * 8
+        load_block(rows, targets, sample_weight, n_columns, n, lanes, factor, place, weight, scale)
+        shift_and_sum(z, stride, n_columns, lanes, columns, largest, total)
+        for i in range(lanes):
+            log_total[i] = log(total[i])
             losses[i] = slope_total[i] = real(0.0)
-        for column in range(columns):
-            load_column(z, stride, column, n, value)
-            for i in range(LOSS_BLOCK):
-                y[i] = target_of(targets_at(targets), row_of[i], column, columns)
-            for i in range(LOSS_BLOCK):
+        for column in range(n_columns):
+            if column % LANES == 0 and n_columns > LANES:
+                load_panel(z, stride, column // LANES, lanes, columns)
+            value = column_of(columns, column)
+            for i in range(lanes):
+                y[i] = target_of(targets_at(targets), place[i], column)
+            for i in range(lanes):
                 log_p = (value[i] - largest[i]) - log_total[i]
-                losses[i] += loss_value(log_p, y[i], own, column, columns)
-                slope_total[i] += loss_slope(log_p, y[i], own, column, columns)
-        to = 0
-        if slopes != 0:
-            to = slopes + first * VECTOR
-            for column in range(columns):
-                load_column(z, stride, column, n, value)
-                for i in range(LOSS_BLOCK):
-                    y[i] = target_of(targets_at(targets), row_of[i], column, columns)
-                for i in range(LOSS_BLOCK):
-                    shifted = value[i] - largest[i]
-                    p = exp(shifted) / total[i]
-                    slope = loss_slope(shifted - log_total[i], y[i], own, column, columns)
-                    value[i] = (slope - p * slope_total[i]) * scale[i]
-                store_column(to, stride, column, n, value)
-        finish_block(
-            losses,
-            weight,
-            n,
-            to,
-            stride,
-            columns,
-            block_losses + first // LOSS_BLOCK * 8,
-            row_losses + first * SIZE if row_losses != 0 else 0,
-        )
+                losses[i] += loss_value(log_p, y[i], own, column, n_columns)
+                slope_total[i] += loss_slope(log_p, y[i], own, column, n_columns)
+        for column in range(n_columns if slopes != 0 else 0):
+            if column % LANES == 0 and n_columns > LANES:
+                load_panel(z, stride, column // LANES, lanes, columns)
+            value = column_of(columns, column)
+            for i in range(lanes):
+                y[i] = target_of(targets_at(targets), place[i], column)
+            for i in range(lanes):
+                shifted = value[i] - largest[i]
+                p = exp(shifted) / total[i]
+                slope = loss_slope(shifted - log_total[i], y[i], own, column, n_columns)
+                value[i] = (slope - p * slope_total[i]) * scale[i]
+            store_slopes(columns, slopes + first * VECTOR, stride, column, n_columns, lanes)
+        each = row_losses + first * SIZE if row_losses != 0 else 0
+        store_losses(losses, weight, n, block_losses + first // LOSS_BLOCK * 8, each)
 
 
 @exported
@@ -223,7 +248,7 @@ def loss_of_logits_rows(
     taken: int,
     stride: int,
     n_rows: int,
-    columns: int,
+    n_columns: int,
     targets: int,
     sample_weight: int,
     parameters: int,
@@ -234,32 +259,26 @@ def loss_of_logits_rows(
     row_losses: int,
 ) -> None:
     """Write the losses of each output by itself; the parameters are as above."""
-    value, y, losses = block_of_reals(), block_of_reals(), block_of_reals()
-    row_of, weight, scale = block_of_int64s(), block_of_reals(), block_of_reals()
+    columns, losses, y = columns_memory(), block_of_reals(), block_of_reals()
+    place, weight, scale = block_of_int64s(), block_of_reals(), block_of_reals()
     factor, own = np.int64(factor_bits).view(np.float64), reals(parameters)
     for first in range(0, n_rows, LOSS_BLOCK):
         n, z = min(LOSS_BLOCK, n_rows - first), taken + first * VECTOR
-        to = slopes + first * VECTOR if slopes != 0 else 0
-        load_block(order, sample_weight, first, n, factor, row_of, weight, scale)
-        for i in range(LOSS_BLOCK):
+        lanes, rows = lanes_for(n), order + first * 8
+        load_block(rows, targets, sample_weight, n_columns, n, lanes, factor, place, weight, scale)
+        for i in range(lanes):
             losses[i] = real(0.0)
-        for column in range(columns):
-            load_column(z, stride, column, n, value)
-            for i in range(LOSS_BLOCK):
-                y[i] = target_of(targets_at(targets), row_of[i], column, columns)
-            for i in range(LOSS_BLOCK):
-                losses[i] += loss_value(value[i], y[i], own, column, columns)
-                slope = loss_slope(value[i], y[i], own, column, columns)
+        for column in range(n_columns):
+            if column % LANES == 0:
+                load_panel(z, stride, column // LANES, lanes, columns)
+            value = column_of(columns, column)
+            for i in range(lanes):
+                y[i] = target_of(targets_at(targets), place[i], column)
+            for i in range(lanes):
+                losses[i] += loss_value(value[i], y[i], own, column, n_columns)
+                slope = loss_slope(value[i], y[i], own, column, n_columns)
                 value[i] = slope * scale[i]
-            if to != 0:
-                store_column(to, stride, column, n, value)
-        finish_block(
-            losses,
-            weight,
-            n,
-            to,
-            stride,
-            columns,
-            block_losses + first // LOSS_BLOCK * 8,
-            row_losses + first * SIZE if row_losses != 0 else 0,
-        )
+            if slopes != 0:
+                store_slopes(columns, slopes + first * VECTOR, stride, column, n_columns, lanes)
+        each = row_losses + first * SIZE if row_losses != 0 else 0
+        store_losses(losses, weight, n, block_losses + first // LOSS_BLOCK * 8, each)

@@ -190,7 +190,8 @@ class Workspace:
         )
         self.layers = parameters.layers.copy()
         self.call = parameters.call.copy()
-        self.stride = stride = panels.stride(n_rows)
+        # The losses write whole blocks of rows.
+        self.stride = stride = panels.stride(round_up(n_rows, names.LOSS_BLOCK))
         input_is_shared = n_threads > OWN_INPUTS
         input_bytes = panels.count(plan.n_inputs) * stride
         self.inputs = aligned_zeros(input_bytes * (1 if input_is_shared else n_threads))

@@ -50,6 +50,7 @@ convert_uint8s: Any = None
 transpose_vectors: Any = None
 prefetch: Any = None
 block_of_reals: Any = None
+columns_memory: Any = None
 block_of_int64s: Any = None
 gradient_memory: Any = None
 coefficient_memory: Any = None
@@ -65,11 +66,15 @@ gradient_tile: Any = None
 
 # The formulas of the module:
 exp: Any = None
+log: Any = None
 adjusted_gradient: Any = None
 # With the loss's own parameters (n_parameters, n_outputs); loss_slope alike:
 loss_value: Any = None  # (taken, y, parameters, output, n_outputs) -> number
 loss_slope: Any = None
-target_of: Any = None  # (targets, row, output, n_outputs) -> y
+place_of: Any = (
+    None  # (targets, row, n_outputs) -> where the row's targets are: its label, or a place
+)
+target_of: Any = None  # (targets, place, output) -> y
 
 FLOAT32, FLOAT64, UINT8 = range(3)
 """The types of x."""

@@ -218,7 +218,7 @@ def transpose(
             source = w + column // LANES * w_stride + panel * LANES * VECTOR
             square = to + panel * to_stride + column * VECTOR
             if width == LANES:
-                transpose_vectors(source, square)
+                transpose_vectors(source, VECTOR, square, VECTOR)
             else:
                 for other in range(min(fan_out - column, LANES)):
                     numbers, row = reals(source + other * SIZE), reals(square + other * VECTOR)

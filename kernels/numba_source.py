@@ -180,19 +180,29 @@ targets_at = intrinsics.pointer_to("{targets}")
 LOSS_BLOCKS = """
 block_of_reals = intrinsics.memory_for("{precision}", LOSS_BLOCK)
 block_of_int64s = intrinsics.memory_for("int64", LOSS_BLOCK)
+columns_memory = intrinsics.address_for("{precision}", LANES * LOSS_BLOCK)
+transpose_vectors = intrinsics.vector_transpose("{precision}", LANES)
 
 
 """
 
 TARGET = """
 @formula
-def target_of(targets, row, output, n_outputs):
+def place_of(targets, row, n_outputs):
+    return {place}
+
+
+@formula
+def target_of(targets, place, output):
     return {target}
 
 
 """
-LABEL = "real(1.0) if targets[row] == output else real(0.0)"
-VALUE = "targets[row * n_outputs + output]"
+LABEL = {
+    "place": "np.int64(targets[row])",
+    "target": "real(1.0) if place == output else real(0.0)",
+}
+VALUE = {"place": "row * n_outputs", "target": "targets[place + output]"}
 
 
 def lanes_of(precision: str, cpu: Cpu) -> int:
@@ -269,7 +279,8 @@ def load_activation(name: str, precision: str, cpu: Cpu) -> ModuleType:
     """Return a module with `activate` and `differentiate`; for "softmax" without the latter."""
     if name == SOFTMAX:
         k = numba_losses
-        text = _text_of(k.load_column, k.store_column, k.shift_and_sum, k.softmax_rows)
+        of_blocks = (k.lanes_for, k.load_panel, k.store_panel, k.column_of)
+        text = _text_of(*of_blocks, k.shift_and_sum, k.softmax_rows)
         text = LOSS_BLOCKS.format(precision=precision) + text + "\n\nactivate = softmax_rows\n"
         return load_module(_prelude(precision, cpu, [formulas.exp]) + text)
     formula = formulas.ACTIVATIONS[name]
@@ -290,14 +301,17 @@ def load_loss(name: str, targets_are_labels: bool, precision: str, cpu: Cpu) -> 
         targets="int32" if targets_are_labels else precision,
     )
     text += LOSS_BLOCKS.format(precision=precision)
-    text += TARGET.format(target=LABEL if targets_are_labels else VALUE)
-    text += _text_of(k.load_column, k.store_column, k.load_block, k.finish_block)
+    text += TARGET.format(**(LABEL if targets_are_labels else VALUE))
+    text += _text_of(k.lanes_for, k.load_panel, k.store_panel, k.column_of)
+    text += "\n\n" + _text_of(k.load_block, k.store_slopes, k.store_losses)
     if loss.of == "logits":
         text += "\n\n" + _text_of(k.loss_of_logits_rows)
     else:
         text += "\n\n" + _text_of(k.shift_and_sum, k.loss_of_log_softmax_rows)
     text += f"\n\nloss_rows = loss_of_{loss.of}_rows\n"
-    return load_module(_prelude(precision, cpu, [formulas.exp, loss.value, loss.slope]) + text)
+    return load_module(
+        _prelude(precision, cpu, [formulas.exp, formulas.log, loss.value, loss.slope]) + text
+    )
 
 
 @cache
