@@ -7,6 +7,7 @@ the templates; `numba_memory` lays out what they work on.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
@@ -32,6 +33,7 @@ from .numba_names import (
     CALL_WORDS,
     LOSS_BLOCK,
     N_DONE,
+    NOT_FINITE,
     PACKED_BYTES,
     PREDICTED_ROWS,
 )
@@ -45,6 +47,7 @@ from .numba_source import (
     load_optimizer,
 )
 from .numba_team import MAX_THREADS, give_way_address, team
+from .thread_choice import ThreadChoice
 
 config: Any = numba_config  # a module that makes its attributes when it is loaded
 
@@ -91,7 +94,8 @@ class NumbaEngine(Engine):
         self.memory = Parameters(
             plan, parameters, state, self.panels, self.kernels, functions, self.activations
         )
-        self.workspace: Workspace | None = None
+        self.workspace: Workspace | None = None  # for training
+        self.thread_choice = ThreadChoice(1)
         # For predictions: memory per thread, its call's address, and the common call.
         self.predicting: list[Workspace] = []
         self.calls = self.together = np.zeros(0, np.int64)
@@ -118,6 +122,7 @@ class NumbaEngine(Engine):
             n_values = 3 * n_rows * self.plan.n_parameters
             n_threads = self.threads_for(n_values, 2 * len(self.plan.layers))
             self.workspace = Workspace(self.plan, self.memory, n_threads, n_rows)
+            self.thread_choice = ThreadChoice(n_threads)
         coefficients = np.ascontiguousarray(coefficients, np.float64)
         keys = None if dropout_keys is None else np.ascontiguousarray(dropout_keys, np.int64)
         self.workspace.set(
@@ -125,11 +130,16 @@ class NumbaEngine(Engine):
             COEFFICIENTS=address_of(coefficients),
             DROPOUT_KEYS=address_of(keys),
         )
-        return self.run(self.workspace, x, targets, sample_weight, order, coefficients, keys)
+        n_threads, start = self.thread_choice.choose(), time.perf_counter()
+        others = (coefficients, keys)
+        losses = self.run(self.workspace, n_threads, x, targets, sample_weight, order, *others)
+        self.thread_choice.learn(n_threads, time.perf_counter() - start, len(order))
+        return losses
 
     def run(
         self,
         workspace: Workspace,
+        n_threads: int,
         x: Array,
         targets: Array,
         sample_weight: Array | None,
@@ -144,7 +154,7 @@ class NumbaEngine(Engine):
         workspace.describe(x, targets, sample_weight, order, len(order), loss_sums, None)
         workspace.set(N_DONE=0)
         held = (self, workspace, x, targets, sample_weight, order, loss_sums, others)
-        team.run(self.kernels.train.ctypes, workspace.call, workspace.n_threads, held)
+        team.run(self.kernels.train.ctypes, workspace.call, n_threads, held)
         found: list[float] = loss_sums[: workspace.call[N_DONE]].tolist()
         return found
 
@@ -168,7 +178,7 @@ class NumbaEngine(Engine):
             FLAT_RESULT=address_of(gradient),
         )
         (loss_sum,) = self.run(
-            workspace, x, targets, sample_weight, np.arange(n_rows), packed, gradient
+            workspace, threads, x, targets, sample_weight, np.arange(n_rows), packed, gradient
         )
         last = plan.layers[-1]
         if plan.loss_is_merged:  # training needs no output
@@ -197,11 +207,7 @@ class NumbaEngine(Engine):
 
     def predict(self, x: Array, out: Array) -> bool:
         self.run_rows(x, None, None, out)
-        real = np.dtype(self.plan.precision).type
-        scale, blocks = real(self.plan.input_scale), range(0, len(x), PREDICTED_ROWS)
-        return x.dtype == np.uint8 or all(
-            np.isfinite(scale * x[i : i + PREDICTED_ROWS].astype(real)).all() for i in blocks
-        )
+        return bool(self.together[NOT_FINITE] == 0)
 
     def evaluate(self, x: Array, targets: Array, sample_weight: Array | None, out: Array) -> float:
         return self.run_rows(x, targets, sample_weight, out)
@@ -225,6 +231,7 @@ class NumbaEngine(Engine):
         for workspace in self.predicting[:n_threads]:
             workspace.read(flat=n_rows <= FEW_ROWS)
             workspace.describe(x, targets, sample_weight, self.order, n_rows, losses, found)
+        self.together[NOT_FINITE] = 0
         held = (self, x, targets, sample_weight, losses, found)
         team.run(self.kernels.predict.ctypes, self.together, n_threads, held)
         if not in_place:

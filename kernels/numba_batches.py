@@ -39,6 +39,7 @@ from .numba_names import (
     GATHER,
     GIVE_WAY,
     GRADIENT,
+    INFINITE_BITS,
     INPUT,
     INPUT_BYTES,
     INPUT_IS_SHARED,
@@ -47,6 +48,7 @@ from .numba_names import (
     KEPT,
     KEPT_FACTOR,
     LANES,
+    LARGEST_BITS,
     LAYER_WORDS,
     LAYERS,
     LOSS_BLOCK,
@@ -60,6 +62,7 @@ from .numba_names import (
     N_ROWS,
     N_STATES,
     N_THREADS,
+    NOT_FINITE,
     ONE,
     ORDER,
     OUT,
@@ -78,6 +81,8 @@ from .numba_names import (
     THRESHOLD,
     TRANSPOSE,
     TRANSPOSED,
+    TRANSPOSED_BYTES,
+    TRANSPOSED_PANELS,
     TRANSPOSED_STRIDE,
     UPDATE,
     UPDATE_WHOLE,
@@ -91,6 +96,7 @@ from .numba_names import (
     Words,
     Z,
     add_one,
+    bits,
     call_address,
     coefficient_memory,
     compiled,
@@ -299,6 +305,35 @@ def differentiate(call: Words, layer: Words, rows: int, first: int, last: int) -
 
 
 @compiled
+def input_gradient(
+    call: Words, layer: Words, da: int, rows: int, first: int, last: int, thread: int
+) -> None:
+    """Compute da of the layer before = dz @ w.T, a weighted sum of slopes, for some of its panels.
+
+    Of the transposed weights there are only as many at a time as stay in the second-level cache.
+    """
+    memory, stride = call[TRANSPOSED] + thread * call[TRANSPOSED_BYTES], layer[TRANSPOSED_STRIDE]
+    for panel in range(first, last, layer[TRANSPOSED_PANELS]):
+        end = min(last, panel + layer[TRANSPOSED_PANELS])
+        # Both functions count panels from 0: the first of these lies at the start of the memory.
+        transposed = memory - panel * stride
+        call_address(
+            call[TRANSPOSE],
+            (
+                *(call[PARAMETERS] + layer[PACKED], layer[PACKED_STRIDE], transposed, stride),
+                *(layer[FAN_IN], layer[FAN_OUT], panel, end),
+            ),
+        )
+        call_address(
+            call[WEIGHTED_SUM],
+            (
+                *(layer[DZ], call[STRIDE], transposed, stride, VECTOR, 0),
+                *(da, call[STRIDE], rows, layer[FAN_OUT], panel, end),
+            ),
+        )
+
+
+@compiled
 def backward(
     call: Words, rows: int, keys: int, factor: int, update: int, numbers: int, thread: int
 ) -> None:
@@ -307,7 +342,7 @@ def backward(
     GRADIENT takes dw and db; or it is the parameters, which are changed at once: by a factor, or by
     an update with its coefficients, `numbers`; see `weight_gradient`.
     """
-    n_layers, n_threads, stride = call[N_LAYERS], call[N_THREADS], call[STRIDE]
+    n_layers, n_threads = call[N_LAYERS], call[N_THREADS]
     if call[LOSS_IS_MERGED] == 0:
         layer = layer_of(call, n_layers - 1)
         panels = layer[OUT_PANELS]
@@ -320,24 +355,7 @@ def backward(
             before = layer_of(call, index - 1)
             panels = before[OUT_PANELS]
             first, last = share(panels, thread, n_threads), share(panels, thread + 1, n_threads)
-            # da of the layer before = dz @ w.T: a weighted sum of slopes
-            call_address(
-                call[TRANSPOSE],
-                (
-                    *(call[PARAMETERS] + layer[PACKED], layer[PACKED_STRIDE]),
-                    *(layer[TRANSPOSED], layer[TRANSPOSED_STRIDE]),
-                    *(layer[FAN_IN], layer[FAN_OUT], first, last),
-                ),
-            )
-            call_address(
-                call[WEIGHTED_SUM],
-                (
-                    *(layer[DZ], stride),
-                    *(layer[TRANSPOSED], layer[TRANSPOSED_STRIDE], VECTOR, 0),
-                    *(before[DZ], stride),
-                    *(rows, layer[FAN_OUT], first, last),
-                ),
-            )
+            input_gradient(call, layer, before[DZ], rows, first, last, thread)
             drop(call, index, keys, before[DZ], before[DZ], plain(0), rows, first, last)
             differentiate(call, before, rows, first, last)
             # The others may still read w or need this thread's slopes; not so where each thread
@@ -472,6 +490,17 @@ def train(address: int, thread: int) -> None:
     meet(call)
 
 
+@compiled
+def inputs_are_finite(call: Words, rows: int) -> bool:
+    """Return whether the gathered rows are; by their bits, of which LLVM vectorises the maximum."""
+    largest = plain(0)
+    for panel in range(call[INPUT_BYTES] // call[STRIDE]):
+        numbers = bits(call[INPUT] + panel * call[STRIDE])
+        for i in range(rows * LANES):
+            largest = max(largest, plain(numbers[i] & LARGEST_BITS))
+    return largest < INFINITE_BITS
+
+
 @exported
 def predict(address: int, thread: int) -> None:
     """Predict blocks of rows, and their losses if LOSS_SUMS is there.
@@ -492,6 +521,8 @@ def predict(address: int, thread: int) -> None:
         end = min(start + PREDICTED_ROWS, call[N_ROWS])
         order = call[ORDER] + start * 8
         call_address(call[GATHER], (own, order, end - start, end - start, call[INPUT]))
+        if not inputs_are_finite(call, end - start):
+            together[NOT_FINITE] = 1
         forward(call, end - start, call[DROPOUT_KEYS], alone)
         if call[LOSS_SUMS] != 0:
             float64s(call[LOSS_SUMS])[block] = loss(call, order, end - start, alone)

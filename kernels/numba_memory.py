@@ -12,6 +12,7 @@ from . import numba_names as names
 from .contract import N_ADJUSTMENTS, Array, Plan
 
 CACHE_LINE = 64  # bytes
+TRANSPOSED_BYTES = 1 << 17
 OWN_INPUTS = 4  # so many threads gather their own input
 SOFTMAX = "softmax"
 X_TYPES = {"float32": names.FLOAT32, "float64": names.FLOAT64, "uint8": names.UINT8}
@@ -93,7 +94,7 @@ class Parameters:
     ) -> None:
         self.panels = panels
         self.layers = np.zeros((len(plan.layers), names.LAYER_WORDS), np.int64)
-        packed_bytes, transposed = 0, []
+        packed_bytes = 0
         for layer, words, activation in zip(plan.layers, self.layers, activations, strict=True):
             assert layer.biases.start == layer.weights.stop  # the biases are one more row
             words[names.FAN_IN], words[names.FAN_OUT] = layer.fan_in, layer.fan_out
@@ -110,11 +111,9 @@ class Parameters:
             words[names.KEPT_FACTOR] = bits_of(1.0 / (1.0 - rate))
             if layer.index > 0:  # the input gradient of the first layer is not needed
                 stride = panels.stride(round_up(layer.fan_out, panels.lanes))
-                transposed.append(aligned_zeros(panels.count(layer.fan_in) * stride))
-                words[names.TRANSPOSED] = address_of(transposed[-1])
                 words[names.TRANSPOSED_STRIDE] = stride
+                words[names.TRANSPOSED_PANELS] = max(2, TRANSPOSED_BYTES // stride // 2 * 2)
         self.packed = aligned_zeros(int(packed_bytes) * (1 + plan.n_states))
-        self.transposed = transposed
         self.one = np.ones(1, plan.precision)
         self.loss_parameters = np.array(plan.loss_parameters, plan.precision)
         self.gradient = self.packed
@@ -218,6 +217,11 @@ class Workspace:
             # The last layer's rows go on to the loss: it is split by outputs only if it is wide.
             enough = n_threads * (4 if layer.index == last else 1)
             words[names.OUTPUTS_ARE_SPLIT] = words[names.OUT_PANELS] >= enough
+        at_a_time = (
+            self.layers[:, names.TRANSPOSED_PANELS] * self.layers[:, names.TRANSPOSED_STRIDE]
+        )
+        transposed_bytes = int(at_a_time.max()) if has_slopes else 0
+        self.transposed = aligned_zeros(n_threads * transposed_bytes)
         self.block_losses = np.zeros(n_rows // names.LOSS_BLOCK + 1)
         self.reads_flat = True
         self.read(flat=False)
@@ -228,6 +232,8 @@ class Workspace:
             INPUT=address_of(self.inputs),
             INPUT_BYTES=input_bytes,
             INPUT_IS_SHARED=input_is_shared,
+            TRANSPOSED=address_of(self.transposed),
+            TRANSPOSED_BYTES=transposed_bytes,
             STRIDE=stride,
             BLOCK_LOSSES=address_of(self.block_losses),
             BATCHES_TOUCH=input_is_shared or splits != [1, 0],

@@ -31,6 +31,7 @@ _later: Any = None
 real: Any = float  # the plan's real type, SIZE its bytes
 plain: Callable[[int], int] = int  # for a constant: Numba compiles a function anew for each literal
 SIZE = LANES = VECTOR = 1  # LANES: numbers per vector, VECTOR: its bytes
+INFINITE_BITS = LARGEST_BITS = 1  # the bits of infinity, and all but the sign
 TILE_ROWS = GRADIENT_ROWS = 1  # of the register tiles: see numba_tiles
 
 # From an address to a pointer:
@@ -38,6 +39,7 @@ reals: Any = None
 float64s: Any = None
 float32s: Any = None
 uint8s: Any = None
+bits: Any = None  # integers as long as the real type
 int64s: Callable[[int], Words] = _later
 targets_at: Any = None
 
@@ -104,7 +106,7 @@ LAYER_WORDS = 24
     W_STRIDE,
     W_STEP,
     IS_READ_FLAT,
-    TRANSPOSED,  # the transposed weights, for the input gradient
+    TRANSPOSED_PANELS,  # the input gradient takes so many panels of transposed weights at a time
     TRANSPOSED_STRIDE,
     Z,
     A,
@@ -157,6 +159,8 @@ CALL_WORDS = 64
     INPUT,  # the gathered rows; each thread's own, INPUT_BYTES further, unless they are shared
     INPUT_BYTES,
     INPUT_IS_SHARED,
+    TRANSPOSED,  # some panels of transposed weights; each thread's own, TRANSPOSED_BYTES further
+    TRANSPOSED_BYTES,
     STRIDE,  # from panel to panel of everything that has a row per row of the batch
     BLOCK_LOSSES,  # float64, of each LOSS_BLOCK rows: summed in order, whoever computed them
     BATCHES_TOUCH,  # a batch must wait until the one before is done everywhere
@@ -171,6 +175,7 @@ CALL_WORDS = 64
     COEFFICIENTS,  # float64, N_COEFFICIENTS per batch
     DROPOUT_KEYS,  # int64, N_LAYERS per batch; 0: nothing is dropped
     N_DONE,  # batches done
+    NOT_FINITE,  # of predictions: whether some x is not
     # What a call is about:
     X,
     X_STRIDE,
@@ -182,5 +187,5 @@ CALL_WORDS = 64
     N_ROWS,
     LOSS_SUMS,  # float64, per batch or block of predicted rows; 0: not wanted
     OUT,  # the outputs, in the rows' order; 0: not wanted
-) = range(57)
+) = range(60)
 """The words (int64) of a call."""

@@ -54,7 +54,7 @@ def power_of_two(n):
     return shifted.view(np.{precision})
 
 """
-POWER_OF_TWO_NUMBERS: dict[str, dict[str, object]] = {
+POWER_OF_TWO_NUMBERS: dict[str, dict[str, Any]] = {
     "float32": {"shifter": 1.5 * 2.0**23, "integer": "int32", "bias": 127, "mantissa": 23},
     "float64": {"shifter": 1.5 * 2.0**52, "integer": "int64", "bias": 1023, "mantissa": 52},
 }
@@ -83,6 +83,7 @@ float32s = intrinsics.pointer_to("float32")
 float64s = intrinsics.pointer_to("float64")
 uint8s = intrinsics.pointer_to("uint8")
 int64s = intrinsics.pointer_to("int64")
+bits = intrinsics.pointer_to("{integer}")
 call_address = intrinsics.call_address
 formula = inlined = njit(
     error_model="numpy", forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True
@@ -212,20 +213,22 @@ def lanes_of(precision: str, cpu: Cpu) -> int:
 
 def _prelude(precision: str, cpu: Cpu, functions: Iterable[Callable[..., Any]]) -> str:
     """Return the start of every module: the names that it needs, then the formulas."""
-    constants: dict[str, object] = {}
+    constants: dict[str, Any] = {}
     for template in (numba_names, numba_products, numba_batches):
         constants |= {name: value for name, value in vars(template).items() if name.isupper()}
     constants["SIZE"] = 4 if precision == "float32" else 8
     constants["LANES"] = lanes_of(precision, cpu)
     constants["VECTOR"] = cpu.vector_bits // 8
+    numbers = POWER_OF_TWO_NUMBERS[precision]
+    constants["LARGEST_BITS"] = (1 << (8 * constants["SIZE"] - 1)) - 1
+    constants["INFINITE_BITS"] = (2 * numbers["bias"] + 1) << numbers["mantissa"]
     # As many as fit the registers, with two vectors of b and one value of a.
     constants["TILE_ROWS"] = 13 if cpu.n_registers >= 32 else 6
     constants["GRADIENT_ROWS"] = 8 if cpu.n_registers >= 32 else 4
-    numbers = POWER_OF_TWO_NUMBERS[precision]
     trees = formula_trees(formulas, functions, precision)
     return "".join(
         [
-            PRELUDE.format(cpu=cpu.name, precision=precision, package=__package__),
+            PRELUDE.format(cpu=cpu.name, precision=precision, package=__package__, **numbers),
             *(f"{name} = {value}\n" for name, value in constants.items()),
             "\n",
             POWER_OF_TWO.format(precision=precision, **numbers),
