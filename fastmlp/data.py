@@ -46,8 +46,10 @@ def check_features(
         x = SparseRows(x)
     if isinstance(x, Rows):
         _check_shape(x.shape, n_inputs, argument)
-        if limit is not None and isinstance(x, SparseRows):
-            check_finite(_as_array(x.matrix.data, argument), f"{argument}.data", limit)
+        if isinstance(x, SparseRows):
+            stored = _as_array(x.matrix.data, argument)
+            if limit is not None:
+                check_finite(stored, f"{argument}.data", limit)
         return x
     return check_dense(x, n_inputs, argument, limit)
 

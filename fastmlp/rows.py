@@ -53,17 +53,23 @@ class SparseRows(Rows):
     ----------
     matrix : sparse matrix or array, shape (rows, n_inputs)
         Rows are taken of its CSR form; another form is converted to it, still sparse.
+
+    Raises
+    ------
+    ValueError
+        If its arrays do not fit one another: SciPy does not look, and neither do the engines.
     """
 
     def __init__(self, matrix: Any) -> None:
         self.matrix = matrix.tocsr()
+        _check_compressed(self.matrix)
         self._compressed: dict[str, SparseMatrix] = {}  # by precision, as engines read it
 
     @property
     def shape(self) -> tuple[int, int]:
         """(rows, n_inputs)."""
-        rows, n_inputs = self.matrix.shape
-        return rows, n_inputs
+        shape: tuple[int, int] = self.matrix.shape  # SciPy has arrays of one dimension too
+        return shape
 
     @property
     def is_thin(self) -> bool:
@@ -89,6 +95,23 @@ class SparseRows(Rows):
         whole = self._compressed[precision]
         first, last, _ = rows.indices(len(self))
         return replace(whole, starts=whole.starts[first : last + 1])
+
+
+def _check_compressed(matrix: Any) -> None:
+    """Refuse a CSR matrix that points outside of itself."""
+    starts, columns, width = matrix.indptr, matrix.indices, matrix.shape[-1]
+    n_stored = min(len(columns), len(matrix.data))
+    if starts[0] != 0 or (starts[1:] < starts[:-1]).any() or starts[-1] > n_stored:
+        raise ValueError(
+            f"X must be a sparse matrix whose indptr rises from 0 to at most {n_stored}, what is "
+            "stored; got another: make it of (values, (rows, columns)), which SciPy puts in order"
+        )
+    columns = columns[: starts[-1]]
+    if len(columns) and not 0 <= columns.min() <= columns.max() < width:
+        raise ValueError(
+            f"X must be a sparse matrix whose indices are column numbers from 0 to {width - 1}; "
+            f"got {columns.min()} to {columns.max()}"
+        )
 
 
 class TransformedRows(Rows):

@@ -118,6 +118,39 @@ def test_what_does_not_fit_is_refused(bad: Any, message: str, problem: Any) -> N
         trained(bad, problem[1])
 
 
+@pytest.mark.parametrize(
+    ("part", "place", "number", "message"),
+    [
+        ("indices", 1, 1_000_000, "are column numbers from 0 to 4; got 0 to 1000000"),
+        ("indices", 1, -1, "are column numbers from 0 to 4; got -1 to 4"),
+        ("indptr", 1, 1_000_000, "indptr rises from 0 to at most 5"),
+        ("indptr", 5, 1_000_000, "indptr rises from 0 to at most 5"),
+        ("indptr", 0, -1, "indptr rises from 0 to at most 5"),
+    ],
+)
+def test_sparse_features_that_point_outside_are_refused(
+    part: str, place: int, number: int, message: str
+) -> None:
+    features = sparse.csr_matrix(np.eye(5))
+    getattr(features, part)[place] = number
+    trainer = fastmlp.Trainer(fastmlp.Network([5, 3, 2], seed=0))
+    for call in (trainer.predict, lambda x: trainer.fit(x, [0, 1, 0, 1, 0])):
+        with pytest.raises(ValueError, match=message):
+            call(features)
+
+
+def test_sparse_features_of_one_dimension_are_refused() -> None:
+    trainer = fastmlp.Trainer(fastmlp.Network([5, 3, 2], seed=0))
+    with pytest.raises(ValueError, match=r"X must have the shape \(rows, 5\)"):
+        trainer.predict(sparse.csr_array(np.ones(5)))
+
+
+def test_complex_sparse_features_are_refused_when_predicting() -> None:
+    trainer = fastmlp.Trainer(fastmlp.Network([5, 3, 2], seed=0))
+    with pytest.raises(TypeError, match="got the dtype complex128"):
+        trainer.predict(sparse.csr_matrix(np.eye(5) * 1j))
+
+
 def test_sparse_features_must_be_numbers(problem: Any) -> None:
     with pytest.raises(TypeError, match="X must hold numbers"):
         trained(sparse.csr_matrix(np.ones((300, 20), complex)), problem[1])
