@@ -1204,6 +1204,7 @@ cdef class NativeEngine:
         for i in range(n_threads):
             workspace = self.predicting[i]
             natives[i] = &workspace.native
+            finite[i] = True  # fewer threads may run than are wanted
         prediction.natives, prediction.finite = natives, finite
         prediction.reads_flat = n_rows <= FEW_ROWS
         prediction.call = Call(
