@@ -54,7 +54,7 @@ class Callback:
 
     batches_per_call: int | None = None
     """`on_chunk_end` is called after each so many batches of an epoch, and in between too; None
-    leaves it to the Trainer, which calls about every 50 ms."""
+    leaves it to the Trainer, which calls about every 100 ms."""
 
     def on_fit_start(self, trainer: Training, n_epochs: int) -> None:
         """Training of `n_epochs` starts."""

@@ -9,7 +9,7 @@ from .base import Callback, Training
 
 
 class TimeLimit(Callback):
-    """Ends `fit` after so many seconds, within about 50 ms, if need be in the middle of an epoch.
+    """Ends `fit` after so many seconds, within about 100 ms, if need be in the middle of an epoch.
 
     Parameters
     ----------
