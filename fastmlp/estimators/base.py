@@ -234,12 +234,23 @@ class BaseMLP(
         self.n_layers_ = len(network.sizes)
         self.out_activation_ = SKLEARN_NAMES.get(network.output, network.output)
         self._no_improvement_count = 0
-        if is_stochastic(self):
+        if hasattr(self, "loss_curve_"):  # of a fit that this one does not go on from
+            del self.loss_curve_
+
+    def _open_curves(self, validates: bool) -> None:
+        """Make what the epochs are noted in, where there is nothing yet to go on with."""
+        if not hasattr(self, "loss_curve_"):
             self.loss_curve_: list[float] = []
-            self.validation_scores_: Any = [] if self.early_stopping else None
-            self.validation_loss_curve_: Any = [] if self.early_stopping else None
-            self.best_validation_score_: Any = -np.inf if self.early_stopping else None
-            self.best_loss_: Any = None if self.early_stopping else np.inf
+            self.validation_scores_: Any = None
+            self.validation_loss_curve_: Any = None
+            self.best_validation_score_: Any = None
+            self.best_loss_: Any = None
+        if validates and self.validation_scores_ is None:
+            self.validation_scores_, self.validation_loss_curve_ = [], []
+        if self.early_stopping and self.best_validation_score_ is None:
+            self.best_validation_score_ = -np.inf
+        if not self.early_stopping and self.best_loss_ is None:
+            self.best_loss_ = np.inf
 
     def _fit_lbfgs(
         self,
@@ -247,7 +258,7 @@ class BaseMLP(
         targets: NDArray[Any],
         sample_weight: NDArray[Any] | None,
     ) -> None:
-        loss, self.n_iter_ = minimize_whole(
+        self.loss_, self.n_iter_ = minimize_whole(
             self._trainer,
             (self._scaled(X), targets, sample_weight),
             max_iter=self.max_iter,
@@ -255,7 +266,6 @@ class BaseMLP(
             tol=self.tol,
             verbose=self.verbose,
         )
-        self.loss_ = loss * self._loss_share()
 
     def _fit_stochastic(
         self,
@@ -279,8 +289,7 @@ class BaseMLP(
         validation_data = None
         if held_out is not None:
             validation_data = (self._scaled(held_out.x), held_out.targets, held_out.sample_weight)
-            if self.validation_scores_ is None:
-                self.validation_scores_, self.validation_loss_curve_ = [], []
+        self._open_curves(validates=held_out is not None)
         end = EpochEnd(self, n_rows, n_counted, held_out)
         self.n_iter_ = 0
         history = self._trainer.history

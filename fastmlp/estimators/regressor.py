@@ -25,7 +25,7 @@ OBJECTS = (*(type(NAMED_LOSSES[name]) for name in NAMES), CustomLoss)
 
 def _has_quantiles(estimator: Any) -> bool:
     """Whether the outputs are quantiles."""
-    return isinstance(estimator._network_loss(), Quantile)
+    return estimator.loss == "quantile" or isinstance(estimator.loss, Quantile)
 
 
 class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]

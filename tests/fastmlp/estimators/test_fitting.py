@@ -135,6 +135,28 @@ def test_settings_may_change_between_warm_starts(
 
 
 @ignore_the_end
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [
+        ({"solver": "lbfgs"}, {"solver": "adam"}),
+        ({"solver": "lbfgs"}, {"solver": "sgd", "early_stopping": True}),
+        ({"early_stopping": True}, {"early_stopping": False}),
+        ({"early_stopping": False}, {"early_stopping": True}),
+        ({"early_stopping": True}, {"solver": "lbfgs"}),
+    ],
+)
+def test_how_it_stops_may_change_between_warm_starts(
+    first: dict[str, Any], then: dict[str, Any], cancer: Any
+) -> None:
+    model = MLPClassifier(max_iter=3, random_state=0, warm_start=True, **first).fit(*cancer)
+    model.set_params(**then).fit(*cancer)
+    assert model.score(*cancer) > 0.8
+    if model.solver != "lbfgs":
+        assert (model.best_loss_ is not None) or model.early_stopping
+        assert len(model.loss_curve_) >= 3
+
+
+@ignore_the_end
 def test_initialize_makes_a_model_to_go_on_with(problem: Any) -> None:
     ours, _, (x, y) = problem
     model = ours(random_state=0, warm_start=True, max_iter=2).initialize(x, y)
@@ -153,6 +175,12 @@ def test_nothing_is_fitted_yet(method: str, iris: Any) -> None:
     with pytest.raises(NotFittedError):
         getattr(MLPClassifier(), method)(*arguments)
     assert not hasattr(MLPClassifier(), "coefs_") and not hasattr(MLPClassifier(), "intercepts_")
+
+
+@ignore_the_end
+def test_lbfgs_leaves_no_curves_behind(iris: Any) -> None:
+    model = MLPClassifier(max_iter=3).fit(*iris)
+    assert not hasattr(model.set_params(solver="lbfgs").fit(*iris), "loss_curve_")
 
 
 def test_lbfgs_has_no_partial_fit(iris: Any) -> None:

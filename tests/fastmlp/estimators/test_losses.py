@@ -81,6 +81,7 @@ def test_quantiles_of_several_outputs_in_any_order(line: Any) -> None:
 def test_only_quantiles_have_intervals(line: Any) -> None:
     assert not hasattr(linear("squared_error"), "predict_quantiles")
     assert hasattr(linear("quantile"), "predict_quantiles")
+    assert not hasattr(linear("unknown"), "predict_quantiles")
 
 
 @pytest.mark.parametrize(("loss", "lowest"), [("poisson", 0), ("gamma", 1), (Gamma(), 1)])
