@@ -74,8 +74,9 @@ class NumbaEngine(Engine):
                 raise ValueError(f"{name} must be contiguous {precision}; got {array.dtype}")
         self.n_threads = backend.usable_threads(plan.n_threads)
         self.kernels = load_batches(precision, cpu)
-        self.activations = [
-            load_activation(layer.activation, precision, cpu) for layer in plan.layers
+        self.cpu = cpu
+        activations = [
+            load_activation(each.activation, precision, cpu) for each in plan.layers[:-1]
         ]
         loss = load_loss(plan.loss, plan.targets_are_labels, precision, cpu)
         optimizer = load_optimizer(plan.optimizer, precision, cpu)
@@ -92,14 +93,22 @@ class NumbaEngine(Engine):
         if plan.needs_whole_gradient:
             functions["UPDATE_WHOLE"] = load_limits(precision, cpu).update_whole.address
         self.memory = Parameters(
-            plan, parameters, state, self.panels, self.kernels, functions, self.activations
+            plan, parameters, state, self.panels, self.kernels, functions, activations
         )
+        if not plan.loss_is_merged:
+            self.load_output()
         self.workspace: Workspace | None = None  # for training
         self.thread_choice = ThreadChoice(1)
         # For predictions: memory per thread, its call's address, and the common call.
         self.predicting: list[Workspace] = []
         self.calls = self.together = np.zeros(0, np.int64)
         self.order = np.zeros(0, np.int64)
+
+    def load_output(self) -> Any:
+        """Return the module of the last activation; training with a merged loss does without it."""
+        module = load_activation(self.plan.layers[-1].activation, self.plan.precision, self.cpu)
+        self.memory.set_activation(-1, module)
+        return module
 
     def threads_for(self, n_values: int, n_meetings: int) -> int:
         """Return how many threads pay for so many multiply-adds with so many meetings."""
@@ -183,7 +192,7 @@ class NumbaEngine(Engine):
         last = plan.layers[-1]
         if plan.loss_is_merged:  # training needs no output
             n_panels = self.panels.count(last.fan_out)
-            self.activations[-1].activate.ctypes(
+            self.load_output().activate.ctypes(
                 *map(address_of, (workspace.z[-1], workspace.a[-1])),
                 *(workspace.stride, n_rows * self.panels.lanes, n_panels, last.fan_out),
             )
@@ -243,6 +252,7 @@ class NumbaEngine(Engine):
         if len(self.order) < n_rows:
             self.order = np.arange(n_rows)
         if len(self.predicting) < n_threads:
+            self.load_output()
             self.predicting += [
                 Workspace(self.plan, self.memory, 1, PREDICTED_ROWS, has_slopes=False)
                 for _ in range(n_threads - len(self.predicting))

@@ -95,7 +95,7 @@ class Parameters:
         self.panels = panels
         self.layers = np.zeros((len(plan.layers), names.LAYER_WORDS), np.int64)
         packed_bytes = 0
-        for layer, words, activation in zip(plan.layers, self.layers, activations, strict=True):
+        for layer, words in zip(plan.layers, self.layers, strict=True):
             assert layer.biases.start == layer.weights.stop  # the biases are one more row
             words[names.FAN_IN], words[names.FAN_OUT] = layer.fan_in, layer.fan_out
             words[names.OUT_PANELS] = panels.count(layer.fan_out)
@@ -103,9 +103,6 @@ class Parameters:
             words[names.PACKED] = packed_bytes
             words[names.PACKED_STRIDE] = panels.stride(layer.fan_in + 1)
             packed_bytes += words[names.OUT_PANELS] * words[names.PACKED_STRIDE]
-            words[names.ACTIVATE] = activation.activate.address
-            if layer.activation != SOFTMAX:  # its way back is the loss's
-                words[names.DIFFERENTIATE] = activation.differentiate.address
             rate = plan.dropout[layer.index]
             words[names.THRESHOLD] = formulas.dropout_threshold(rate)
             words[names.KEPT_FACTOR] = bits_of(1.0 / (1.0 - rate))
@@ -113,6 +110,8 @@ class Parameters:
                 stride = panels.stride(round_up(layer.fan_out, panels.lanes))
                 words[names.TRANSPOSED_STRIDE] = stride
                 words[names.TRANSPOSED_PANELS] = max(2, TRANSPOSED_BYTES // stride // 2 * 2)
+        for index, module in enumerate(activations):
+            self.set_activation(index, module)
         self.packed = aligned_zeros(int(packed_bytes) * (1 + plan.n_states))
         self.one = np.ones(1, plan.precision)
         self.loss_parameters = np.array(plan.loss_parameters, plan.precision)
@@ -149,6 +148,13 @@ class Parameters:
 
     def set(self, **words: int) -> None:
         set_words(self.call, words)
+
+    def set_activation(self, index: int, module: Any) -> None:
+        """Name the compiled functions of a layer's activation."""
+        words = self.layers[index]
+        words[names.ACTIVATE] = module.activate.address
+        if hasattr(module, "differentiate"):  # softmax has none: its way back is the loss's
+            words[names.DIFFERENTIATE] = module.differentiate.address
 
 
 def functions_of(kernels: ModuleType) -> dict[str, int]:
