@@ -29,7 +29,7 @@ from .held_out import HeldOut, hold_out
 from .lbfgs import minimize_whole
 from .order import EpochOrder
 from .parameters import ParameterViews, copy_into, draw_parameters
-from .scaling import make_scaler
+from .scaling import Scaling, make_scaler
 from .settings import (
     hidden_widths,
     is_stochastic,
@@ -392,7 +392,7 @@ class BaseMLP(
             return X
         if hasattr(X, "tocsr"):  # the entries alone are copied
             return self._scaler.transform(X)
-        return TransformedRows(X, self._scaler.transform)
+        return TransformedRows(X, Scaling.of(self._scaler, self._trainer.plan.precision))
 
     def _outputs(self, X: Any) -> NDArray[Any]:  # noqa: N803
         """Return the network's outputs, (rows, n_outputs)."""

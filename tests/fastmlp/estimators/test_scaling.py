@@ -58,6 +58,20 @@ def test_sparse_features_keep_their_zeros(kind: str, raw: Any) -> None:
     )
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64])
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+@pytest.mark.parametrize("kind", SCALERS)
+def test_scaling_is_what_the_scaler_does(kind: str, precision: str, dtype: type) -> None:
+    x = np.random.default_rng(0).integers(0, 200, (50, 4)).astype(dtype)
+    x[:, 2] = 7  # a constant column
+    scaler = scaling.make_scaler(kind, x)
+    found = scaling.Scaling.of(scaler, precision)(x)
+    assert found.dtype == np.result_type(dtype, precision)
+    expected = SCALERS[kind]().fit_transform(x.astype(np.float64))
+    tolerance = 1e-5 if np.float32 in (dtype, np.dtype(precision)) else 1e-12
+    np.testing.assert_allclose(found, expected, atol=tolerance)
+
+
 def test_minmax_of_sparse_features_is_refused(raw: Any) -> None:
     with pytest.raises(ValueError, match="scale_inputs='minmax' needs a dense X"):
         MLPClassifier(scale_inputs="minmax").fit(sparse.csr_matrix(raw[0]), raw[1])
