@@ -21,6 +21,7 @@ from kernels import emit_c, formulas  # noqa: E402
 
 NATIVE = Path("kernels/native")
 ISA_ROW = re.compile(r'^\s*ISA\((\w+), (\w+), (\d+), "([^"]*)", "([^"]*)",', re.MULTILINE)
+BFLOAT16_ROW = re.compile(r'^\s*BFLOAT16\((\w+), \w+, (\d+), "([^"]*)",', re.MULTILINE)
 # Never -ffast-math: it changes the floating-point state of the whole process.
 UNIX_FLAGS = ["-O3", "-g0", "-std=c11", "-fno-math-errno", "-fno-trapping-math"]
 MSVC_FLAGS = ["/O2", "/std:c11"]
@@ -29,6 +30,7 @@ UNITS = {
     "fastmlp.kernels.cython_backend": {
         "element_unit.c": (["-ffp-contract=off"], ["/fp:precise"]),
         "product_unit.c": (["-ffp-contract=fast"], ["/fp:contract"]),
+        "product_bfloat16_unit.c": (["-ffp-contract=fast"], []),
     },
     "fastmlp.kernels.machine_probe": {
         "probe_unit.c": (["-ffp-contract=fast"], ["/fp:contract"]),
@@ -42,11 +44,14 @@ def is_x86() -> bool:
     return any(name in platform for name in ("x86_64", "amd64"))
 
 
-def isa_rows() -> list[tuple[str, str, list[str], list[str]]]:
-    """Read (name, vector bytes, unix flags, MSVC flags) of this machine's ISAs from isa_table.h."""
+def isa_rows(unit: str, is_msvc: bool) -> list[tuple[str, str, list[str]]]:
+    """Read from isa_table.h what a unit is compiled for: (name, vector bytes, flags) per ISA."""
     text = (ROOT / NATIVE / "isa_table.h").read_text(encoding="utf-8")
+    if unit == "product_bfloat16_unit.c":
+        rows = BFLOAT16_ROW.findall(text) if is_x86() and not is_msvc else []
+        return [(name, vector_bytes, flags.split()) for name, vector_bytes, flags in rows]
     return [
-        (name, vector_bytes, unix_flags.split(), msvc_flags.split())
+        (name, vector_bytes, (msvc_flags if is_msvc else unix_flags).split())
         for name, family, vector_bytes, unix_flags, msvc_flags in ISA_ROW.findall(text)
         if family == "any" or is_x86()
     ]
@@ -69,9 +74,9 @@ class BuildNative(build_ext):
         if is_x86():
             ext.define_macros.append(("FASTMLP_X86", "1"))
         headers = [str(path) for path in [*NATIVE.glob("*.h"), generated / "formulas.h"]]
-        for name, vector_bytes, unix_flags, msvc_flags in isa_rows():
-            for unit, (unix_unit_flags, msvc_unit_flags) in UNITS[ext.name].items():
-                unit_flags = msvc_unit_flags if is_msvc else unix_unit_flags
+        for unit, (unix_unit_flags, msvc_unit_flags) in UNITS[ext.name].items():
+            unit_flags = msvc_unit_flags if is_msvc else unix_unit_flags
+            for name, vector_bytes, isa_flags in isa_rows(unit, is_msvc):
                 ext.extra_objects += self.compiler.compile(
                     [str(NATIVE / unit)],
                     output_dir=str(Path(self.build_temp) / name),
@@ -81,7 +86,7 @@ class BuildNative(build_ext):
                         ("FASTMLP_VECTOR_BYTES", vector_bytes),
                     ],
                     include_dirs=ext.include_dirs,
-                    extra_postargs=flags + unit_flags + (msvc_flags if is_msvc else unix_flags),
+                    extra_postargs=flags + unit_flags + isa_flags,
                     depends=headers,
                 )
         pyx = [source for source in ext.sources if source.endswith(".pyx")]

@@ -26,8 +26,8 @@ def prepare_inference(setting: Setting, data: Dataset, *, problem: Problem) -> P
         peer = PEERS[setting.contender]
         predict, precision = peer.predictor(problem, setting.rows, setting.n_threads)
     else:
-        x = x.astype(setting.precision)
         trainer = problem.trainer(setting.contender, setting.precision, setting.n_threads, 1.0)
+        x = x.astype(trainer.plan.dtype)
         predict = trainer.predict_proba
 
     def note() -> str:

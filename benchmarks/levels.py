@@ -87,7 +87,9 @@ def settings_of(
                 for isa in caps:
                     add(info.name, "backend", max_isa=isa)
             for precision in info.precisions:
-                if precision != PRECISION:
+                # Single kernels have no bfloat16: it is a plan's. Emulated it is slower by nature.
+                has_it = bool(info.bfloat16_isa) and case.group != "kernels"
+                if precision != PRECISION and (precision != "bfloat16" or has_it):
                     add(info.name, "backend", precision=precision)
             usable = get_backend(info.name).usable_threads
             for count in thread_counts() if level == "full" else [1]:

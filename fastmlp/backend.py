@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -36,6 +37,8 @@ class BackendInfo:
     n_threads : int
         How many threads it would use here.
     precisions : tuple of str
+    bfloat16_isa : str
+        Whose instructions multiply bfloat16; empty if it is emulated or not taken.
     """
 
     name: str
@@ -44,6 +47,7 @@ class BackendInfo:
     isa: str = ""
     n_threads: int = 0
     precisions: tuple[str, ...] = ()
+    bfloat16_isa: str = ""
 
 
 @dataclass(frozen=True)
@@ -139,13 +143,15 @@ def choose_backend(name: str, precision: str, plan: Plan | None = None) -> tuple
     if name != "auto":
         if not isinstance(name, str) or name not in _ENTRIES:
             raise unknown_name("backend", name, ("auto", *_ENTRIES))
-        return _willing(get_backend(name), plan), f"{name}: asked for by name"
+        chosen = _willing(get_backend(name), plan)
+        return chosen, f"{name}: asked for by name{_product(chosen, precision)}"
     forced = os.environ.get(ENVIRONMENT_VARIABLE, "").strip().lower()
     if forced and forced != "auto":
         if forced not in _ENTRIES:
             raise unknown_name(f"the environment variable {ENVIRONMENT_VARIABLE}", forced, _ENTRIES)
         chosen = _willing(get_backend(forced), plan)
-        return chosen, f"{forced}: set by the environment ({ENVIRONMENT_VARIABLE})"
+        reason = f"{forced}: set by the environment ({ENVIRONMENT_VARIABLE})"
+        return chosen, reason + _product(chosen, precision)
     passed_over = []
     for each in _ENTRIES:
         loaded = _load(each)
@@ -157,16 +163,38 @@ def choose_backend(name: str, precision: str, plan: Plan | None = None) -> tuple
             passed_over.append(f"{each} cannot run this ({loaded.refusal(plan)})")
         else:
             why = "; ".join(["the fastest that is available", *passed_over])
-            return loaded, f"{each}: {why}"
+            return loaded, f"{each}: {why}{_product(loaded, precision)}"
     raise BackendUnavailableError(f"no backend runs precision={precision!r}: {passed_over}")
 
 
 def _willing(backend: Backend, plan: Plan | None) -> Backend:
     """Return the backend if it can run the plan; else raise, saying why not."""
     reason = "" if plan is None else backend.refusal(plan)
+    if plan is not None and plan.precision not in backend.precisions:
+        able = [name for name in _ENTRIES if plan.precision in getattr(_load(name), "precisions", ())]
+        reason = f"it has no precision={plan.precision!r}; here {', '.join(able)} have it"
     if reason:
         raise ValueError(f"backend={backend.name!r} cannot run this: {reason}")
     return backend
+
+
+def _product(backend: Backend, precision: str) -> str:
+    """Return what a reason says of the products of bfloat16; nothing for other precisions."""
+    if precision != "bfloat16":
+        return ""
+    if backend.bfloat16_isa:
+        return f"; products of bfloat16 by {backend.bfloat16_isa}"
+    return "; products of bfloat16 are emulated, slower than float32"
+
+
+@cache
+def warn_of_emulation(name: str) -> None:
+    """Say, once in a process, that bfloat16 does not pay with this backend here."""
+    warnings.warn(
+        f"the {name} backend emulates bfloat16 here, which is slower than precision='float32'"
+        + ("; this CPU has no AVX512-BF16, or FASTMLP_MAX_ISA leaves it out" * (name == "cython")),
+        stacklevel=3,
+    )
 
 
 def backends() -> list[BackendInfo]:
@@ -183,5 +211,5 @@ def backends() -> list[BackendInfo]:
             infos.append(BackendInfo(name, False, loaded))
         else:
             threads = loaded.usable_threads(resolve_threads(None))
-            infos.append(BackendInfo(name, True, "", loaded.isa, threads, loaded.precisions))
+            infos.append(BackendInfo(name, True, "", loaded.isa, threads, loaded.precisions, loaded.bfloat16_isa))
     return infos

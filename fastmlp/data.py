@@ -123,7 +123,7 @@ def check_finite(array: NDArray[Any], argument: str, limit: float = math.inf) ->
 
 
 def check_targets(y: object, plan: Plan, n_rows: int, argument: str = "y") -> NDArray[Any]:
-    """Return targets as labels (rows,) int32 or values (rows, n_outputs) of the plan's precision.
+    """Return targets as labels (rows,) int32 or values (rows, n_outputs) of the plan's dtype.
 
     Raises
     ------
@@ -153,7 +153,7 @@ def check_targets(y: object, plan: Plan, n_rows: int, argument: str = "y") -> ND
             f"{argument} must have the shape ({n_rows}, {n_targets}){alternative}, one value "
             f"{per} of the network; got {array.shape}"
         )
-    values = _converted(array, plan.precision, argument)
+    values = _converted(array, plan.dtype, argument)
     _check_range(values, plan.loss, argument)
     if plan.outputs_per_target > 1:
         values = np.repeat(values, plan.outputs_per_target, axis=1)
@@ -205,9 +205,9 @@ def _labels(array: NDArray[Any], n_classes: int, argument: str) -> NDArray[np.in
 
 
 def check_sample_weight(
-    sample_weight: object, n_rows: int, precision: str, argument: str = "sample_weight"
+    sample_weight: object, n_rows: int, dtype: str, argument: str = "sample_weight"
 ) -> NDArray[Any] | None:
-    """Return weights (rows,) of the given precision, or None; of a common size, as ratios count.
+    """Return weights (rows,) of the given type, or None; of a common size, as ratios count.
 
     Raises
     ------
@@ -221,7 +221,7 @@ def check_sample_weight(
         raise ValueError(
             f"{argument} must have the shape ({n_rows},), one weight per row; got {array.shape}"
         )
-    weights = _converted(array, precision, argument).copy()
+    weights = _converted(array, dtype, argument).copy()
     if (weights < 0.0).any():
         raise ValueError(f"{argument} must be >= 0; got {weights[weights < 0.0][0]:g}")
     if not weights.any():
@@ -288,13 +288,13 @@ def weigh_classes(
             f"{class_weight!r}"
         )
     of_rows = weights[labels] if sample_weight is None else weights[labels] * sample_weight
-    return check_sample_weight(of_rows, len(labels), plan.precision, "class_weight")
+    return check_sample_weight(of_rows, len(labels), plan.dtype, "class_weight")
 
 
-def _converted(array: NDArray[Any], precision: str, argument: str) -> NDArray[Any]:
-    """Return a contiguous array of the given precision; refuse what is not finite in it."""
+def _converted(array: NDArray[Any], dtype: str, argument: str) -> NDArray[Any]:
+    """Return a contiguous array of the given type; refuse what is not finite in it."""
     with np.errstate(over="ignore"):  # what overflows is infinite then, and refused
-        values = np.ascontiguousarray(array, dtype=precision)
+        values = np.ascontiguousarray(array, dtype=dtype)
     check_finite(values, argument)
     return values
 

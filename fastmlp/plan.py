@@ -7,11 +7,11 @@ import os
 
 from .checks import check_integer
 from .errors import unknown_name
-from .kernels.contract import Layer, Plan, Step
+from .kernels.contract import PRECISIONS, Layer, Plan, Step
 from .kernels.cpus import available_cpus
 from .kernels.formulas import LOSSES
 from .losses import Loss, check_loss
-from .network import DTYPES, Network
+from .network import Network
 from .optimizers import Optimizer
 from .regularization import Clipping, Dropout, Regularization, check_dropout, check_kind
 
@@ -37,8 +37,8 @@ def make_plan(
     """
     if not isinstance(network, Network):
         raise TypeError(f"network must be a Network; got {type(network).__name__}")
-    if not isinstance(precision, str) or precision not in DTYPES:
-        raise unknown_name("precision", precision, DTYPES)
+    if not isinstance(precision, str) or precision not in PRECISIONS:
+        raise unknown_name("precision", precision, PRECISIONS)
     chosen = check_loss(loss, network.output)
     loss_name = chosen.formula_name(network.output)
     merged = LOSSES[loss_name].output == network.output

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .backend import choose_backend, get_backend
+from .backend import choose_backend, get_backend, warn_of_emulation
 from .callbacks import Callback
 from .checks import check_integer, check_seed
 from .data import (
@@ -88,8 +88,10 @@ class Trainer:
     backend : str, default "auto"
         "cython", "numba", "numpy" or "python"; "auto" takes the fastest that is available, unless
         the environment variable FASTMLP_BACKEND names one.
-    precision : {"float32", "float64"}, default "float32"
-        The network is converted to it.
+    precision : {"float32", "float64", "bfloat16"}, default "float32"
+        The network is converted to it. "bfloat16" is float32 but for the products of matrices, which
+        take numbers rounded to bfloat16 (three digits) and sum up in float32: faster on CPUs that
+        multiply bfloat16, slower elsewhere, which a warning says once.
     n_threads : int or None, default None
         None takes OMP_NUM_THREADS, else the CPUs that the process may use.
     seed : int or None, default None
@@ -169,18 +171,20 @@ class Trainer:
             raise TypeError(f"shuffle must be True, False or a callable; got {shuffle!r}")
         self.shuffle = shuffle
         self._backend, self.backend_reason = choose_backend(backend, precision, self._plan)
+        if precision == "bfloat16" and not self._backend.bfloat16_isa:
+            warn_of_emulation(self._backend.name)
         self._network = network
         self._loss = check_loss(loss, network.output)
-        network.convert(precision)
+        network.convert(self._plan.dtype)
         self.history = History()
-        self._optimizer_state = np.zeros((self.plan.n_states, self.plan.n_parameters), precision)
+        self._optimizer_state = np.zeros((self.plan.n_states, self.plan.n_parameters), self.plan.dtype)
         self.n_steps = 0
         self.random = np.random.default_rng(seed)
         # Of its own: whether there is dropout does not change how rows are shuffled.
         self.dropout_seed = int(np.random.SeedSequence(seed).generate_state(1)[0])
         self._engine: Engine | None = None
         plan = self._plan
-        self._input_limit = float(np.finfo(precision).max) / max(1.0, abs(plan.input_scale))
+        self._input_limit = float(np.finfo(plan.dtype).max) / max(1.0, abs(plan.input_scale))
         self._rows_per_call = max(ROWS_PER_CALL, MULTIPLICATIONS_PER_CALL // plan.n_parameters)
         # An engine's buffers serve one call at a time.
         self._lock = threading.RLock()
@@ -301,7 +305,7 @@ class Trainer:
         """
         x = self._check_features(X)
         targets = check_targets(y, self.plan, len(x))
-        weights = check_sample_weight(sample_weight, len(x), self.plan.precision)
+        weights = check_sample_weight(sample_weight, len(x), self.plan.dtype)
         weights = weigh_classes(class_weight, targets, self.plan, weights)
         n_epochs = check_integer("epochs", epochs, 0)
         validation = self._check_validation(validation_data)
@@ -367,7 +371,7 @@ class Trainer:
         ndarray
             For a softmax output the class numbers (rows,) int64. For a sigmoid output trained by
             cross-entropy or focal loss, and for hinge loss, 0 or 1, int64; otherwise the values in
-            the plan's precision. Both of the shape (rows,) for one output and (rows, n_outputs) for
+            the plan's dtype. Both of the shape (rows,) for one output and (rows, n_outputs) for
             more.
         """
         return self._decide(self.predict_proba(X), LOSSES[self.plan.loss].decides_at)
@@ -432,7 +436,7 @@ class Trainer:
         """
         x = self._check_features(X)
         targets = check_targets(y, self.plan, len(x))
-        weights = check_sample_weight(sample_weight, len(x), self.plan.precision)
+        weights = check_sample_weight(sample_weight, len(x), self.plan.dtype)
         return self._evaluate(x, targets, weights)
 
     def gradients(self, X: object, y: object, sample_weight: object = None) -> Gradients:  # noqa: N803
@@ -451,13 +455,13 @@ class Trainer:
         """
         x = self._check_features(X)
         targets = check_targets(y, self.plan, len(x))
-        weights = check_sample_weight(sample_weight, len(x), self.plan.precision)
+        weights = check_sample_weight(sample_weight, len(x), self.plan.dtype)
         part = self._part(x, slice(None))
         with self._lock:
             found = self._bound_engine().gradients(part, targets, weights)
         for name in ("dw", "db", "z", "a", "dz"):
             lists = getattr(found, name)
-            setattr(found, name, [np.asarray(each, self.plan.precision) for each in lists])
+            setattr(found, name, [np.asarray(each, self.plan.dtype) for each in lists])
         return found
 
     def objective(
@@ -486,7 +490,7 @@ class Trainer:
         """
         x = self._check_features(X)
         targets = check_targets(y, self.plan, len(x))
-        weights = check_sample_weight(sample_weight, len(x), self.plan.precision)
+        weights = check_sample_weight(sample_weight, len(x), self.plan.dtype)
 
         def loss_and_gradient(parameters: NDArray[Any]) -> tuple[float, NDArray[np.float64]]:
             self.network.parameters = parameters
@@ -515,9 +519,9 @@ class Trainer:
         """Return the engine, bound to the network's present memory."""
         network = self._network
         if self._engine is None or self._engine.parameters is not network.parameters:
-            if network.dtype != self._plan.precision:
+            if network.dtype != self._plan.dtype:
                 raise ValueError(
-                    f"the network's parameters must be {self._plan.precision} for this Trainer; "
+                    f"the network's parameters must be {self._plan.dtype} for this Trainer; "
                     f"another Trainer or network.convert made them {network.dtype}. Give each "
                     "precision a network of its own (copy.deepcopy) or convert it back"
                 )
@@ -594,7 +598,7 @@ class Trainer:
         y = check_targets(validation_data[1], self.plan, len(x), "validation y")
         raw_weights = validation_data[2] if len(validation_data) == 3 else None
         weights = check_sample_weight(
-            raw_weights, len(x), self.plan.precision, "validation sample_weight"
+            raw_weights, len(x), self.plan.dtype, "validation sample_weight"
         )
         return x, y, weights
 
@@ -740,7 +744,7 @@ class Trainer:
     def _evaluate(
         self, x: Features, targets: NDArray[Any], weights: NDArray[Any] | None
     ) -> Evaluation:
-        out = np.empty((len(x), self.plan.n_outputs), self.plan.precision)
+        out = np.empty((len(x), self.plan.n_outputs), self.plan.dtype)
         loss_sum = 0.0
         for rows in self._row_chunks(x):
             part = self._part(x, rows)

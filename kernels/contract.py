@@ -31,6 +31,9 @@ Operation = Literal[
     "limit_norm",
 ]
 
+PRECISIONS = {"float32": "float32", "float64": "float64", "bfloat16": "float32"}
+"""Each precision, with the type of its parameters, gradients, states and targets."""
+
 N_ADJUSTMENTS = 3
 """The coefficients that `formulas.adjusted_gradient` takes: l1, l2 and the limit."""
 
@@ -92,8 +95,10 @@ class Plan:
         After each update the weights into each unit are scaled down to it; or infinity.
     batch_size : int
         Rows of a batch; the last one of an epoch may be smaller.
-    precision : {"float32", "float64"}
-        The type of the parameters, gradients, states and targets.
+    precision : {"float32", "float64", "bfloat16"}
+        "bfloat16": what the three products of a layer take (inputs as scaled, weights, slopes) is
+        rounded to bfloat16, to nearest with ties to even; they are summed up in float32, and all else
+        is float32.
     n_threads : int
     input_scale : float
         Inputs are multiplied by it when their rows are gathered.
@@ -127,6 +132,11 @@ class Plan:
     update: tuple[Step, ...]
     loss_parameters: tuple[tuple[float, ...], ...] = ()
     outputs_per_target: int = 1
+
+    @property
+    def dtype(self) -> str:
+        """The type of the parameters, gradients, states and targets."""
+        return PRECISIONS[self.precision]
 
     @property
     def n_inputs(self) -> int:
@@ -191,11 +201,11 @@ class Engine(ABC):
     """A Plan bound to memory.
 
     The calls are coarse: many batches each. `parameters` (n_parameters,) and `state`
-    (n_states, n_parameters) are the caller's own arrays, of the plan's precision: they are changed
+    (n_states, n_parameters) are the caller's own arrays, of the plan's dtype: they are changed
     in place and are true whenever a call returns. `x` is (rows, n_inputs) of float32, float64 or
     uint8, of any strides, or a `SparseMatrix` if the backend reads one; `targets` is (rows,) int32
-    or (rows, n_outputs) of the plan's precision; `sample_weight` is (rows,) of the plan's
-    precision, or None. The caller has checked all of it.
+    or (rows, n_outputs) of the plan's dtype; `sample_weight` is (rows,) of the plan's dtype, or
+    None. The caller has checked all of it.
     """
 
     def __init__(self, plan: Plan, parameters: Array, state: Array) -> None:
@@ -260,6 +270,11 @@ class Backend(ABC):
     @abstractmethod
     def usable_threads(self, n_threads: int) -> int:
         """Return how many of `n_threads` this backend would use."""
+
+    @property
+    def bfloat16_isa(self) -> str:
+        """Whose instructions multiply bfloat16; empty if rounded numbers are multiplied in float32."""
+        return ""
 
     def refusal(self, plan: Plan) -> str:
         """Return why this backend cannot run `plan` and what to do, or an empty string."""

@@ -130,14 +130,20 @@ cdef extern from "kernels.h":
         void (*limit_norm)(void *panel, ptrdiff_t rows, double limit) noexcept nogil
         const step_function *steps
 
+    enum precision_number "precision":
+        FLOAT32
+        FLOAT64
+        BFLOAT16
+
     struct kernels:
         const char *isa
+        const char *bfloat16_isa
         int lanes
         int value_bytes
         product_kernels product
         element_kernels element
 
-    const kernels *fastmlp_kernels(const char *cap, int use_double)
+    const kernels *fastmlp_kernels(const char *cap)
     const char *fastmlp_isa_name(int i)
     const char *fastmlp_activation_name(int i)
     const char *fastmlp_loss_name(int i)
@@ -189,18 +195,16 @@ LOSS_NAMES = names_of(fastmlp_loss_name)
 OPTIMIZER_NAMES = names_of(fastmlp_optimizer_name)
 
 
-cdef const kernels *float32_kernels = NULL
-cdef const kernels *float64_kernels = NULL
+cdef const kernels *kernel_tables = NULL  # by precision_number
 
 
 cdef choose_kernels():
     """Choose for this CPU, once: asking it takes long in a virtual machine."""
-    global float32_kernels, float64_kernels
+    global kernel_tables
     cap = os.environ.get("FASTMLP_MAX_ISA", "").strip().lower()
     cdef bytes name = cap.encode()
-    float32_kernels = fastmlp_kernels(<const char *>name if cap else NULL, False)
-    float64_kernels = fastmlp_kernels(<const char *>name if cap else NULL, True)
-    if float32_kernels is NULL:
+    kernel_tables = fastmlp_kernels(<const char *>name if cap else NULL)
+    if kernel_tables is NULL:
         raise ValueError(
             f"the environment variable FASTMLP_MAX_ISA must be one of {', '.join(ISA_NAMES)}; "
             f"got {cap!r}"
@@ -208,7 +212,9 @@ cdef choose_kernels():
 
 
 cdef const kernels *kernels_for(str precision):
-    return float32_kernels if precision == "float32" else float64_kernels
+    if precision == "bfloat16":
+        return &kernel_tables[<int>BFLOAT16]
+    return &kernel_tables[<int>FLOAT32 if precision == "float32" else <int>FLOAT64]
 
 
 cdef int formula_number(list names, str name) except -2:
@@ -1078,7 +1084,7 @@ cdef class NativeEngine:
         self.layer_memory = Memory(native.n_layers * sizeof(NativeLayer))
         native.layers = <NativeLayer *>self.layer_memory.start
         native.loss_formula = formula_number(LOSS_NAMES, plan.loss)
-        self.loss_parameters = flat_numbers(plan.loss_parameters, plan.precision)
+        self.loss_parameters = flat_numbers(plan.loss_parameters, plan.dtype)
         native.loss_parameters = address(self.loss_parameters)
         native.optimizer_formula = formula_number(OPTIMIZER_NAMES, plan.optimizer)
         native.is_gradient_descent = plan.optimizer == "sgd"
@@ -1292,10 +1298,10 @@ cdef class NativeEngine:
         return goals
 
 
-cdef flat_numbers(rows, str precision):
+cdef flat_numbers(rows, str dtype):
     """Rows of numbers as one array that lives on the Python side; never empty."""
     numbers = [number for row in rows for number in row]
-    return array.array("f" if precision == "float32" else "d", numbers or [0.0])
+    return array.array("f" if dtype == "float32" else "d", numbers or [0.0])
 
 
 cdef char *address(array) except NULL:
@@ -1339,7 +1345,7 @@ class CythonEngine(Engine):
         plan = self.plan
         flat = numpy.empty_like(self.parameters)
         kept = [
-            tuple(numpy.empty((len(x), layer.fan_out), plan.precision) for _ in range(3))
+            tuple(numpy.empty((len(x), layer.fan_out), plan.dtype) for _ in range(3))
             for layer in plan.layers
         ]
         loss = self.native.gradients(x, targets, sample_weight, flat, kept)
@@ -1361,11 +1367,16 @@ class CythonBackend(Backend):
     """The registry's entry."""
 
     name = "cython"
+    precisions = ("float32", "float64", "bfloat16")
     reads_sparse = True
 
     @property
     def isa(self):
         return kernels_for("float32").isa.decode()
+
+    @property
+    def bfloat16_isa(self):
+        return kernels_for("bfloat16").bfloat16_isa.decode()
 
     def usable_threads(self, n_threads):
         return min(n_threads, team_limit())

@@ -11,8 +11,8 @@ from numba.core.registry import cpu_target
 
 from .isa_cap import MAX_ISA_VARIABLE, requested_cap
 
-LEVELS = {"baseline": ("x86-64", 128), "avx2": ("x86-64-v3", 256), "avx512": ("", 512)}
-"""Cap: LLVM's name of the CPU that has just this much (empty: the host), and its vector bits."""
+LEVELS = {"baseline": ("x86-64", 128), "avx2": ("x86-64-v3", 256)}
+"""Cap: LLVM's name of the CPU that has just this much, and its vector bits."""
 
 CAPPED_ISA = {"baseline": "SSE2", "avx2": "AVX2"}
 
@@ -67,7 +67,7 @@ def select_cpu() -> Cpu:
         If it lowers the ISA but Numba has already set up its compiler for the host.
     """
     cap, cpu = requested_cap(), host_cpu()
-    if cap is None or cap == "avx512" or not llvm.get_process_triple().startswith("x86_64"):
+    if cap is None or cap not in LEVELS or not llvm.get_process_triple().startswith("x86_64"):
         return cpu
     name, bits = LEVELS[cap]
     if cap != "baseline" and bits >= cpu.vector_bits:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from . import formulas
+from .bfloat16 import rounded_array
 from .contract import Array, Backend, Engine, Gradients, Layer, Plan
 from .step_engine import StepEngine
 from .subset import all_formulas, formula_trees
@@ -78,8 +79,8 @@ class NumpyEngine(StepEngine):
 
     def __init__(self, plan: Plan, parameters: Array, state: Array) -> None:
         super().__init__(plan, parameters, state)
-        self.dtype = np.dtype(plan.precision)
-        self.formulas = compile_formulas(plan.precision)
+        self.dtype = np.dtype(plan.dtype)
+        self.formulas = compile_formulas(plan.dtype)
         self.gradient = np.zeros(plan.n_parameters, self.dtype)
         shapes = [(layer.fan_in, layer.fan_out) for layer in plan.layers]
         pairs = list(zip(plan.layers, shapes, strict=True))
@@ -139,8 +140,15 @@ class NumpyEngine(StepEngine):
         self.kept[layer.index] = kept * self.dtype.type(1.0 / (1.0 - rate))
         self.inputs[layer.index] = self.inputs[layer.index] * self.kept[layer.index]
 
+    def factors(self, a: Array, b: Array) -> tuple[Array, Array]:
+        """Return what is multiplied instead of a and b: themselves, or both in bfloat16."""
+        if self.plan.precision == "bfloat16":
+            return rounded_array(a), rounded_array(b)
+        return a, b
+
     def weighted_sum(self, layer: Layer) -> None:
-        self.z[layer.index] = self.inputs[layer.index] @ self.w[layer.index] + self.b[layer.index]
+        a, w = self.factors(self.inputs[layer.index], self.w[layer.index])
+        self.z[layer.index] = a @ w + self.b[layer.index]
 
     def activation(self, layer: Layer) -> None:
         z = self.z[layer.index]
@@ -171,13 +179,15 @@ class NumpyEngine(StepEngine):
         self.dz[layer.index] = self.da[layer.index] * slope
 
     def weight_gradient(self, layer: Layer) -> None:
-        np.matmul(self.inputs[layer.index].T, self.dz[layer.index], out=self.dw[layer.index])
+        a, dz = self.factors(self.inputs[layer.index], self.dz[layer.index])
+        np.matmul(a.T, dz, out=self.dw[layer.index])
 
     def bias_gradient(self, layer: Layer) -> None:
         np.sum(self.dz[layer.index], axis=0, out=self.db[layer.index])
 
     def input_gradient(self, layer: Layer) -> None:
-        self.da[layer.index - 1] = self.dz[layer.index] @ self.w[layer.index].T
+        dz, w = self.factors(self.dz[layer.index], self.w[layer.index])
+        self.da[layer.index - 1] = dz @ w.T
 
     def dropout_slope(self, layer: Layer) -> None:
         self.da[layer.index - 1] = self.da[layer.index - 1] * self.kept[layer.index]
@@ -246,6 +256,7 @@ class NumpyBackend(Backend):
     """The registry's entry."""
 
     name = "numpy"
+    precisions = ("float32", "float64", "bfloat16")
 
     @property
     def isa(self) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from . import formulas
+from .bfloat16 import rounded_row
 from .contract import Array, Backend, Engine, Gradients, Layer, Plan
 from .step_engine import StepEngine
 
@@ -122,9 +123,15 @@ class PythonEngine(StepEngine):
         ]
         self.inputs[layer.index] = multiplied(self.inputs[layer.index], self.kept[layer.index])
 
+    def product(self, a: Matrix, b: Matrix) -> Matrix:
+        """Return a @ b; of both in bfloat16, if the plan has that precision."""
+        if self.plan.precision == "bfloat16":
+            a, b = list(map(rounded_row, a)), list(map(rounded_row, b))
+        return matmul(a, b)
+
     def weighted_sum(self, layer: Layer) -> None:
         biases = self.flat[layer.biases]
-        product = matmul(self.inputs[layer.index], self.weights(layer))
+        product = self.product(self.inputs[layer.index], self.weights(layer))
         self.z[layer.index] = [[v + b for v, b in zip(r, biases, strict=True)] for r in product]
 
     def activation(self, layer: Layer) -> None:
@@ -157,14 +164,15 @@ class PythonEngine(StepEngine):
         ]
 
     def weight_gradient(self, layer: Layer) -> None:
-        self.dw[layer.index] = matmul(transpose(self.inputs[layer.index]), self.dz[layer.index])
+        a = transpose(self.inputs[layer.index])
+        self.dw[layer.index] = self.product(a, self.dz[layer.index])
 
     def bias_gradient(self, layer: Layer) -> None:
         self.db[layer.index] = [sum(column) for column in transpose(self.dz[layer.index])]
 
     def input_gradient(self, layer: Layer) -> None:
         transposed = transpose(self.weights(layer))
-        self.da[layer.index - 1] = matmul(self.dz[layer.index], transposed)
+        self.da[layer.index - 1] = self.product(self.dz[layer.index], transposed)
 
     def dropout_slope(self, layer: Layer) -> None:
         before = layer.index - 1
@@ -210,8 +218,8 @@ class PythonEngine(StepEngine):
         self.round_parameters(layer)
 
     def round_parameters(self, layer: Layer) -> None:
-        """Round this layer's parameters and state to float32, if the plan has that precision."""
-        if self.plan.precision == "float32":
+        """Round this layer's parameters and state to float32, if they are."""
+        if self.plan.dtype == "float32":
             # Here, and not when a call returns: how many batches a call has must not matter.
             part = slice(layer.weights.start, layer.biases.stop)
             for vector in (self.flat, *self.flat_state):
@@ -222,7 +230,7 @@ class PythonEngine(StepEngine):
         return Gradients(loss, self.dw, self.db, self.z, self.a, self.dz)
 
     def inputs_are_finite(self) -> bool:
-        largest = 3.4028234663852886e38 if self.plan.precision == "float32" else math.inf
+        largest = 3.4028234663852886e38 if self.plan.dtype == "float32" else math.inf
         return all(math.isfinite(v) and abs(v) <= largest for row in self.inputs[0] for v in row)
 
     def write_output(self, out: Array, start: int, stop: int) -> None:
@@ -233,6 +241,7 @@ class PythonBackend(Backend):
     """The registry's entry."""
 
     name = "python"
+    precisions = ("float32", "float64", "bfloat16")
     isa = "interpreted"
 
     def usable_threads(self, n_threads: int) -> int:

@@ -27,6 +27,8 @@ def run(arguments: argparse.Namespace) -> int:
         if info.available:
             threads = f"{info.n_threads} thread{'s' if info.n_threads != 1 else ''}"
             facts = f"available  {info.isa}, {threads}, {', '.join(info.precisions)}"
+            if "bfloat16" in info.precisions:
+                facts += f" ({info.bfloat16_isa or 'emulated'})"
         else:
             facts = f"missing    {info.reason}"
         print(f"  {info.name:8}{facts}")

@@ -122,7 +122,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         Show a progress bar with the time left.
     backend : str, default "auto"
         "cython", "numba", "numpy" or "python".
-    precision : {"auto", "float32", "float64"}, default "auto"
+    precision : {"auto", "float32", "float64", "bfloat16"}, default "auto"
         "auto" follows X: float32 for float32 and uint8, else float64 (as always with
         solver="lbfgs").
     n_threads : int or None, default None

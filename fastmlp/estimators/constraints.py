@@ -12,7 +12,7 @@ from ..backend import BACKENDS
 from ..custom import CustomActivation
 from ..initializers import INITIALIZERS
 from ..kernels.formulas import ACTIVATIONS
-from ..network import DTYPES
+from ..kernels.contract import PRECISIONS
 from ..optimizers import NAMED_OPTIMIZERS, Optimizer
 from ..regularization import Clipping, Dropout, Regularization
 
@@ -53,7 +53,7 @@ SHARED: dict[str, Any] = {
     "time_limit": [Interval(Real, 0, None, closed="neither"), None],
     "progress": ["boolean"],
     "backend": [StrOptions({"auto", *BACKENDS})],
-    "precision": [StrOptions({"auto", *DTYPES})],
+    "precision": [StrOptions({"auto", *PRECISIONS})],
     "n_threads": [Interval(Integral, 1, None, closed="left"), None],
 }
 """Of both estimators."""

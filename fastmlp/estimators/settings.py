@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..kernels.contract import PRECISIONS
 from ..optimizers import SGD, Optimizer, ScikitLearnAdam, check_optimizer
 from ..regularization import Clipping, Dropout, Regularization, check_dropout
 from ..schedules import InverseScaling, Rate
@@ -56,9 +57,9 @@ def refuse_with_lbfgs(estimator: BaseMLP, validation: object) -> None:
 
 
 def network_precision(estimator: BaseMLP, dtype: Any) -> str:
-    """Return the precision of a new network, for features of `dtype`."""
+    """Return the type of a new network's parameters, for features of `dtype`."""
     if estimator.precision != "auto":
-        return str(estimator.precision)
+        return PRECISIONS[estimator.precision]
     is_single = dtype in (np.float32, np.uint8) and is_stochastic(estimator)
     return "float32" if is_single else "float64"
 

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from ..checks import check_integer, check_number, check_seed
 from ..data import check_dense
+from ..errors import unknown_name
 from ..kernels.formulas import LOSSES
 from ..losses import Loss, check_loss
-from ..network import Network
+from ..network import DTYPES, Network
 from ..optimizers import NAMED_OPTIMIZERS, Optimizer, check_optimizer
 from . import notes_example
 from .backward_sections import backward_section
@@ -96,6 +97,8 @@ def explain(
     """
     if network is not None and not isinstance(network, Network):
         raise TypeError(f"network must be a Network or None; got {type(network).__name__}")
+    if precision not in DTYPES:  # bfloat16 has too few digits to follow along
+        raise unknown_name("precision", precision, DTYPES)
     max_parameters = check_integer("max_parameters", max_parameters, 1)
     max_iterations = check_integer("max_iterations", max_iterations, 1)
     until_loss = check_number("until_loss", until_loss, 0.0)

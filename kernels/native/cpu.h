@@ -43,5 +43,15 @@ static inline int cpu_has_avx2(void) { return cpu_supports(1u << 5, 0x6); }
 static inline int cpu_has_avx512(void) {
     return cpu_supports(1u << 5 | 1u << 16 | 1u << 17 | 1u << 30 | 1u << 31, 0xe6);
 }
+
+/* AVX512_BF16: leaf 7, subleaf 1, EAX bit 5. */
+static inline int cpu_has_avx512_bf16(void) {
+    uint32_t r[4];
+    if (!cpu_has_avx512()) return 0;
+    cpuid(7, 0, r);
+    if (r[0] < 1) return 0; /* no subleaf 1 */
+    cpuid(7, 1, r);
+    return (r[0] & 1u << 5) != 0;
+}
 #endif
 #endif

@@ -9,12 +9,17 @@
 #define DECLARE(name, ...)                                              \
     extern const struct product_kernels fastmlp_product_##name##_float32; \
     extern const struct product_kernels fastmlp_product_##name##_float64; \
+    extern const struct product_kernels fastmlp_product_##name##_bfloat16; \
     extern const struct element_kernels fastmlp_element_##name##_float32; \
     extern const struct element_kernels fastmlp_element_##name##_float64;
 FOREACH_ISA(DECLARE)
+#define DECLARE_BFLOAT16(name, ...) \
+    extern const struct bfloat16_products fastmlp_product_##name##_bfloat16;
+FOREACH_BFLOAT16(DECLARE_BFLOAT16)
 
 #define NAME_ROW(name, ...) #name,
-static const char *const isa_names[] = {FOREACH_ISA(NAME_ROW) 0};
+static const char *const isa_names[] = {FOREACH_ISA(NAME_ROW)
+                                              FOREACH_BFLOAT16(NAME_ROW) 0};
 static const char *const activation_names[] = {FOREACH_ACTIVATION(NAME_ROW) 0};
 static const char *const loss_names[] = {FOREACH_LOSS(NAME_ROW) 0};
 static const char *const optimizer_names[] = {FOREACH_OPTIMIZER(NAME_ROW) 0};
@@ -24,28 +29,29 @@ const char *fastmlp_activation_name(int i) { return activation_names[i]; }
 const char *fastmlp_loss_name(int i) { return loss_names[i]; }
 const char *fastmlp_optimizer_name(int i) { return optimizer_names[i]; }
 
-const struct kernels *fastmlp_kernels(const char *cap, int use_double) {
-#define RUNS_ROW(name, family, bytes, unix_flags, msvc_flags, runs) runs,
-    const int runs[] = {FOREACH_ISA(RUNS_ROW) 0}; /* asked once: slow in a virtual machine */
-    static struct kernels tables[2];
-    int best = -1;
-    for (int i = 0; isa_names[i]; i++) {
-        if (runs[i]) best = i;
-        if (cap && !strcmp(cap, isa_names[i])) break;
-        if (cap && !isa_names[i + 1]) return 0;
-    }
-    struct kernels *table = &tables[use_double != 0];
-    int i = 0;
-#define CHOOSE_ROW(name, family, bytes, ...)                                               \
-    if (i++ == best) {                                                                     \
-        table->isa = #name;                                                                \
-        table->value_bytes = use_double ? 8 : 4;                                           \
-        table->lanes = bytes / table->value_bytes;                                         \
-        table->product = use_double ? fastmlp_product_##name##_float64                     \
-                                    : fastmlp_product_##name##_float32;                    \
-        table->element = use_double ? fastmlp_element_##name##_float64                     \
-                                    : fastmlp_element_##name##_float32;                    \
+const struct kernels *fastmlp_kernels(const char *cap) {
+    static struct kernels tables[N_PRECISIONS];
+    int last = 0, i = 0;
+    while (isa_names[last + 1] && !(cap && !strcmp(cap, isa_names[last]))) last++;
+    if (cap && strcmp(cap, isa_names[last])) return 0;
+    /* The better overwrite the weaker; each CPU is asked once: that is slow in a virtual machine. */
+#define TABLE_OF(name, row, bytes, size, precision) \
+    (struct kernels){#name, "", (bytes) / (size), size, fastmlp_product_##name##_##row, \
+                     fastmlp_element_##name##_##precision}
+#define CHOOSE_ROW(name, family, bytes, unix_flags, msvc_flags, runs)                \
+    if (i++ <= last && (runs)) {                                                     \
+        tables[FLOAT32] = TABLE_OF(name, float32, bytes, 4, float32);                \
+        tables[FLOAT64] = TABLE_OF(name, float64, bytes, 8, float64);                \
+        tables[BFLOAT16] = TABLE_OF(name, bfloat16, bytes, 4, float32);              \
     }
     FOREACH_ISA(CHOOSE_ROW)
-    return table;
+#define CHOOSE_BFLOAT16(name, needs, bytes, flags, runs)                             \
+    if (i++ <= last && !strcmp(tables[BFLOAT16].isa, #needs) && (runs)) {            \
+        struct kernels *table = &tables[BFLOAT16];                                   \
+        table->bfloat16_isa = #name;                                                 \
+        table->product.weighted_sum = fastmlp_product_##name##_bfloat16.weighted_sum;\
+        table->product.weight_gradient = fastmlp_product_##name##_bfloat16.weight_gradient; \
+    }
+    FOREACH_BFLOAT16(CHOOSE_BFLOAT16)
+    return tables;
 }

@@ -17,3 +17,15 @@
 #endif
 
 #define FOREACH_ISA(ISA) FOREACH_ISA_ANY(ISA) FOREACH_ISA_X86(ISA)
+
+/* Instructions that multiply bfloat16, slowest first; product_bfloat16_unit.c is compiled once per row.
+ * Everything else comes from the unit of the ISA above them, which must have vectors as wide: `needs`.
+ *
+ *   BFLOAT16(name, needs, vector bytes, "flags of GCC and Clang", test at run time)
+ */
+#if defined(FASTMLP_X86) && defined(__GNUC__)
+#define FOREACH_BFLOAT16(BFLOAT16) \
+    BFLOAT16(avx512_bf16, avx512, 64, "-mavx2 -mfma -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512bf16 -mprefer-vector-width=512", cpu_has_avx512_bf16())
+#else
+#define FOREACH_BFLOAT16(BFLOAT16)
+#endif

@@ -8,7 +8,8 @@
  * weights for the input gradient. Columns past the last are zero in weights, biases and slopes, and
  * never read in activations.
  *
- * All pointers of values are `void *`: a table is for one precision, which its user knows.
+ * All pointers of values are `void *`: a table is for one precision, which its user knows. (bfloat16 has
+ * the panels of float32; only its products round what they take.)
  */
 #ifndef FASTMLP_KERNELS_H
 #define FASTMLP_KERNELS_H
@@ -71,6 +72,28 @@ struct update {
     const void *coefficients;
 };
 
+/* z = a @ w + b for the output panels [first, last); b may be NULL. The rows of a panel of w lie
+ * `w_step` apart: LANES; or fan_out, if w is a row-major matrix of whole vectors. */
+typedef void (*weighted_sum_function)(const void *a, ptrdiff_t a_stride, const void *w,
+                                      ptrdiff_t w_stride, ptrdiff_t w_step, const void *b, void *z,
+                                      ptrdiff_t z_stride, ptrdiff_t rows, ptrdiff_t fan_in,
+                                      ptrdiff_t first, ptrdiff_t last);
+
+/* dw = a.T @ dz for the inputs [first_input, last_input) and the output panels [first, last); the first
+ * input begins a panel. With an update, `out` is w and is changed by it at once, tile by tile; without
+ * (NULL), `out` takes dw. */
+typedef void (*weight_gradient_function)(const void *a, ptrdiff_t a_stride, const void *dz,
+                                         ptrdiff_t dz_stride, void *out, ptrdiff_t out_stride,
+                                         const struct update *update, ptrdiff_t rows,
+                                         ptrdiff_t first_input, ptrdiff_t last_input,
+                                         ptrdiff_t first, ptrdiff_t last);
+
+/* What an instruction for bfloat16 supplies: the products of float32 panels, rounded on the way. */
+struct bfloat16_products {
+    weighted_sum_function weighted_sum;
+    weight_gradient_function weight_gradient;
+};
+
 struct product_kernels {
     /* The rows `order[0..n_rows)` of x as panels; `order` goes on to n_known, for prefetching.
      * Returns whether all of their values are finite. */
@@ -81,18 +104,8 @@ struct product_kernels {
                       ptrdiff_t stride);
     void (*from_panels)(const void *panels, ptrdiff_t stride, ptrdiff_t rows, ptrdiff_t columns,
                         void *matrix);
-    /* z = a @ w + b for the output panels [first, last); b may be NULL. The rows of a panel of w lie
-     * `w_step` apart: LANES; or fan_out, if w is a row-major matrix of whole vectors. */
-    void (*weighted_sum)(const void *a, ptrdiff_t a_stride, const void *w, ptrdiff_t w_stride,
-                         ptrdiff_t w_step, const void *b, void *z, ptrdiff_t z_stride, ptrdiff_t rows,
-                         ptrdiff_t fan_in, ptrdiff_t first, ptrdiff_t last);
-    /* dw = a.T @ dz for the inputs [first_input, last_input) and the output panels [first, last).
-     * With an update, `out` is w and is changed by it at once, tile by tile; without (NULL), `out`
-     * takes dw. */
-    void (*weight_gradient)(const void *a, ptrdiff_t a_stride, const void *dz, ptrdiff_t dz_stride,
-                            void *out, ptrdiff_t out_stride, const struct update *update,
-                            ptrdiff_t rows, ptrdiff_t first_input, ptrdiff_t last_input,
-                            ptrdiff_t first, ptrdiff_t last);
+    weighted_sum_function weighted_sum;
+    weight_gradient_function weight_gradient;
     /* db = the sum of dz over the rows; `out` as above. */
     void (*bias_gradient)(const void *dz, ptrdiff_t dz_stride, void *out,
                           const struct update *update, ptrdiff_t rows, ptrdiff_t first,
@@ -145,17 +158,20 @@ struct element_kernels {
     const step_function *steps;
 };
 
+enum precision { FLOAT32, FLOAT64, BFLOAT16, N_PRECISIONS };
+
 struct kernels {
     const char *isa;
+    const char *bfloat16_isa; /* whose instruction multiplies; "" if it is emulated, or not bfloat16 */
     int lanes;
     int value_bytes;
     struct product_kernels product;
     struct element_kernels element;
 };
 
-/* The tables for the best ISA of this CPU that is not above `cap` (a name, or NULL for no cap).
- * NULL if `cap` is not a name of isa_table.h. */
-const struct kernels *fastmlp_kernels(const char *cap, int use_double);
+/* A table per precision for the best ISA of this CPU that is not above `cap` (a name, or NULL for no
+ * cap). That of bfloat16 is float32's with other products. NULL if `cap` is not a name of isa_table.h. */
+const struct kernels *fastmlp_kernels(const char *cap);
 /* The names of the ISAs of this build, weakest first; NULL past the last. */
 const char *fastmlp_isa_name(int i);
 /* The names in the formula tables, in order; NULL past the last. */

@@ -3,9 +3,12 @@
 
 #include "unit.h"
 
+#define MULTIPLY_ADD NAME(multiply_add)
+
 #define REAL float
 #define PRECISION float32
 #include "product_real.h"
+#include "product_bfloat16_emulated.h"
 #undef REAL
 #undef PRECISION
 

@@ -1,0 +1,115 @@
+/* Matrix products of float32 panels whose operands are rounded to bfloat16; sums are float32.
+ *
+ * Operands are rounded (to nearest, ties to even) block by block into memory that stays in the caches,
+ * and multiplied there by the register tile. A value of a rounded panel stands for PAIR numbers that
+ * are summed together, neighbours along the depth of the product: two for an instruction that takes
+ * pairs, one where bfloat16 is emulated. So a tile's depth is shorter by PAIR, and nothing else differs.
+ *
+ * Included where REAL is float, after tile_real.h, with PAIR defined and two functions:
+ *     round_columns   PAIR neighbouring columns of a row become one value
+ *     round_rows      PAIR rows of a panel, one below the other, become one row
+ * What is missing at the end of the depth counts as zero. The order of every sum is fixed, as in
+ * product_real.h. A unit for another instruction (AMX) has its own two products in the same table.
+ */
+enum {
+    SUM_ROWS = 128,        /* of `a`, rounded together */
+    SUM_DEPTH = 256,       /* a multiple of PAIR * LANES */
+    GRADIENT_DEPTH = 512,  /* rows of a and dz, rounded together; of whole pairs */
+    GRADIENT_PANELS = 16,  /* of dz, at most */
+    GRADIENT_VALUES = 1 << 16
+};
+
+static void NAME(bfloat16_weighted_sum)(const void *a_, ptrdiff_t a_stride, const void *w_,
+                                        ptrdiff_t w_stride, ptrdiff_t w_step, const void *b_,
+                                        void *z_, ptrdiff_t z_stride, ptrdiff_t all_rows,
+                                        ptrdiff_t fan_in, ptrdiff_t first, ptrdiff_t last) {
+    const REAL *a = a_, *w = w_, *b = b_;
+    REAL *z = z_;
+    REAL a_block[(SUM_ROWS + 1) * SUM_DEPTH / PAIR], w_block[2 * SUM_DEPTH / PAIR * LANES];
+    /* Blocks of nearly equal depth, of whole panels. */
+    const ptrdiff_t n_blocks = fan_in > SUM_DEPTH ? (fan_in + SUM_DEPTH - 1) / SUM_DEPTH : 1;
+    const ptrdiff_t unit = PAIR * LANES, share = (fan_in + n_blocks - 1) / n_blocks;
+    const ptrdiff_t depth = (share + unit - 1) / unit * unit;
+    for (ptrdiff_t row_block = 0; row_block < all_rows; row_block += SUM_ROWS) {
+        const ptrdiff_t rows_left = all_rows - row_block;
+        const ptrdiff_t rows = rows_left < SUM_ROWS ? rows_left : SUM_ROWS;
+        const ptrdiff_t n_tiles = (rows + TILE_ROWS - 1) / TILE_ROWS;
+        /* One row more: panels of 128 rows would all lie in the same sets of the cache. */
+        const ptrdiff_t block_stride = (rows + 1) * LANES;
+        ptrdiff_t input = 0;
+        do { /* once even if there is nothing to sum: then z is b */
+            const ptrdiff_t inputs = fan_in - input < depth ? fan_in - input : depth;
+            const ptrdiff_t steps = (inputs + PAIR - 1) / PAIR;
+            ptrdiff_t panels;
+            round_columns(a + input / LANES * a_stride + row_block * LANES, a_stride, rows, inputs,
+                          a_block, block_stride);
+            for (ptrdiff_t panel = first; panel < last; panel += panels) {
+                panels = last - panel >= 2 ? 2 : 1;
+                for (int j = 0; j < panels; j++)
+                    round_rows(w + (panel + j) * w_stride + input * w_step, w_step, inputs,
+                               w_block + j * steps * LANES);
+                for (ptrdiff_t tile = 0; tile < n_tiles; tile++) {
+                    const ptrdiff_t row = tile * rows / n_tiles, next = (tile + 1) * rows / n_tiles;
+                    REAL *out = z + panel * z_stride + (row_block + row) * LANES;
+                    const REAL *bias = b ? b + panel * LANES : NULL;
+                    NAME(sum_tiles)[next - row][panels - 1](
+                        a_block + row * LANES, block_stride, w_block, steps * LANES, LANES, steps,
+                        input ? out : bias, input ? LANES : 0, input ? z_stride : LANES, NULL, out,
+                        z_stride);
+                }
+            }
+            input += depth;
+        } while (input < fan_in);
+    }
+}
+
+static void NAME(bfloat16_weight_gradient)(const void *a_, ptrdiff_t a_stride, const void *dz_,
+                                           ptrdiff_t dz_stride, void *out_, ptrdiff_t out_stride,
+                                           const struct update *update, ptrdiff_t rows,
+                                           ptrdiff_t first_input, ptrdiff_t last_input,
+                                           ptrdiff_t first, ptrdiff_t last) {
+    const REAL *a = a_, *dz = dz_;
+    REAL *out = out_;
+    REAL a_block[GRADIENT_DEPTH / PAIR * LANES], dz_block[GRADIENT_VALUES];
+    REAL gradient[GRADIENT_PANELS * LANES * LANES]; /* of an input panel: (panel, input, output) */
+    const int adds_at_once = !update || (update->is_gradient_descent && !update->adjustments);
+    const REAL *learning_rate = update ? update->coefficients : NULL;
+    const ptrdiff_t most_rows = rows < GRADIENT_DEPTH ? rows : GRADIENT_DEPTH;
+    const ptrdiff_t most_values = (most_rows + PAIR - 1) / PAIR * LANES; /* of a panel */
+    ptrdiff_t group = GRADIENT_VALUES / most_values / 2 * 2;
+    if (group > GRADIENT_PANELS) group = GRADIENT_PANELS;
+    for (ptrdiff_t group_first = first; group_first < last; group_first += group) {
+        const ptrdiff_t group_last = last - group_first < group ? last : group_first + group;
+        for (ptrdiff_t input = first_input; input < last_input; input += LANES) {
+            const ptrdiff_t width = last_input - input < LANES ? last_input - input : LANES;
+            for (ptrdiff_t row = 0; row < rows; row += GRADIENT_DEPTH) {
+                const int is_last = rows - row <= GRADIENT_DEPTH;
+                const ptrdiff_t block_rows = is_last ? rows - row : GRADIENT_DEPTH;
+                const ptrdiff_t steps = (block_rows + PAIR - 1) / PAIR;
+                round_rows(a + input / LANES * a_stride + row * LANES, LANES, block_rows, a_block);
+                if (input == first_input || rows > GRADIENT_DEPTH)
+                    for (ptrdiff_t panel = group_first; panel < group_last; panel++)
+                        round_rows(dz + panel * dz_stride + row * LANES, LANES, block_rows,
+                                   dz_block + (panel - group_first) * steps * LANES);
+                for (ptrdiff_t panel = group_first; panel < group_last; panel += 2) {
+                    const int panels = group_last - panel >= 2 ? 2 : 1;
+                    const REAL *dz_tile = dz_block + (panel - group_first) * steps * LANES;
+                    ptrdiff_t height;
+                    for (ptrdiff_t lane = 0; lane < width; lane += height) {
+                        REAL *sums = gradient + ((panel - group_first) * LANES + lane) * LANES;
+                        REAL *place = out + panel * out_stride + (input + lane) * LANES;
+                        const int is_done = is_last && adds_at_once;
+                        height = width - lane < GRADIENT_ROWS ? width - lane : GRADIENT_ROWS;
+                        NAME(gradient_tiles)[height][panels - 1](
+                            a_block + lane, 0, dz_tile, steps * LANES, LANES, steps,
+                            row ? sums : NULL, LANES, LANES * LANES, is_done ? learning_rate : NULL,
+                            is_done ? place : sums, is_done ? out_stride : LANES * LANES);
+                        for (int j = 0; j < panels && is_last && !is_done; j++)
+                            NAME(step)(update, update->adjustments, place + j * out_stride,
+                                       sums + j * LANES * LANES, height * LANES);
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,42 @@
+/* bfloat16 where no instruction multiplies it: rounded operands in the tile of float32, whose products
+ * of two of them are exact. */
+#define PAIR 1
+
+static inline float rounded(float value) {
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    /* Half of the last place that is kept, so that ties go to even; a NaN stays one. */
+    bits = value != value ? bits | 0x400000u : bits + 0x7fffu + (bits >> 16 & 1u);
+    bits &= 0xffff0000u;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+static void round_columns(const float *panels, ptrdiff_t stride, ptrdiff_t rows, ptrdiff_t columns,
+                          float *out, ptrdiff_t out_stride) {
+    for (ptrdiff_t column = 0; column < columns; column += LANES) {
+        INDEPENDENT
+        for (ptrdiff_t i = 0; i < rows * LANES; i++) out[i] = rounded(panels[i]);
+        panels += stride;
+        out += out_stride;
+    }
+}
+
+static void round_rows(const float *panel, ptrdiff_t step, ptrdiff_t rows, float *out) {
+    for (ptrdiff_t row = 0; row < rows; row++) {
+        INDEPENDENT
+        for (int i = 0; i < LANES; i++) out[row * LANES + i] = rounded(panel[row * step + i]);
+    }
+}
+
+#include "product_bfloat16.h"
+
+const struct product_kernels JOIN(JOIN(fastmlp_product, FASTMLP_ISA), bfloat16) = {
+    NAME(gather),
+    NAME(to_panels),
+    NAME(from_panels),
+    NAME(bfloat16_weighted_sum),
+    NAME(bfloat16_weight_gradient),
+    NAME(bias_gradient),
+    NAME(transpose),
+};

@@ -1,0 +1,56 @@
+/* Matrix products of pairs of bfloat16 by AVX512-BF16, in the tables of this instruction set alone. */
+#include <immintrin.h>
+#include <string.h>
+
+#include "unit.h"
+
+#define REAL float
+#define PRECISION bfloat16
+#define PAIR 2
+
+/* A float of a rounded panel is two bfloat16; nothing but this computes with it. */
+static ALWAYS_INLINE __m512 add_products(__m512 sum, float pair, __m512 pairs) {
+    return _mm512_dpbf16_ps(sum, (__m512bh)_mm512_set1_ps(pair), (__m512bh)pairs);
+}
+#define MULTIPLY_ADD add_products
+#include "tile_real.h"
+
+/* The instruction takes numbers below 2^-126 for zero. */
+static void round_columns(const float *panels, ptrdiff_t stride, ptrdiff_t rows, ptrdiff_t columns,
+                          float *out, ptrdiff_t out_stride) {
+    for (ptrdiff_t column = 0; column < columns; column += 2 * LANES) {
+        /* Past the last column there may be anything, or no panel at all. */
+        const ptrdiff_t left = columns - column;
+        const __mmask16 low = left >= LANES ? 0xffff : (__mmask16)((1 << left) - 1);
+        const __mmask16 high = left >= 2 * LANES ? 0xffff
+                               : left > LANES    ? (__mmask16)((1 << (left - LANES)) - 1)
+                                                 : 0;
+        for (ptrdiff_t row = 0; row < rows; row++) {
+            const float *from = panels + row * LANES;
+            const __m512 first = _mm512_maskz_loadu_ps(low, from);
+            const __m512 second = _mm512_maskz_loadu_ps(high, high ? from + stride : from);
+            _mm512_storeu_ps(out + row * LANES, (__m512)_mm512_cvtne2ps_pbh(second, first));
+        }
+        panels += 2 * stride;
+        out += out_stride;
+    }
+}
+
+static void round_rows(const float *panel, ptrdiff_t step, ptrdiff_t rows, float *out) {
+    int16_t places[2 * LANES]; /* 0, 16, 1, 17...: a number of one row, its neighbour of the next */
+    for (int i = 0; i < 2 * LANES; i++) places[i] = (int16_t)(i / 2 + i % 2 * LANES);
+    const __m512i order = _mm512_loadu_si512(places);
+    for (ptrdiff_t row = 0; row < rows; row += 2) {
+        const __m512 first = _mm512_loadu_ps(panel + row * step);
+        const __m512 second =
+            row + 1 < rows ? _mm512_loadu_ps(panel + (row + 1) * step) : _mm512_setzero_ps();
+        const __m512i both = (__m512i)_mm512_cvtne2ps_pbh(second, first);
+        _mm512_storeu_si512(out + row / 2 * LANES, _mm512_permutexvar_epi16(order, both));
+    }
+}
+
+#include "product_bfloat16.h"
+
+const struct bfloat16_products TABLE(product) = {
+    NAME(bfloat16_weighted_sum), NAME(bfloat16_weight_gradient),
+};

@@ -1,0 +1,136 @@
+/* The register tile of the matrix products for one precision; see kernels.h for the layout of panels.
+ *
+ * One register tile serves all three products: it holds up to TILE_ROWS x 2 vectors and adds, per
+ * step of depth, one value of `a` times one vector of `b` each. What differs is only where the next
+ * value of `a` is found:
+ *     weighted sum      tile rows are batch rows, depth runs over the inputs of a row
+ *     weight gradient   tile rows are inputs, depth runs over the batch
+ *     input gradient    the weighted sum of slopes and transposed weights
+ * The order of every sum is fixed: it depends on neither the tile nor the range of panels asked for.
+ */
+#include "vector.h"
+
+#undef TILE_ROWS
+#undef GRADIENT_ROWS
+#undef WIDE_PANELS
+/* As many as fit the registers: 32 of them with AVX-512, else 16 (2 vectors of b and 1 value kept). */
+#define TILE_ROWS (FASTMLP_VECTOR_BYTES == 64 ? 13 : 6)
+#define GRADIENT_ROWS (FASTMLP_VECTOR_BYTES == 64 ? 8 : 4)
+/* A single row takes so many panels at once: two sums alone would wait for each other. */
+#define WIDE_PANELS 8
+
+/* out[i][j] (rows x panels vectors) = start[i][j] + the sum over the depth of a * b; or, with a
+ * learning rate, out - learning_rate * the sum: the formula `sgd` on vectors. `start` is NULL for zero;
+ * its rows lie `start_row` apart (0: the same for all), its panels `start_panel`. `a` is walked in
+ * segments of `segment` steps. */
+static ALWAYS_INLINE void NAME(tile)(const int rows, const int panels, const REAL *a,
+                                     const ptrdiff_t a_row, const ptrdiff_t a_step,
+                                     const ptrdiff_t segment, const ptrdiff_t a_segment,
+                                     const REAL *b, const ptrdiff_t b_panel,
+                                     const ptrdiff_t b_step, ptrdiff_t depth, const REAL *start,
+                                     const ptrdiff_t start_row, const ptrdiff_t start_panel, const REAL *learning_rate,
+                                     REAL *out, const ptrdiff_t out_panel) {
+    NAME(vector) sum[13][WIDE_PANELS];
+    UNROLL
+    for (int i = 0; i < rows; i++) {
+        UNROLL
+        for (int j = 0; j < panels; j++)
+            sum[i][j] = start ? NAME(load)(start + i * start_row + j * start_panel) : NAME(zero)();
+    }
+    while (depth > 0) {
+        const ptrdiff_t steps = depth < segment ? depth : segment;
+        for (ptrdiff_t step = 0; step < steps; step++) {
+            NAME(vector) b_vector[WIDE_PANELS];
+            UNROLL
+            for (int j = 0; j < panels; j++) b_vector[j] = NAME(load)(b + j * b_panel);
+            b += b_step;
+            UNROLL
+            for (int i = 0; i < rows; i++) {
+                const REAL value = a[i * a_row + step * a_step];
+                UNROLL
+                for (int j = 0; j < panels; j++)
+                    sum[i][j] = MULTIPLY_ADD(sum[i][j], value, b_vector[j]);
+            }
+        }
+        a += a_segment;
+        depth -= steps;
+    }
+    UNROLL
+    for (int i = 0; i < rows; i++) {
+        UNROLL
+        for (int j = 0; j < panels; j++) {
+            REAL *place = out + j * out_panel + i * LANES;
+            if (learning_rate)
+                sum[i][j] = NAME(multiply_add)(NAME(load)(place), -*learning_rate, sum[i][j]);
+            NAME(store)(place, sum[i][j]);
+        }
+    }
+}
+
+#define TILE_PARAMETERS                                                                           \
+    const REAL *a, ptrdiff_t a_segment, const REAL *b, ptrdiff_t b_panel, ptrdiff_t b_step,       \
+        ptrdiff_t depth, const REAL *start, ptrdiff_t start_row, ptrdiff_t start_panel, const REAL *learning_rate, \
+        REAL *out, ptrdiff_t out_panel
+typedef void (*NAME(tile_function))(TILE_PARAMETERS);
+
+/* Tiles of the weighted sum: rows of a panel lie LANES apart, inputs side by side. */
+#define SUM_TILE(rows, panels)                                                                    \
+    static void NAME(sum_tile_##rows##_##panels)(TILE_PARAMETERS) {                               \
+        (void)learning_rate;                                                                      \
+        NAME(tile)(rows, panels, a, LANES, 1, LANES, a_segment, b, b_panel, b_step, depth, start, \
+                   start_row, start_panel, NULL, out, out_panel);                                 \
+    }
+/* Tiles of the weight gradient: inputs lie side by side, batch rows LANES apart. */
+#define GRADIENT_TILE(rows, panels)                                                               \
+    static void NAME(gradient_tile_##rows##_##panels)(TILE_PARAMETERS) {                          \
+        (void)a_segment, (void)b_step;                                                            \
+        NAME(tile)(rows, panels, a, 1, LANES, PTRDIFF_MAX, 0, b, b_panel, LANES, depth, start,    \
+                   start_row, start_panel, learning_rate, out, out_panel);                        \
+    }
+#define BOTH_PANELS(TILE, rows) TILE(rows, 1) TILE(rows, 2)
+
+SUM_TILE(1, 8)
+BOTH_PANELS(SUM_TILE, 1) BOTH_PANELS(SUM_TILE, 2) BOTH_PANELS(SUM_TILE, 3)
+BOTH_PANELS(SUM_TILE, 4) BOTH_PANELS(SUM_TILE, 5) BOTH_PANELS(SUM_TILE, 6)
+#if FASTMLP_VECTOR_BYTES == 64
+BOTH_PANELS(SUM_TILE, 7) BOTH_PANELS(SUM_TILE, 8) BOTH_PANELS(SUM_TILE, 9)
+BOTH_PANELS(SUM_TILE, 10) BOTH_PANELS(SUM_TILE, 11) BOTH_PANELS(SUM_TILE, 12)
+BOTH_PANELS(SUM_TILE, 13)
+#endif
+BOTH_PANELS(GRADIENT_TILE, 1) BOTH_PANELS(GRADIENT_TILE, 2) BOTH_PANELS(GRADIENT_TILE, 3)
+BOTH_PANELS(GRADIENT_TILE, 4)
+#if FASTMLP_VECTOR_BYTES == 64
+BOTH_PANELS(GRADIENT_TILE, 5) BOTH_PANELS(GRADIENT_TILE, 6) BOTH_PANELS(GRADIENT_TILE, 7)
+BOTH_PANELS(GRADIENT_TILE, 8)
+#endif
+
+#define TILE_ENTRY(kind, rows) {NAME(kind##_tile_##rows##_1), NAME(kind##_tile_##rows##_2)}
+static const NAME(tile_function) NAME(sum_tiles)[][2] = {
+    {0, 0}, TILE_ENTRY(sum, 1), TILE_ENTRY(sum, 2), TILE_ENTRY(sum, 3), TILE_ENTRY(sum, 4),
+    TILE_ENTRY(sum, 5), TILE_ENTRY(sum, 6),
+#if FASTMLP_VECTOR_BYTES == 64
+    TILE_ENTRY(sum, 7), TILE_ENTRY(sum, 8), TILE_ENTRY(sum, 9), TILE_ENTRY(sum, 10),
+    TILE_ENTRY(sum, 11), TILE_ENTRY(sum, 12), TILE_ENTRY(sum, 13),
+#endif
+};
+static const NAME(tile_function) NAME(gradient_tiles)[][2] = {
+    {0, 0}, TILE_ENTRY(gradient, 1), TILE_ENTRY(gradient, 2), TILE_ENTRY(gradient, 3),
+    TILE_ENTRY(gradient, 4),
+#if FASTMLP_VECTOR_BYTES == 64
+    TILE_ENTRY(gradient, 5), TILE_ENTRY(gradient, 6), TILE_ENTRY(gradient, 7),
+    TILE_ENTRY(gradient, 8),
+#endif
+};
+#undef TILE_PARAMETERS
+#undef SUM_TILE
+#undef GRADIENT_TILE
+#undef BOTH_PANELS
+#undef TILE_ENTRY
+
+/* One optimizer step of n parameters, whose gradient is adjusted first. */
+static void NAME(step)(const struct update *update, const void *adjustments, REAL *w, REAL *gradient,
+                       ptrdiff_t n) {
+    if (adjustments) update->adjust(w, gradient, adjustments, n);
+    update->step(w, gradient, (char *)w + update->state_offset, update->state_stride,
+                 update->coefficients, n);
+}
