@@ -97,6 +97,10 @@ cdef extern from "kernels.h":
         void (*transpose)(const void *w, ptrdiff_t w_stride, void *w_transposed,
                           ptrdiff_t transposed_stride, ptrdiff_t fan_in, ptrdiff_t fan_out,
                           ptrdiff_t first, ptrdiff_t last) noexcept nogil
+        void (*input_gradient)(const void *dz, ptrdiff_t dz_stride, const void *w,
+                               ptrdiff_t w_stride, void *da, ptrdiff_t da_stride, ptrdiff_t rows,
+                               ptrdiff_t fan_in, ptrdiff_t fan_out, ptrdiff_t first,
+                               ptrdiff_t last) noexcept nogil
 
     struct element_kernels:
         void (*activation)(int formula, const void *z, void *a, ptrdiff_t n) noexcept nogil
@@ -588,6 +592,11 @@ cdef void input_gradient(Native *native, NativeLayer *layer, char *da, ptrdiff_t
 
     Of the transposed weights there are only as many at a time as stay in the second-level cache.
     """
+    if native.product.input_gradient is not NULL:
+        native.product.input_gradient(
+            layer.dz, layer.stride, native.parameters + layer.packed_weights, layer.w_stride, da,
+            layer.stride, rows, layer.fan_in, layer.fan_out, first, last)
+        return
     cdef char *transposed = native.transposed + thread * native.transposed_bytes
     cdef ptrdiff_t panel = first, end, panel_bytes = layer.transposed_stride * native.value_bytes
     while panel < last:

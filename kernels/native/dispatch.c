@@ -51,6 +51,7 @@ const struct kernels *fastmlp_kernels(const char *cap) {
         table->bfloat16_isa = #name;                                                 \
         table->product.weighted_sum = fastmlp_product_##name##_bfloat16.weighted_sum;\
         table->product.weight_gradient = fastmlp_product_##name##_bfloat16.weight_gradient; \
+        table->product.input_gradient = fastmlp_product_##name##_bfloat16.input_gradient;   \
     }
     FOREACH_BFLOAT16(CHOOSE_BFLOAT16)
     return tables;

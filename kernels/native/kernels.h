@@ -88,10 +88,17 @@ typedef void (*weight_gradient_function)(const void *a, ptrdiff_t a_stride, cons
                                          ptrdiff_t first_input, ptrdiff_t last_input,
                                          ptrdiff_t first, ptrdiff_t last);
 
+/* da = dz @ w.T for the panels [first, last) of da, that is of inputs. */
+typedef void (*input_gradient_function)(const void *dz, ptrdiff_t dz_stride, const void *w,
+                                        ptrdiff_t w_stride, void *da, ptrdiff_t da_stride,
+                                        ptrdiff_t rows, ptrdiff_t fan_in, ptrdiff_t fan_out,
+                                        ptrdiff_t first, ptrdiff_t last);
+
 /* What an instruction for bfloat16 supplies: the products of float32 panels, rounded on the way. */
 struct bfloat16_products {
     weighted_sum_function weighted_sum;
     weight_gradient_function weight_gradient;
+    input_gradient_function input_gradient;
 };
 
 struct product_kernels {
@@ -114,6 +121,8 @@ struct product_kernels {
     void (*transpose)(const void *w, ptrdiff_t w_stride, void *w_transposed,
                       ptrdiff_t transposed_stride, ptrdiff_t fan_in, ptrdiff_t fan_out,
                       ptrdiff_t first, ptrdiff_t last);
+    /* NULL where it is the weighted sum of dz and transposed weights. */
+    input_gradient_function input_gradient;
 };
 
 struct element_kernels {

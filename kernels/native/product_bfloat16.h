@@ -5,26 +5,26 @@
  * are summed together, neighbours along the depth of the product: two for an instruction that takes
  * pairs, one where bfloat16 is emulated. So a tile's depth is shorter by PAIR, and nothing else differs.
  *
- * Included where REAL is float, after tile_real.h, with PAIR defined and two functions:
- *     round_columns   PAIR neighbouring columns of a row become one value
- *     round_rows      PAIR rows of a panel, one below the other, become one row
+ * Included where REAL is float, after tile_real.h, with PAIR defined and three functions:
+ *     round_columns      PAIR neighbouring columns of a row become one value
+ *     round_rows         PAIR rows of a panel, one below the other, become one row
+ *     round_transposed   PAIR columns become one row: round_rows of the transpose of the panels
  * What is missing at the end of the depth counts as zero. The order of every sum is fixed, as in
- * product_real.h. A unit for another instruction (AMX) has its own two products in the same table.
+ * product_real.h. A unit for another instruction (AMX) fills a struct bfloat16_products of its own.
  */
 enum {
-    SUM_ROWS = 128,        /* of `a`, rounded together */
+    SUM_ROWS = 256 * PAIR, /* of `a`, rounded together */
     SUM_DEPTH = 256,       /* a multiple of PAIR * LANES */
     GRADIENT_DEPTH = 512,  /* rows of a and dz, rounded together; of whole pairs */
     GRADIENT_PANELS = 16,  /* of dz, at most */
     GRADIENT_VALUES = 1 << 16
 };
 
-static void NAME(bfloat16_weighted_sum)(const void *a_, ptrdiff_t a_stride, const void *w_,
-                                        ptrdiff_t w_stride, ptrdiff_t w_step, const void *b_,
-                                        void *z_, ptrdiff_t z_stride, ptrdiff_t all_rows,
-                                        ptrdiff_t fan_in, ptrdiff_t first, ptrdiff_t last) {
-    const REAL *a = a_, *w = w_, *b = b_;
-    REAL *z = z_;
+/* z = a @ w + b as in kernels.h; or a @ w.T, if w has `transposed_rows` (else 0) and `fan_in` columns. */
+static void NAME(bfloat16_sum)(const REAL *a, ptrdiff_t a_stride, const REAL *w, ptrdiff_t w_stride,
+                               ptrdiff_t w_step, ptrdiff_t transposed_rows, const REAL *b, REAL *z,
+                               ptrdiff_t z_stride, ptrdiff_t all_rows, ptrdiff_t fan_in,
+                               ptrdiff_t first, ptrdiff_t last) {
     REAL a_block[(SUM_ROWS + 1) * SUM_DEPTH / PAIR], w_block[2 * SUM_DEPTH / PAIR * LANES];
     /* Blocks of nearly equal depth, of whole panels. */
     const ptrdiff_t n_blocks = fan_in > SUM_DEPTH ? (fan_in + SUM_DEPTH - 1) / SUM_DEPTH : 1;
@@ -45,9 +45,16 @@ static void NAME(bfloat16_weighted_sum)(const void *a_, ptrdiff_t a_stride, cons
                           a_block, block_stride);
             for (ptrdiff_t panel = first; panel < last; panel += panels) {
                 panels = last - panel >= 2 ? 2 : 1;
-                for (int j = 0; j < panels; j++)
-                    round_rows(w + (panel + j) * w_stride + input * w_step, w_step, inputs,
-                               w_block + j * steps * LANES);
+                for (ptrdiff_t j = 0; j < panels; j++) {
+                    REAL *rounded_panel = w_block + j * steps * LANES;
+                    const ptrdiff_t row = (panel + j) * LANES;
+                    if (transposed_rows)
+                        round_transposed(w + input / LANES * w_stride + row * LANES, w_stride,
+                                         transposed_rows - row, inputs, rounded_panel);
+                    else
+                        round_rows(w + (panel + j) * w_stride + input * w_step, w_step, inputs,
+                                   rounded_panel);
+                }
                 for (ptrdiff_t tile = 0; tile < n_tiles; tile++) {
                     const ptrdiff_t row = tile * rows / n_tiles, next = (tile + 1) * rows / n_tiles;
                     REAL *out = z + panel * z_stride + (row_block + row) * LANES;
@@ -61,6 +68,21 @@ static void NAME(bfloat16_weighted_sum)(const void *a_, ptrdiff_t a_stride, cons
             input += depth;
         } while (input < fan_in);
     }
+}
+
+static void NAME(bfloat16_weighted_sum)(const void *a, ptrdiff_t a_stride, const void *w,
+                                        ptrdiff_t w_stride, ptrdiff_t w_step, const void *b, void *z,
+                                        ptrdiff_t z_stride, ptrdiff_t rows, ptrdiff_t fan_in,
+                                        ptrdiff_t first, ptrdiff_t last) {
+    NAME(bfloat16_sum)(a, a_stride, w, w_stride, w_step, 0, b, z, z_stride, rows, fan_in, first, last);
+}
+
+static void NAME(bfloat16_input_gradient)(const void *dz, ptrdiff_t dz_stride, const void *w,
+                                          ptrdiff_t w_stride, void *da, ptrdiff_t da_stride,
+                                          ptrdiff_t rows, ptrdiff_t fan_in, ptrdiff_t fan_out,
+                                          ptrdiff_t first, ptrdiff_t last) {
+    NAME(bfloat16_sum)(dz, dz_stride, w, w_stride, LANES, fan_in, NULL, da, da_stride, rows, fan_out,
+                       first, last);
 }
 
 static void NAME(bfloat16_weight_gradient)(const void *a_, ptrdiff_t a_stride, const void *dz_,

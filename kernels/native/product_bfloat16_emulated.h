@@ -29,6 +29,15 @@ static void round_rows(const float *panel, ptrdiff_t step, ptrdiff_t rows, float
     }
 }
 
+static void round_transposed(const float *panels, ptrdiff_t stride, ptrdiff_t rows, ptrdiff_t columns,
+                             float *out) {
+    for (ptrdiff_t column = 0; column < columns; column++) {
+        const float *from = panels + column / LANES * stride + column % LANES;
+        for (ptrdiff_t i = 0; i < LANES; i++)
+            out[column * LANES + i] = i < rows ? rounded(from[i * LANES]) : 0;
+    }
+}
+
 #include "product_bfloat16.h"
 
 const struct product_kernels JOIN(JOIN(fastmlp_product, FASTMLP_ISA), bfloat16) = {
@@ -39,4 +48,5 @@ const struct product_kernels JOIN(JOIN(fastmlp_product, FASTMLP_ISA), bfloat16) 
     NAME(bfloat16_weight_gradient),
     NAME(bias_gradient),
     NAME(transpose),
+    NAME(bfloat16_input_gradient),
 };

@@ -217,5 +217,5 @@ static int NAME(gather)(const struct source *x, const int64_t *order, ptrdiff_t 
 
 const struct product_kernels TABLE(product) = {
     NAME(gather),          NAME(to_panels),     NAME(from_panels), NAME(weighted_sum),
-    NAME(weight_gradient), NAME(bias_gradient), NAME(transpose),
+    NAME(weight_gradient), NAME(bias_gradient), NAME(transpose),   NULL,
 };
