@@ -171,7 +171,9 @@ def _willing(backend: Backend, plan: Plan | None) -> Backend:
     """Return the backend if it can run the plan; else raise, saying why not."""
     reason = "" if plan is None else backend.refusal(plan)
     if plan is not None and plan.precision not in backend.precisions:
-        able = [name for name in _ENTRIES if plan.precision in getattr(_load(name), "precisions", ())]
+        able = [
+            name for name in _ENTRIES if plan.precision in getattr(_load(name), "precisions", ())
+        ]
         reason = f"it has no precision={plan.precision!r}; here {', '.join(able)} have it"
     if reason:
         raise ValueError(f"backend={backend.name!r} cannot run this: {reason}")
@@ -211,5 +213,9 @@ def backends() -> list[BackendInfo]:
             infos.append(BackendInfo(name, False, loaded))
         else:
             threads = loaded.usable_threads(resolve_threads(None))
-            infos.append(BackendInfo(name, True, "", loaded.isa, threads, loaded.precisions, loaded.bfloat16_isa))
+            infos.append(
+                BackendInfo(
+                    name, True, "", loaded.isa, threads, loaded.precisions, loaded.bfloat16_isa
+                )
+            )
     return infos

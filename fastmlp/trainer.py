@@ -177,7 +177,9 @@ class Trainer:
         self._loss = check_loss(loss, network.output)
         network.convert(self._plan.dtype)
         self.history = History()
-        self._optimizer_state = np.zeros((self.plan.n_states, self.plan.n_parameters), self.plan.dtype)
+        self._optimizer_state = np.zeros(
+            (self.plan.n_states, self.plan.n_parameters), self.plan.dtype
+        )
         self.n_steps = 0
         self.random = np.random.default_rng(seed)
         # Of its own: whether there is dropout does not change how rows are shuffled.

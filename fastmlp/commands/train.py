@@ -57,7 +57,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="cython, numba, numpy or python (default: auto, the fastest)",
     )  # fmt: skip
     parser.add_argument(
-        "--precision", metavar="NAME", default="float32", help="float32 (default), float64 or bfloat16"
+        "--precision",
+        metavar="NAME",
+        default="float32",
+        help="float32 (default), float64 or bfloat16",
     )
     parser.add_argument("--seed", metavar="N", type=int, default=0, help="default: 0")
     parser.add_argument("--threads", metavar="N", type=int, help="threads (default: all CPUs)")
