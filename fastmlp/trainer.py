@@ -89,9 +89,9 @@ class Trainer:
         "cython", "numba", "numpy" or "python"; "auto" takes the fastest that is available, unless
         the environment variable FASTMLP_BACKEND names one.
     precision : {"float32", "float64", "bfloat16"}, default "float32"
-        The network is converted to it. "bfloat16" is float32 but for the products of matrices, which
-        take numbers rounded to bfloat16 (three digits) and sum up in float32: faster on CPUs that
-        multiply bfloat16, slower elsewhere, which a warning says once.
+        The network is converted to it. "bfloat16" is float32 but for the products of matrices,
+        which take numbers rounded to bfloat16 (two to three digits) and sum up in float32: faster
+        on CPUs that multiply bfloat16, slower elsewhere, which a warning says once.
     n_threads : int or None, default None
         None takes OMP_NUM_THREADS, else the CPUs that the process may use.
     seed : int or None, default None
@@ -540,7 +540,14 @@ class Trainer:
         return isinstance(x, Rows) and not self._stays_sparse(x)
 
     def _stays_sparse(self, x: Features) -> bool:
-        return isinstance(x, SparseRows) and self._backend.reads_sparse and x.is_thin
+        """Tell whether the engine reads the rows as they are stored; not where it rounds them."""
+        is_rounded = self._plan.precision == "bfloat16"
+        return (
+            isinstance(x, SparseRows)
+            and self._backend.reads_sparse
+            and x.is_thin
+            and not is_rounded
+        )
 
     def _part(self, x: Features, rows: slice) -> Any:
         """Return consecutive rows as the engine reads them."""

@@ -1,4 +1,4 @@
-"""Rounding to bfloat16, float32's upper half: to nearest, ties to even. The reference of the C units.
+"""Rounding to bfloat16, the upper half of float32: to nearest, ties to even.
 
 A value stays a float32 (or a Python float) that bfloat16 holds: NumPy has no type for it.
 """

@@ -96,9 +96,9 @@ class Plan:
     batch_size : int
         Rows of a batch; the last one of an epoch may be smaller.
     precision : {"float32", "float64", "bfloat16"}
-        "bfloat16": what the three products of a layer take (inputs as scaled, weights, slopes) is
-        rounded to bfloat16, to nearest with ties to even; they are summed up in float32, and all else
-        is float32.
+        "bfloat16": what the three products of a layer take (inputs once scaled and dropped,
+        weights, slopes) is rounded to bfloat16, to nearest with ties to even; its products are
+        summed up in float32, and all else is float32.
     n_threads : int
     input_scale : float
         Inputs are multiplied by it when their rows are gathered.
@@ -273,7 +273,7 @@ class Backend(ABC):
 
     @property
     def bfloat16_isa(self) -> str:
-        """Whose instructions multiply bfloat16; empty if rounded numbers are multiplied in float32."""
+        """Whose instructions multiply bfloat16; empty if float32's multiply rounded numbers."""
         return ""
 
     def refusal(self, plan: Plan) -> str:

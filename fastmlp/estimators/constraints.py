@@ -11,8 +11,8 @@ from sklearn.utils._param_validation import Interval, Options, StrOptions
 from ..backend import BACKENDS
 from ..custom import CustomActivation
 from ..initializers import INITIALIZERS
-from ..kernels.formulas import ACTIVATIONS
 from ..kernels.contract import PRECISIONS
+from ..kernels.formulas import ACTIVATIONS
 from ..optimizers import NAMED_OPTIMIZERS, Optimizer
 from ..regularization import Clipping, Dropout, Regularization
 
