@@ -15,7 +15,9 @@
 FOREACH_ISA(DECLARE)
 #define DECLARE_BFLOAT16(name, ...) \
     extern const struct bfloat16_products fastmlp_product_##name##_bfloat16;
+#if defined(__GNUC__)
 FOREACH_BFLOAT16(DECLARE_BFLOAT16)
+#endif
 
 #define NAME_ROW(name, ...) #name,
 static const char *const isa_names[] = {FOREACH_ISA(NAME_ROW)
@@ -53,6 +55,8 @@ const struct kernels *fastmlp_kernels(const char *cap) {
         table->product.weight_gradient = fastmlp_product_##name##_bfloat16.weight_gradient; \
         table->product.input_gradient = fastmlp_product_##name##_bfloat16.input_gradient;   \
     }
+#if defined(__GNUC__)
     FOREACH_BFLOAT16(CHOOSE_BFLOAT16)
+#endif
     return tables;
 }

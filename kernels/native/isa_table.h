@@ -18,12 +18,13 @@
 
 #define FOREACH_ISA(ISA) FOREACH_ISA_ANY(ISA) FOREACH_ISA_X86(ISA)
 
-/* Instructions that multiply bfloat16, slowest first; product_bfloat16_unit.c is compiled once per row.
- * Everything else comes from the unit of the ISA above them, which must have vectors as wide: `needs`.
+/* Instructions that multiply bfloat16, slowest first: where the compiler is GCC or Clang,
+ * product_bfloat16_unit.c is compiled once per row. Everything else of that table comes from the ISA that
+ * a row `needs`, whose vectors are as wide.
  *
  *   BFLOAT16(name, needs, vector bytes, "flags of GCC and Clang", test at run time)
  */
-#if defined(FASTMLP_X86) && defined(__GNUC__)
+#if defined(FASTMLP_X86)
 #define FOREACH_BFLOAT16(BFLOAT16) \
     BFLOAT16(avx512_bf16, avx512, 64, "-mavx2 -mfma -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512bf16 -mprefer-vector-width=512", cpu_has_avx512_bf16())
 #else

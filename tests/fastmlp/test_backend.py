@@ -39,7 +39,8 @@ def test_the_ones_that_are_always_there() -> None:
         assert info.available != bool(info.reason)
         if info.available:
             assert info.isa and info.n_threads >= 1
-            assert info.precisions == ("float32", "float64")
+            products = () if info.name == "numba" else ("bfloat16",)
+            assert info.precisions == ("float32", "float64", *products)
 
 
 def test_auto_takes_the_fastest_and_says_why(
@@ -115,7 +116,8 @@ def test_a_wrong_cap_is_the_reason_that_is_shown(
     reason = {info.name: info.reason for info in fastmlp.backends()}[name]
     assert reason == backend.isa_cap_error()
     assert reason == (
-        "the environment variable FASTMLP_MAX_ISA must be one of baseline, avx2, avx512; got 'sse9'"
+        "the environment variable FASTMLP_MAX_ISA must be one of baseline, avx2, avx512, avx512_bf16; "
+        "got 'sse9'"
     )
 
 
