@@ -206,7 +206,8 @@ def test_info_goes_on_after_a_wrong_backend(tmp_path: Path) -> None:
     assert "\nVersions\n" in result.stdout and "\nMachine\n" in result.stdout
 
 
-WRONG_CAP = "the environment variable FASTMLP_MAX_ISA must be one of baseline, avx2, avx512, avx512_bf16; got 'x'"
+CAPS = "baseline, avx2, avx512, avx512_bf16"
+WRONG_CAP = f"the environment variable FASTMLP_MAX_ISA must be one of {CAPS}; got 'x'"
 
 
 def test_info_gives_a_wrong_cap_as_the_reason(tmp_path: Path) -> None:
