@@ -330,7 +330,7 @@ def test_the_lesson_refuses_it() -> None:
 def test_sparse_rows_are_rounded_as_dense_ones(name: str, make_problem: Any) -> None:
     sparse = pytest.importorskip("scipy.sparse")
     x, y = make_problem(30)
-    x[np.abs(x) < 1.0] = 0.0
+    x[np.abs(x) < 4.0] = 0.0  # few enough are stored for sparse rows to stay so in float32
     results = []
     for rows in (x, sparse.csr_array(x)):
         network = fastmlp.Network((4, 6, 3), seed=0)
