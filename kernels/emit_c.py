@@ -27,9 +27,6 @@ C_OPERATORS = {
 PRIMITIVES = """\
 static inline float sqrt_float32(float x) { return sqrtf(x); }
 static inline double sqrt_float64(double x) { return sqrt(x); }
-/* For the one logarithm per row of a softmax; no formula calls it. */
-static inline float libm_log_float32(float x) { return logf(x); }
-static inline double libm_log_float64(double x) { return log(x); }
 static inline float power_of_two_float32(float n) {
     union { int32_t bits; float value; } u;
     u.bits = (int32_t)((uint32_t)((int32_t)n + 127) << 23);

@@ -74,7 +74,9 @@ static inline void NAME(load_block)(struct NAME(block) *block, const struct targ
     }
 }
 
-static inline void NAME(load_targets)(const struct NAME(block) *block, const struct targets *targets,
+/* The three below are never inlined: the loops over a block's rows are vectorized only where their
+ * operands lie side by side in memory, not where they are picked together one by one. */
+static NEVER_INLINE void NAME(load_targets)(const struct NAME(block) *block, const struct targets *targets,
                                       ptrdiff_t columns, ptrdiff_t column, REAL *y) {
     if (targets->labels) {
         for (int i = 0; i < LOSS_BLOCK; i++) y[i] = block->label[i] == column;
@@ -85,7 +87,7 @@ static inline void NAME(load_targets)(const struct NAME(block) *block, const str
 }
 
 /* One column of the block's rows out of panels; lanes past the last row repeat the first one. */
-static inline void NAME(load_column)(const REAL *panels, ptrdiff_t stride, ptrdiff_t column, int n,
+static NEVER_INLINE void NAME(load_column)(const REAL *panels, ptrdiff_t stride, ptrdiff_t column, int n,
                                      REAL *values) {
     const REAL *from = panels + column / LANES * stride + column % LANES;
     if (n == LOSS_BLOCK) {
@@ -95,7 +97,7 @@ static inline void NAME(load_column)(const REAL *panels, ptrdiff_t stride, ptrdi
     }
 }
 
-static inline void NAME(store_column)(REAL *panels, ptrdiff_t stride, ptrdiff_t column, int n,
+static NEVER_INLINE void NAME(store_column)(REAL *panels, ptrdiff_t stride, ptrdiff_t column, int n,
                                       const REAL *values) {
     REAL *to = panels + column / LANES * stride + column % LANES;
     for (int i = 0; i < n; i++) to[i * LANES] = values[i];
@@ -186,7 +188,7 @@ static void NAME(softmax)(const void *z_, void *p_, ptrdiff_t stride, ptrdiff_t 
         REAL z[LOSS_BLOCK], y[LOSS_BLOCK], largest[LOSS_BLOCK], sum[LOSS_BLOCK];                  \
         REAL log_sum[LOSS_BLOCK], slope_sum[LOSS_BLOCK] = {0}, c[n_parameters + 1];               \
         NAME(shift_and_sum)(taken, stride, columns, n, largest, sum);                             \
-        for (int i = 0; i < LOSS_BLOCK; i++) log_sum[i] = FORMULA(libm_log)(sum[i]);              \
+        for (int i = 0; i < LOSS_BLOCK; i++) log_sum[i] = FORMULA(log)(sum[i]);              \
         for (ptrdiff_t column = 0; column < columns; column++) {                                  \
             LOAD_PARAMETERS(n_parameters)                                                         \
             NAME(load_column)(taken, stride, column, n, z);                                       \

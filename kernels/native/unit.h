@@ -6,16 +6,19 @@
 
 #if defined(__GNUC__)
 #define ALWAYS_INLINE inline __attribute__((always_inline))
+#define NEVER_INLINE __attribute__((noinline))
 #define UNROLL _Pragma("GCC unroll 32")
 #define INDEPENDENT _Pragma("GCC ivdep")
 #define PREFETCH(p) __builtin_prefetch(p)
 #elif defined(_MSC_VER)
 #define ALWAYS_INLINE __forceinline
+#define NEVER_INLINE __declspec(noinline)
 #define UNROLL
 #define INDEPENDENT __pragma(loop(ivdep))
 #define PREFETCH(p) ((void)(p))
 #else
 #define ALWAYS_INLINE inline
+#define NEVER_INLINE
 #define UNROLL
 #define INDEPENDENT
 #define PREFETCH(p) ((void)(p))
