@@ -73,9 +73,7 @@ adjusted_gradient: Any = None
 # With the loss's own parameters (n_parameters, n_outputs); loss_slope alike:
 loss_value: Any = None  # (taken, y, parameters, output, n_outputs) -> number
 loss_slope: Any = None
-place_of: Any = (
-    None  # (targets, row, n_outputs) -> where the row's targets are: its label, or a place
-)
+place_of: Any = None  # (targets, row, n_outputs) -> the row's label, or where its targets begin
 target_of: Any = None  # (targets, place, output) -> y
 
 FLOAT32, FLOAT64, UINT8 = range(3)
