@@ -11,6 +11,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable
+from queue import SimpleQueue
 
 from .contract import Array
 from .numba_memory import CACHE_LINE, address_of, aligned_zeros
@@ -33,21 +34,16 @@ class _Worker:
 
     def __init__(self, thread: int) -> None:
         self.thread = thread
-        self.work: tuple[Callable[[int, int], None], int, object] | None = None
-        self.wake_up = threading.Lock()
-        self.wake_up.acquire()
+        self.works: SimpleQueue[tuple[Callable[[int, int], None], int, object]] = SimpleQueue()
         name = f"fastmlp-numba-{thread}"
         threading.Thread(target=self.run, name=name, daemon=True).start()
 
     def hand(self, function: Callable[[int, int], None], address: int, held: object) -> None:
-        self.work = function, address, held
-        self.wake_up.release()
+        self.works.put((function, address, held))
 
     def run(self) -> None:
         while True:
-            self.wake_up.acquire()
-            work, self.work = self.work, None
-            assert work is not None
+            work = self.works.get()
             work[0](work[1], self.thread)
             del work  # it holds memory
 
@@ -101,14 +97,17 @@ class Team:
         self, function: Callable[[int, int], None], call: Array, n_threads: int, held: object
     ) -> None:
         arrived = aligned_zeros(CACHE_LINE).view("int64")  # a cache line to itself
-        call[N_THREADS], call[ARRIVED] = n_threads, address_of(arrived)
+        # Words of its own: a thread that wakes up late, after a call was given up, sees that call.
+        own = call.copy()
+        own[N_THREADS], own[ARRIVED] = n_threads, address_of(arrived)
         try:
             for worker in self.workers[: n_threads - 1]:
-                worker.hand(function, address_of(call), (call, arrived, held))
-            function(address_of(call), 0)
+                worker.hand(function, address_of(own), (own, arrived, held))
+            function(address_of(own), 0)
         except BaseException:  # Ctrl-C before the function began: the others wait at its beginning
             arrived[0] = 2 * ABORTED
             raise
+        call[:] = own
 
 
 team = Team()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import subprocess
 import threading
@@ -13,6 +14,7 @@ import pytest
 pytest.importorskip("numba", reason="Numba is not installed: pip install 'fastmlp[numba]'")
 
 from fastmlp import Network, Trainer
+from fastmlp.kernels import numba_names as names
 from fastmlp.kernels import numba_team
 from fastmlp.kernels.numba_backend import NumbaEngine
 from fastmlp.kernels.numba_names import ABORTED, CALL_WORDS, N_THREADS
@@ -102,6 +104,27 @@ def test_an_interrupt_before_the_beginning_lets_the_others_go() -> None:
     recorder = Recorder(2)
     team.run(recorder, engine.workspace.call, 2, None)  # it is ready again
     assert recorder.called == {0, 1}
+
+
+def test_a_thread_that_wakes_up_late_sees_the_call_that_was_given_up() -> None:
+    team, call, seen = Team(), np.zeros(CALL_WORDS, np.int64), []
+    go_on = threading.Event()
+
+    def late(address: int, thread: int) -> None:
+        if thread == 0:
+            raise KeyboardInterrupt
+        assert go_on.wait(60)
+        words_of_call = (ctypes.c_int64 * CALL_WORDS).from_address(address)
+        seen.append(ctypes.c_int64.from_address(words_of_call[names.ARRIVED]).value)
+
+    with pytest.raises(KeyboardInterrupt):
+        team.run(late, call, 2, None)
+    recorder = Recorder(2)
+    other = threading.Timer(0.1, go_on.set)
+    other.start()
+    team.run(recorder, call, 2, None)
+    assert recorder.called == {0, 1}
+    assert seen == [2 * ABORTED]
 
 
 def test_trainers_in_several_python_threads() -> None:
