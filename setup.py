@@ -13,6 +13,7 @@ from pathlib import Path
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.errors import CompileError
 
 ROOT = Path(__file__).resolve().parent
 sys.path.insert(0, str(ROOT))  # a PEP 517 build does not put the project on the path
@@ -26,11 +27,12 @@ BFLOAT16_ROW = re.compile(r'^\s*BFLOAT16\((\w+), \w+, (\d+), "([^"]*)",', re.MUL
 UNIX_FLAGS = ["-O3", "-g0", "-std=c11", "-fno-math-errno", "-fno-trapping-math"]
 MSVC_FLAGS = ["/O2", "/std:c11"]
 # Formulas give the same bits on every ISA; products use fused multiply-add where there is one.
+BFLOAT16_UNIT = "product_bfloat16_unit.c"
 UNITS = {
     "fastmlp.kernels.cython_backend": {
         "element_unit.c": (["-ffp-contract=off"], ["/fp:precise"]),
         "product_unit.c": (["-ffp-contract=fast"], ["/fp:contract"]),
-        "product_bfloat16_unit.c": (["-ffp-contract=fast"], []),
+        BFLOAT16_UNIT: (["-ffp-contract=fast"], []),
     },
     "fastmlp.kernels.machine_probe": {
         "probe_unit.c": (["-ffp-contract=fast"], ["/fp:contract"]),
@@ -47,7 +49,7 @@ def is_x86() -> bool:
 def isa_rows(unit: str, is_msvc: bool) -> list[tuple[str, str, list[str]]]:
     """Read from isa_table.h what a unit is compiled for: (name, vector bytes, flags) per ISA."""
     text = (ROOT / NATIVE / "isa_table.h").read_text(encoding="utf-8")
-    if unit == "product_bfloat16_unit.c":
+    if unit == BFLOAT16_UNIT:
         rows = BFLOAT16_ROW.findall(text) if is_x86() and not is_msvc else []
         return [(name, vector_bytes, flags.split()) for name, vector_bytes, flags in rows]
     return [
@@ -75,20 +77,28 @@ class BuildNative(build_ext):
             ext.define_macros.append(("FASTMLP_X86", "1"))
         headers = [str(path) for path in [*NATIVE.glob("*.h"), generated / "formulas.h"]]
         for unit, (unix_unit_flags, msvc_unit_flags) in UNITS[ext.name].items():
-            unit_flags = msvc_unit_flags if is_msvc else unix_unit_flags
+            unit_flags = flags + (msvc_unit_flags if is_msvc else unix_unit_flags)
             for name, vector_bytes, isa_flags in isa_rows(unit, is_msvc):
-                ext.extra_objects += self.compiler.compile(
-                    [str(NATIVE / unit)],
-                    output_dir=str(Path(self.build_temp) / name),
-                    macros=[
-                        *ext.define_macros,
-                        ("FASTMLP_ISA", name),
-                        ("FASTMLP_VECTOR_BYTES", vector_bytes),
-                    ],
-                    include_dirs=ext.include_dirs,
-                    extra_postargs=flags + unit_flags + isa_flags,
-                    depends=headers,
-                )
+                try:
+                    ext.extra_objects += self.compiler.compile(
+                        [str(NATIVE / unit)],
+                        output_dir=str(Path(self.build_temp) / name),
+                        macros=[
+                            *ext.define_macros,
+                            ("FASTMLP_ISA", name),
+                            ("FASTMLP_VECTOR_BYTES", vector_bytes),
+                        ],
+                        include_dirs=ext.include_dirs,
+                        extra_postargs=unit_flags + isa_flags,
+                        depends=headers,
+                    )
+                except CompileError:  # GCC before version 10 does not know the instruction
+                    if unit != BFLOAT16_UNIT:
+                        raise
+                    print(f"bfloat16 is emulated: the compiler has no {name}", file=sys.stderr)
+                else:
+                    if unit == BFLOAT16_UNIT:
+                        ext.define_macros.append((f"FASTMLP_{name.upper()}", "1"))
         pyx = [source for source in ext.sources if source.endswith(".pyx")]
         made = cythonize(
             [Extension(ext.name, pyx)],

@@ -15,7 +15,7 @@
 FOREACH_ISA(DECLARE)
 #define DECLARE_BFLOAT16(name, ...) \
     extern const struct bfloat16_products fastmlp_product_##name##_bfloat16;
-#if defined(__GNUC__)
+#if defined(FASTMLP_AVX512_BF16)
 FOREACH_BFLOAT16(DECLARE_BFLOAT16)
 #endif
 
@@ -55,7 +55,7 @@ const struct kernels *fastmlp_kernels(const char *cap) {
         table->product.weight_gradient = fastmlp_product_##name##_bfloat16.weight_gradient; \
         table->product.input_gradient = fastmlp_product_##name##_bfloat16.input_gradient;   \
     }
-#if defined(__GNUC__)
+#if defined(FASTMLP_AVX512_BF16)
     FOREACH_BFLOAT16(CHOOSE_BFLOAT16)
 #endif
     return tables;

@@ -18,9 +18,9 @@
 
 #define FOREACH_ISA(ISA) FOREACH_ISA_ANY(ISA) FOREACH_ISA_X86(ISA)
 
-/* Instructions that multiply bfloat16, slowest first: where the compiler is GCC or Clang,
- * product_bfloat16_unit.c is compiled once per row. Everything else of that table comes from the ISA that
- * a row `needs`, whose vectors are as wide.
+/* Instructions that multiply bfloat16, slowest first: where GCC or Clang knows them, setup.py compiles
+ * product_bfloat16_unit.c once per row and defines FASTMLP_ and the name. Everything else of that table
+ * comes from the ISA that a row `needs`, whose vectors are as wide.
  *
  *   BFLOAT16(name, needs, vector bytes, "flags of GCC and Clang", test at run time)
  */
