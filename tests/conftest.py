@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from hypothesis import settings
 
 import fastmlp
 from fastmlp.backend import BACKENDS
+from fastmlp.kernels import formulas
 from fastmlp.kernels.contract import Gradients
 from fastmlp.kernels.isa_cap import CAPS, MAX_ISA_VARIABLE
 
@@ -64,6 +65,16 @@ def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONSAFEPATH", "1")
     for variable in ("FASTMLP_BACKEND", "OMP_NUM_THREADS"):
         monkeypatch.delenv(variable, raising=False)
+
+
+@pytest.fixture
+def tables_as_they_were() -> Iterator[None]:
+    """Take losses and activations of the test's own out again: other tests enumerate the tables."""
+    kept = dict(formulas.LOSSES), dict(formulas.ACTIVATIONS)
+    yield
+    for table, rows in zip((formulas.LOSSES, formulas.ACTIVATIONS), kept, strict=True):
+        table.clear()
+        table.update(rows)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="session")

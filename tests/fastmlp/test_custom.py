@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import pickle
-from collections.abc import Iterator
 from math import exp
 from pathlib import Path
 from typing import Any
@@ -19,14 +18,7 @@ from fastmlp.kernels import formulas
 READERS = ("numba", "numpy", "python")
 
 
-@pytest.fixture(autouse=True)
-def _tables_as_they_were(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Other tests enumerate the tables."""
-    kept = dict(formulas.LOSSES), dict(formulas.ACTIVATIONS)
-    yield
-    for table, rows in zip((formulas.LOSSES, formulas.ACTIVATIONS), kept, strict=True):
-        table.clear()
-        table.update(rows)  # type: ignore[arg-type]
+pytestmark = pytest.mark.usefixtures("tables_as_they_were")
 
 
 @pytest.fixture(params=READERS)

@@ -21,7 +21,10 @@ from fastmlp.losses import (
     Quantile,
 )
 
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
+    pytest.mark.usefixtures("tables_as_they_were"),
+]
 
 
 @pytest.fixture(scope="module")
