@@ -1,4 +1,7 @@
 /* See pool.h. POSIX threads, or Win32; the waiting is the same for both. */
+#if defined(__linux__) && !defined(_GNU_SOURCE)
+#define _GNU_SOURCE /* for the CPU that a thread is on */
+#endif
 #include "pool.h"
 
 #include <stddef.h>
@@ -43,6 +46,24 @@ static long read_shared(volatile long *p) { return __atomic_load_n(p, __ATOMIC_A
 static void write_shared(volatile long *p, long value) { __atomic_store_n(p, value, __ATOMIC_RELEASE); }
 #endif
 
+#if defined(__linux__)
+static int present_cpu(void) { return sched_getcpu(); }
+/* A thread that wakes up is often put where the thread is that woke it, and left there for a while: two
+ * threads that wait for each other would take turns on one CPU. Goes elsewhere, if it may. */
+static void leave_cpu(int cpu) {
+    cpu_set_t allowed, others;
+    if (cpu < 0 || cpu >= CPU_SETSIZE || sched_getcpu() != cpu) return;
+    if (sched_getaffinity(0, sizeof allowed, &allowed)) return;
+    others = allowed;
+    CPU_CLR(cpu, &others);
+    if (CPU_COUNT(&others) == 0 || sched_setaffinity(0, sizeof others, &others)) return;
+    sched_setaffinity(0, sizeof allowed, &allowed);
+}
+#else
+static int present_cpu(void) { return -1; }
+static void leave_cpu(int cpu) { (void)cpu; }
+#endif
+
 static void pause_cpu(void) {
 #if defined(_MSC_VER) && (defined(_M_X64) || defined(_M_IX86))
     YieldProcessor();
@@ -68,6 +89,7 @@ static long generation; /* counts calls */
 static struct team team;
 static team_function team_work;
 static void *team_context;
+static int team_cpu; /* the caller's */
 static volatile long n_done; /* workers that have finished the present call */
 static int n_workers;        /* threads started, besides the caller */
 
@@ -81,8 +103,10 @@ static void worker_loop(int thread, long seen) {
         const int takes_part = thread < team.n_threads;
         const team_function function = team_work;
         void *context = team_context;
+        const int cpu = team_cpu;
         unlock(&sleep_lock);
         if (takes_part) {
+            leave_cpu(cpu);
             function(context, &team, thread);
             add_one(&n_done);
         }
@@ -165,6 +189,7 @@ void team_run(int n_threads, team_function function, void *context) {
     team.n_threads = n_workers + 1 < n_threads ? n_workers + 1 : n_threads;
     team_work = function;
     team_context = context;
+    team_cpu = present_cpu();
     write_shared(&team.arrived, 0);
     write_shared(&n_done, 0);
     generation++;
