@@ -27,7 +27,7 @@ from .cold_process import TIME_OVER, Outcome, run_python, run_task
 from .installed_size import installed_bytes, with_dependencies
 from .machine import without_paths
 
-SECONDS = {"quick": 3.0, "default": 12.0, "full": float("inf")}
+SECONDS = {"quick": 1.0, "default": 12.0, "full": float("inf")}
 """What does not fit any more is listed as skipped."""
 REPETITIONS = {"quick": 2, "default": 3, "full": 5}
 TRAININGS = 3
@@ -163,7 +163,7 @@ def measure(
     Parameters
     ----------
     level : {"quick", "default", "full"}
-        quick: imports and sizes, in 3 s; default: as much as fits 12 s, fastmlp first; full:
+        quick: imports and sizes, in 1 s; default: as much as fits 12 s, fastmlp first; full:
         everything, which takes minutes.
     progress : function (fraction, text), optional
         Called before each process.

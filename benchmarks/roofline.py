@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from fastmlp.errors import HOW_TO_BUILD, unknown_name
 from fastmlp.plan import resolve_threads
 
-SECONDS = {"quick": 0.8, "default": 5.0, "full": 15.0}
+SECONDS = {"quick": 0.3, "default": 5.0, "full": 15.0}
 """How long all measurements of a level take together, about."""
 REPETITIONS = {"quick": 3, "default": 5, "full": 9}
 FEWEST_REPETITIONS = 2
