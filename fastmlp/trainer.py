@@ -36,7 +36,6 @@ from .rows import DENSE_BYTES, Rows, SparseRows
 SECONDS_PER_CALL = 0.1
 """How long one engine call should take: Ctrl-C and callbacks wait no longer than about this."""
 
-
 MULTIPLICATIONS_PER_CALL, ROWS_PER_CALL = 10**9, 2048
 """How much one engine call predicts: so many multiplications, but at least so many rows."""
 

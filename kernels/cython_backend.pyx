@@ -418,29 +418,27 @@ cdef char *input_of(Native *native, int index, const int64_t *keys, int thread) 
     return native.layers[index - 1].a
 
 
+cdef dropout_rule *dropout_of(Native *native, int index, const int64_t *keys,
+                              dropout_rule *rule) noexcept nogil:
+    """Fill in the rule of a layer's inputs in this batch; NULL if nothing is dropped."""
+    if keys is NULL or not native.layers[index].drops:
+        return NULL
+    rule[0] = native.layers[index].dropout
+    rule.key = <uint32_t>keys[index]
+    return rule
+
+
 cdef void drop(Native *native, int index, const int64_t *keys, const char *values, char *kept,
                ptrdiff_t first_row, ptrdiff_t last_row, ptrdiff_t first, ptrdiff_t last) noexcept nogil:
     """Dropout of a layer's inputs, or of their slopes, for some rows and panels; or nothing."""
-    cdef NativeLayer *layer = &native.layers[index]
-    cdef dropout_rule rule = layer.dropout
+    cdef dropout_rule rule
     cdef ptrdiff_t panel, offset
-    if keys is NULL or not layer.drops:
+    if dropout_of(native, index, keys, &rule) is NULL:
         return
-    rule.key = <uint32_t>keys[index]
     for panel in range(first, last):
         offset = (panel * native.input_stride + first_row * native.lanes) * native.value_bytes
         native.element.drop(&rule, first_row, last_row - first_row, panel * native.lanes,
                             values + offset, kept + offset)
-
-
-cdef dropout_rule *input_dropout(Native *native, const Batch *batch,
-                                 dropout_rule *rule) noexcept nogil:
-    """Fill in the rule of the network's inputs; NULL if nothing is dropped."""
-    if batch.keys is NULL or not native.layers[0].drops:
-        return NULL
-    rule[0] = native.layers[0].dropout
-    rule.key = <uint32_t>batch.keys[0]
-    return rule
 
 
 cdef void forward(Native *native, const Batch *batch, team *team, int thread) noexcept nogil:
@@ -467,7 +465,7 @@ cdef void forward(Native *native, const Batch *batch, team *team, int thread) no
         offset = first_row * native.lanes * native.value_bytes
         if index == 0 and batch.sparse is not NULL:
             native.element.sparse_sum(
-                batch.sparse, batch.order, input_dropout(native, batch, &rule), first_row,
+                batch.sparse, batch.order, dropout_of(native, 0, batch.keys, &rule), first_row,
                 last_row, layer.w, layer.w_panel, layer.w_step, layer.b, layer.z, layer.stride,
                 first, last)
         else:
@@ -646,7 +644,7 @@ cdef void sparse_gradient(Native *native, const Batch *batch, const update_rule 
     """
     cdef NativeLayer *layer = &native.layers[0]
     cdef dropout_rule rule
-    cdef const dropout_rule *dropout = input_dropout(native, batch, &rule)
+    cdef const dropout_rule *dropout = dropout_of(native, 0, batch.keys, &rule)
     cdef bint in_place = (
         update is not NULL and update.is_gradient_descent and update.adjustments is NULL)
     cdef char *out = (native.parameters if in_place else native.gradient) + layer.packed_weights
@@ -1224,8 +1222,8 @@ cdef class NativeEngine:
         prediction.reads_flat = n_rows <= FEW_ROWS
         prediction.call = Call(
             native=NULL, x=&rows, sparse=NULL, wanted=&goals, order=NULL, n_rows=n_rows,
-            coefficients=NULL, dropout_keys=NULL, losses=NULL, n_losses=0, outputs=address(out), with_loss=wanted is not None,
-            loss_sum=0.0)
+            coefficients=NULL, dropout_keys=NULL, losses=NULL, n_losses=0,
+            outputs=address(out), with_loss=wanted is not None, loss_sum=0.0)
         self.bind(x, &prediction.call, &rows, &stored)
         if prediction.call.with_loss:
             goals = self.targets_of(wanted, sample_weight)
@@ -1264,7 +1262,8 @@ cdef class NativeEngine:
         cdef Native *native = &workspace.native
         cdef Call call = Call(
             native=native, x=&rows, sparse=NULL, wanted=&goals, order=&order_view[0], n_rows=n_rows,
-            coefficients=NULL, dropout_keys=NULL, losses=NULL, n_losses=0, outputs=NULL, with_loss=True, loss_sum=0.0)
+            coefficients=NULL, dropout_keys=NULL, losses=NULL, n_losses=0, outputs=NULL,
+            with_loss=True, loss_sum=0.0)
         self.bind(x, &call, &rows, &stored)
         with nogil:
             team_run(native.n_threads, find_gradients, &call)
