@@ -142,7 +142,11 @@ setup(
             ["kernels/cython_backend.pyx", "kernels/native/dispatch.c", "kernels/native/pool.c"],
             depends=[
                 str(path.relative_to(ROOT))
-                for path in [*(ROOT / NATIVE).iterdir(), *(ROOT / "kernels").glob("*.py")]
+                for path in [
+                    *(ROOT / NATIVE).iterdir(),
+                    *(ROOT / "kernels").glob("*.py"),
+                    *(ROOT / "kernels").glob("*.pxi"),
+                ]
             ],
             optional=True,
         ),

@@ -1,0 +1,221 @@
+# What the flow calls: the C kernels (native/), chosen for this CPU at import, and its constants.
+
+cdef extern from "kernels.h":
+    enum:
+        LOSS_BLOCK
+
+    enum element_type:
+        ELEMENT_UINT8
+        ELEMENT_FLOAT32
+        ELEMENT_FLOAT64
+
+    struct source:
+        const char *data
+        ptrdiff_t row_stride
+        ptrdiff_t column_stride
+        element_type type
+        double scale
+
+    struct sparse_rows "sparse":
+        const int64_t *starts
+        const int32_t *columns
+        const void *values
+        double scale
+
+    struct wanted_targets "targets":
+        const int32_t *labels
+        const void *values
+        const void *weights
+
+    ctypedef void (*step_function)(void *w, const void *g, void *state, ptrdiff_t state_stride,
+                                   const void *coefficients, ptrdiff_t n) noexcept nogil
+
+    struct dropout_rule "dropout":
+        uint32_t key
+        uint32_t threshold
+        double factor
+
+    ctypedef void (*adjust_function)(const void *w, void *g, const void *adjustments,
+                                     ptrdiff_t n) noexcept nogil
+
+    struct update_rule "update":
+        step_function step
+        adjust_function adjust
+        const void *adjustments
+        const void *bias_adjustments
+        int is_gradient_descent
+        ptrdiff_t state_offset
+        ptrdiff_t state_stride
+        const void *coefficients
+
+    struct product_kernels:
+        int (*gather)(const source *x, const int64_t *order, ptrdiff_t n_rows,
+                       ptrdiff_t n_known, ptrdiff_t n_columns, void *panels,
+                       ptrdiff_t stride) noexcept nogil
+        void (*to_panels)(const void *matrix, ptrdiff_t rows, ptrdiff_t columns, void *panels,
+                          ptrdiff_t stride) noexcept nogil
+        void (*from_panels)(const void *panels, ptrdiff_t stride, ptrdiff_t rows,
+                            ptrdiff_t columns, void *matrix) noexcept nogil
+        void (*weighted_sum)(const void *a, ptrdiff_t a_stride, const void *w, ptrdiff_t w_stride,
+                             ptrdiff_t w_step, const void *b, void *z, ptrdiff_t z_stride, ptrdiff_t rows,
+                             ptrdiff_t fan_in, ptrdiff_t first, ptrdiff_t last) noexcept nogil
+        void (*weight_gradient)(const void *a, ptrdiff_t a_stride, const void *dz,
+                                ptrdiff_t dz_stride, void *out, ptrdiff_t out_stride,
+                                const update_rule *update, ptrdiff_t rows, ptrdiff_t first_input,
+                                ptrdiff_t last_input, ptrdiff_t first, ptrdiff_t last) noexcept nogil
+        void (*bias_gradient)(const void *dz, ptrdiff_t dz_stride, void *out,
+                              const update_rule *update, ptrdiff_t rows, ptrdiff_t first,
+                              ptrdiff_t last) noexcept nogil
+        void (*transpose)(const void *w, ptrdiff_t w_stride, void *w_transposed,
+                          ptrdiff_t transposed_stride, ptrdiff_t fan_in, ptrdiff_t fan_out,
+                          ptrdiff_t first, ptrdiff_t last) noexcept nogil
+        void (*input_gradient)(const void *dz, ptrdiff_t dz_stride, const void *w,
+                               ptrdiff_t w_stride, void *da, ptrdiff_t da_stride, ptrdiff_t rows,
+                               ptrdiff_t fan_in, ptrdiff_t fan_out, ptrdiff_t first,
+                               ptrdiff_t last) noexcept nogil
+
+    struct element_kernels:
+        void (*activation)(int formula, const void *z, void *a, ptrdiff_t n) noexcept nogil
+        void (*activation_derivative)(int formula, const void *z, const void *a, void *slope,
+                                      ptrdiff_t n) noexcept nogil
+        void (*activation_slope)(int formula, const void *z, const void *a, const void *da, void *dz,
+                                 ptrdiff_t n) noexcept nogil
+        void (*softmax)(const void *z, void *p, ptrdiff_t stride, ptrdiff_t rows,
+                        ptrdiff_t columns) noexcept nogil
+        double (*loss)(int formula, const void *taken, ptrdiff_t stride, ptrdiff_t rows,
+                       ptrdiff_t columns, const wanted_targets *targets, const void *parameters,
+                       const int64_t *order, double factor, void *slopes,
+                       void *row_losses) noexcept nogil
+        void (*drop)(const dropout_rule *dropout, ptrdiff_t first_row, ptrdiff_t rows,
+                     ptrdiff_t first_unit, const void *values, void *kept) noexcept nogil
+        int (*sparse_finite)(const sparse_rows *x, const int64_t *order,
+                             ptrdiff_t rows) noexcept nogil
+        void (*sparse_sum)(const sparse_rows *x, const int64_t *order, const dropout_rule *dropout,
+                           ptrdiff_t first_row, ptrdiff_t last_row, const void *w,
+                           ptrdiff_t w_stride, ptrdiff_t w_step, const void *b, void *z,
+                           ptrdiff_t z_stride, ptrdiff_t first, ptrdiff_t last) noexcept nogil
+        void (*sparse_gradient)(const sparse_rows *x, const int64_t *order,
+                                const dropout_rule *dropout, ptrdiff_t rows, const void *dz,
+                                ptrdiff_t dz_stride, double factor, void *out,
+                                ptrdiff_t out_stride, ptrdiff_t first_input,
+                                ptrdiff_t last_input, ptrdiff_t first,
+                                ptrdiff_t last) noexcept nogil
+        adjust_function adjust
+        double (*sum_of_squares)(const void *values, ptrdiff_t n) noexcept nogil
+        void (*scale)(void *values, double factor, ptrdiff_t n) noexcept nogil
+        void (*limit_norm)(void *panel, ptrdiff_t rows, double limit) noexcept nogil
+        const step_function *steps
+
+    enum precision_number "precision":
+        FLOAT32
+        FLOAT64
+        BFLOAT16
+
+    struct kernels:
+        const char *isa
+        const char *bfloat16_isa
+        int lanes
+        int value_bytes
+        product_kernels product
+        element_kernels element
+
+    const kernels *fastmlp_kernels(const char *cap)
+    const char *fastmlp_isa_name(int i)
+    const char *fastmlp_activation_name(int i)
+    const char *fastmlp_loss_name(int i)
+    const char *fastmlp_optimizer_name(int i)
+
+cdef extern from "pages.h":
+    void advise_huge_pages(void *start, size_t n_bytes) noexcept nogil
+
+cdef extern from "pool.h":
+    struct team:
+        int n_threads
+
+    void team_run(int n_threads, void (*function)(void *, team *, int) noexcept nogil,
+                  void *context) noexcept nogil
+    void team_barrier(team *present) noexcept nogil
+    int team_limit() noexcept nogil
+
+
+cdef enum:
+    CACHE_LINE = 64
+    HUGE_PAGE = 1 << 21
+    SOFTMAX = -1  # the one output activation that is not element-wise
+    PREDICTION_ROWS = 128  # rows of a block when predicting
+    FEW_ROWS = 128  # so few are predicted from the flat vector: packing would take longer
+    MAX_PREDICTING = 64  # threads
+    # Below so many multiply-adds per thread and barrier, a barrier costs more than it brings
+    # (measured, see README.md); waking up a sleeping thread costs as much as WAKE_UP barriers.
+    VALUES_PER_MEETING = 60_000
+    WAKE_UP = 50
+    OWN_INPUTS = 4  # so many threads gather their own input
+    MAX_COEFFICIENTS = 24
+    TRANSPOSED_BYTES = 1 << 17
+    N_ADJUSTED = 3  # contract.N_ADJUSTMENTS
+
+
+cdef list names_of(const char *(*name_at)(int)):
+    cdef int i = 0
+    found = []
+    while name_at(i) is not NULL:
+        found.append(name_at(i).decode())
+        i += 1
+    return found
+
+
+ISA_NAMES = names_of(fastmlp_isa_name)
+# The formulas as they were when the extension was built, in the order of their tables.
+ACTIVATION_NAMES = names_of(fastmlp_activation_name)
+LOSS_NAMES = names_of(fastmlp_loss_name)
+OPTIMIZER_NAMES = names_of(fastmlp_optimizer_name)
+
+
+cdef const kernels *kernel_tables = NULL  # by precision_number
+
+
+cdef choose_kernels():
+    """Choose for this CPU, once: asking it takes long in a virtual machine."""
+    global kernel_tables
+    cap = os.environ.get("FASTMLP_MAX_ISA", "").strip().lower()
+    cdef bytes name = cap.encode()
+    kernel_tables = fastmlp_kernels(<const char *>name if cap else NULL)
+    if kernel_tables is NULL:
+        raise ValueError(
+            f"the environment variable FASTMLP_MAX_ISA must be one of {', '.join(ISA_NAMES)}; "
+            f"got {cap!r}"
+        )
+
+
+cdef const kernels *kernels_for(str precision):
+    if precision == "bfloat16":
+        return &kernel_tables[<int>BFLOAT16]
+    return &kernel_tables[<int>FLOAT32 if precision == "float32" else <int>FLOAT64]
+
+
+cdef int formula_number(list names, str name) except -2:
+    if name not in names:
+        raise ValueError(
+            f"the extension was built without the formula {name!r}; reinstall fastmlp to build it "
+            "from the present formulas.py, or use another backend"
+        )
+    return names.index(name)
+
+
+cdef class Memory:
+    """Zeroed memory that starts on a cache line, or on a huge page if it is large; frees itself."""
+
+    cdef void *allocated
+    cdef char *start
+
+    def __cinit__(self, size_t n_bytes):
+        cdef size_t alignment = HUGE_PAGE if n_bytes >= HUGE_PAGE else CACHE_LINE
+        self.allocated = PyMem_RawCalloc(n_bytes + alignment, 1)
+        if self.allocated is NULL:
+            raise MemoryError(f"fastmlp could not allocate {n_bytes:,} bytes")
+        self.start = <char *>((<uintptr_t>self.allocated + alignment - 1) & ~(alignment - 1))
+        if alignment == HUGE_PAGE:
+            advise_huge_pages(self.start, n_bytes)
+
+    def __dealloc__(self):
+        PyMem_RawFree(self.allocated)

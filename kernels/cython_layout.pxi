@@ -1,0 +1,204 @@
+# A plan laid out in memory: panels of parameters and of a batch, and the ways between them and the
+# flat vectors.
+
+cdef struct NativeLayer:
+    ptrdiff_t fan_in
+    ptrdiff_t fan_out
+    ptrdiff_t out_panels
+    int activation
+    bint derivative_in_z
+    # How the threads share it: each owns output panels; or, where those are too few, each takes
+    # some rows on the way forward and owns the weights of some inputs.
+    bint outputs_are_split
+    # Where its parameters lie in the flat vector, in values.
+    ptrdiff_t flat_weights
+    ptrdiff_t flat_biases
+    # Parameters as panels: w (fan_in rows), b (one row); where they lie in the packed vectors, in
+    # bytes.
+    ptrdiff_t w_stride
+    ptrdiff_t packed_weights
+    ptrdiff_t packed_biases
+    # What the way forward reads: the panels; or, to predict a few rows, the flat vector itself.
+    const char *w
+    const char *b
+    ptrdiff_t w_panel
+    ptrdiff_t w_step
+    # The input gradient takes so many panels of the transposed weights at a time.
+    ptrdiff_t transposed_stride
+    ptrdiff_t transposed_panels
+    # Dropout of its inputs while training, if `drops`: (rows, fan_in) panels of what is kept. The
+    # network's inputs are dropped where they are.
+    bint drops
+    dropout_rule dropout
+    char *kept
+    # The batch, as panels: (rows, fan_out) each. `a` may be `z` (see `Workspace`).
+    ptrdiff_t stride
+    char *z
+    char *a
+    char *dz
+
+
+cdef struct Native:
+    # A plan's buffers. What the functions below need, so that they run without the GIL.
+    const product_kernels *product
+    const element_kernels *element
+    ptrdiff_t value_bytes
+    ptrdiff_t lanes
+    int n_threads
+    NativeLayer *layers
+    int n_layers
+    int loss_formula
+    const char *loss_parameters  # (parameters, outputs), of the plan's precision
+    int optimizer_formula
+    bint is_gradient_descent
+    bint adjusts_gradient
+    bint needs_whole_gradient  # before the update: `clip_norm` or `max_norm` is finite
+    double clip_norm
+    double max_norm
+    bint loss_is_merged
+    ptrdiff_t batch_size
+    ptrdiff_t n_parameters
+    ptrdiff_t n_states
+    ptrdiff_t n_coefficients
+    ptrdiff_t n_outputs
+    ptrdiff_t packed_bytes  # of one packed vector
+    char *parameters        # packed; the states follow, packed_bytes each
+    char *flat_parameters   # the caller's vector, true between calls
+    char *flat_state
+    char *gradient          # packed; for `gradients`, and where the whole gradient is needed
+    # The gathered rows, as panels. A few threads gather for themselves, each all rows: reading what
+    # another core has just written takes longer.
+    bint input_is_shared
+    char *input
+    ptrdiff_t input_stride
+    ptrdiff_t input_bytes
+    char *transposed  # each thread's own panels of transposed weights
+    ptrdiff_t transposed_bytes
+    # Whether a batch must wait until the one before is done everywhere (see `train_batches`).
+    bint batches_touch
+    double *block_losses    # of each LOSS_BLOCK rows: summed in order, whoever computed them
+    double *panel_squares   # of the gradient of each output panel of all layers, likewise
+
+
+cdef struct Batch:
+    # The rows that are worked on: those that `order` lists, of the caller's array or, if that is
+    # not NULL, of a sparse matrix.
+    const source *x
+    const sparse_rows *sparse
+    const int64_t *order
+    ptrdiff_t rows
+    ptrdiff_t n_known        # `order` goes on to here: rows of the next batch are fetched ahead
+    const int64_t *keys      # of dropout, per layer; NULL if this is not training
+
+
+cdef struct Call:
+    # What a team of threads works on.
+    Native *native
+    const source *x
+    const sparse_rows *sparse
+    const wanted_targets *wanted
+    const int64_t *order
+    ptrdiff_t n_rows
+    const double *coefficients
+    const int64_t *dropout_keys  # (batches, layers), or NULL
+    double *losses
+    ptrdiff_t n_losses
+    char *outputs
+    bint with_loss
+    double loss_sum
+
+
+cdef struct Prediction:
+    # A call in which every thread has buffers of its own; `finite` tells of the rows it has read.
+    Call call
+    Native **natives
+    bint *finite
+    bint reads_flat  # the way forward reads the flat vector; else it is packed first
+
+
+cdef team alone  # of one thread: its barriers are nothing
+alone.n_threads = 1
+
+
+# ------------------------------------------------------------------------- what threads share
+
+
+cdef ptrdiff_t share(ptrdiff_t n, int thread, int n_threads) noexcept nogil:
+    """Where the part of a thread begins, of n things; it ends where the next one's begins."""
+    return n * thread // n_threads
+
+
+cdef ptrdiff_t share_rows(ptrdiff_t rows, int thread, int n_threads) noexcept nogil:
+    """The same for rows, in whole blocks of the loss."""
+    cdef ptrdiff_t blocks = (rows + LOSS_BLOCK - 1) // LOSS_BLOCK
+    return min(rows, LOSS_BLOCK * share(blocks, thread, n_threads))
+
+
+# --------------------------------------------------------------------- flat vectors and panels
+
+
+cdef char *flat_vector(Native *native, ptrdiff_t i) noexcept nogil:
+    """The parameters (0), or a state, as the caller has them."""
+    if i == 0:
+        return native.flat_parameters
+    return native.flat_state + (i - 1) * native.n_parameters * native.value_bytes
+
+
+cdef void load(Native *native, const char *flat, char *packed, team *team,
+               int thread) noexcept nogil:
+    """Pack the thread's part of one flat vector (parameters or a state): some rows of each w."""
+    cdef int index
+    for index in range(native.n_layers):
+        load_layer(native, &native.layers[index], flat, packed, team, thread)
+
+
+cdef void load_layer(Native *native, NativeLayer *layer, const char *flat, char *packed, team *team,
+                     int thread) noexcept nogil:
+    cdef ptrdiff_t first = share(layer.fan_in, thread, team.n_threads)
+    cdef ptrdiff_t last = share(layer.fan_in, thread + 1, team.n_threads)
+    native.product.to_panels(
+        flat + (layer.flat_weights + first * layer.fan_out) * native.value_bytes, last - first,
+        layer.fan_out, packed + layer.packed_weights + first * native.lanes * native.value_bytes,
+        layer.w_stride)
+    if thread == 0:
+        load_biases(native, layer, flat, packed)
+
+
+cdef void load_biases(Native *native, NativeLayer *layer, const char *flat,
+                      char *packed) noexcept nogil:
+    native.product.to_panels(
+        flat + layer.flat_biases * native.value_bytes, 1, layer.fan_out,
+        packed + layer.packed_biases, native.lanes)
+
+
+cdef void store(Native *native, const char *packed, char *flat, team *team,
+                int thread) noexcept nogil:
+    """Unpack the thread's part of one packed vector."""
+    cdef int index
+    cdef NativeLayer *layer
+    cdef ptrdiff_t first, last
+    for index in range(native.n_layers):
+        layer = &native.layers[index]
+        first = share(layer.fan_in, thread, team.n_threads)
+        last = share(layer.fan_in, thread + 1, team.n_threads)
+        native.product.from_panels(
+            packed + layer.packed_weights + first * native.lanes * native.value_bytes,
+            layer.w_stride, last - first, layer.fan_out,
+            flat + (layer.flat_weights + first * layer.fan_out) * native.value_bytes)
+        if thread == 0:
+            native.product.from_panels(
+                packed + layer.packed_biases, native.lanes, 1, layer.fan_out,
+                flat + layer.flat_biases * native.value_bytes)
+
+
+cdef ptrdiff_t panels(Native *native, ptrdiff_t columns) noexcept:
+    return (columns + native.lanes - 1) // native.lanes
+
+
+cdef ptrdiff_t stride_for(Native *native, ptrdiff_t rows) noexcept:
+    """How far apart panels of so many rows lie: never a multiple of 4096 bytes, which would put the
+    same row of every panel in the same cache set."""
+    cdef ptrdiff_t stride = rows * native.lanes
+    if stride * native.value_bytes % 4096 == 0:
+        stride += native.lanes
+    return stride

@@ -1,0 +1,345 @@
+# The steps of a batch, each of them by one thread of a team.
+
+cdef bint gather(Native *native, const Batch *batch, team *team, int thread) noexcept nogil:
+    """The rows, to the thread's own input panels; or its part of them, to the shared ones.
+
+    Sparse rows stay where they are. Returns whether all values that the thread has read are finite.
+    """
+    cdef bint finite
+    cdef char *panels = input_of(native, 0, batch.keys, thread)
+    cdef ptrdiff_t in_panels = native.input_bytes // (native.input_stride * native.value_bytes)
+    cdef ptrdiff_t first = 0, last = batch.rows
+    if batch.sparse is not NULL:
+        return native.element.sparse_finite(batch.sparse, batch.order, batch.rows)
+    if native.input_is_shared:
+        first = share_rows(batch.rows, thread, team.n_threads)
+        last = share_rows(batch.rows, thread + 1, team.n_threads)
+    finite = native.product.gather(
+        batch.x, batch.order + first, last - first, batch.n_known - first,
+        native.layers[0].fan_in,
+        panels + first * native.lanes * native.value_bytes, native.input_stride)
+    drop(native, 0, batch.keys, panels, panels, first, last, 0, in_panels)
+    if native.input_is_shared:
+        team_barrier(team)
+    return finite
+
+
+cdef char *input_of(Native *native, int index, const int64_t *keys, int thread) noexcept nogil:
+    """The panels that a thread reads as a layer's input; `keys` are those of dropout, or NULL."""
+    if index == 0:
+        return native.input + (0 if native.input_is_shared else thread * native.input_bytes)
+    if keys is not NULL and native.layers[index].drops:
+        return native.layers[index].kept
+    return native.layers[index - 1].a
+
+
+cdef dropout_rule *dropout_of(Native *native, int index, const int64_t *keys,
+                              dropout_rule *rule) noexcept nogil:
+    """Fill in the rule of a layer's inputs in this batch; NULL if nothing is dropped."""
+    if keys is NULL or not native.layers[index].drops:
+        return NULL
+    rule[0] = native.layers[index].dropout
+    rule.key = <uint32_t>keys[index]
+    return rule
+
+
+cdef void drop(Native *native, int index, const int64_t *keys, const char *values, char *kept,
+               ptrdiff_t first_row, ptrdiff_t last_row, ptrdiff_t first, ptrdiff_t last) noexcept nogil:
+    """Dropout of a layer's inputs, or of their slopes, for some rows and panels; or nothing."""
+    cdef dropout_rule rule
+    cdef ptrdiff_t panel, offset
+    if dropout_of(native, index, keys, &rule) is NULL:
+        return
+    for panel in range(first, last):
+        offset = (panel * native.input_stride + first_row * native.lanes) * native.value_bytes
+        native.element.drop(&rule, first_row, last_row - first_row, panel * native.lanes,
+                            values + offset, kept + offset)
+
+
+cdef void forward(Native *native, const Batch *batch, team *team, int thread) noexcept nogil:
+    """Per layer the weighted sum and the activation, up to what the loss takes.
+
+    Ends without a barrier: the thread's own rows (or panels) of the last layer are ready.
+    """
+    cdef int index
+    cdef NativeLayer *layer
+    cdef ptrdiff_t first_row, last_row, first, last, offset
+    cdef dropout_rule rule
+    for index in range(native.n_layers):
+        if index > 0:
+            team_barrier(team)
+        layer = &native.layers[index]
+        first_row, last_row = 0, batch.rows
+        first, last = 0, layer.out_panels
+        if layer.outputs_are_split:
+            first = share(layer.out_panels, thread, team.n_threads)
+            last = share(layer.out_panels, thread + 1, team.n_threads)
+        else:
+            first_row = share_rows(batch.rows, thread, team.n_threads)
+            last_row = share_rows(batch.rows, thread + 1, team.n_threads)
+        offset = first_row * native.lanes * native.value_bytes
+        if index == 0 and batch.sparse is not NULL:
+            native.element.sparse_sum(
+                batch.sparse, batch.order, dropout_of(native, 0, batch.keys, &rule), first_row,
+                last_row, layer.w, layer.w_panel, layer.w_step, layer.b, layer.z, layer.stride,
+                first, last)
+        else:
+            native.product.weighted_sum(
+                input_of(native, index, batch.keys, thread) + offset, native.input_stride, layer.w,
+                layer.w_panel, layer.w_step, layer.b, layer.z + offset, layer.stride,
+                last_row - first_row, layer.fan_in, first, last)
+        if index < native.n_layers - 1 or not native.loss_is_merged:
+            activate(native, layer, first_row, last_row, first, last)
+        if index < native.n_layers - 1:
+            drop(native, index + 1, batch.keys, layer.a, native.layers[index + 1].kept, first_row,
+                 last_row, first, last)
+
+
+cdef void activate(Native *native, NativeLayer *layer, ptrdiff_t first_row, ptrdiff_t last_row,
+                   ptrdiff_t first, ptrdiff_t last) noexcept nogil:
+    """a = f(z) for some rows and panels."""
+    cdef ptrdiff_t panel, offset
+    cdef ptrdiff_t row_offset = first_row * native.lanes * native.value_bytes
+    if layer.activation == SOFTMAX:  # needs all panels of a row
+        native.element.softmax(
+            layer.z + row_offset, layer.a + row_offset, layer.stride, last_row - first_row,
+            layer.fan_out)
+        return
+    for panel in range(first, last):
+        offset = panel * layer.stride * native.value_bytes + row_offset
+        native.element.activation(
+            layer.activation, layer.z + offset, layer.a + offset,
+            (last_row - first_row) * native.lanes)
+
+
+cdef double loss(Native *native, const wanted_targets *wanted, const int64_t *order, ptrdiff_t rows,
+                 bint with_slopes, team *team, int thread) noexcept nogil:
+    """The sum of the losses; their slopes go to dz of the last layer, scaled for the mean.
+
+    Ends with a barrier: the slopes of all rows are ready.
+    """
+    cdef NativeLayer *layer = &native.layers[native.n_layers - 1]
+    cdef const char *taken = layer.z if native.loss_is_merged else layer.a
+    cdef double total = total_weight(native, wanted, order, rows)
+    cdef double factor = 1.0 / total if total > 0.0 else 0.0
+    cdef ptrdiff_t row = share_rows(rows, thread, team.n_threads)
+    cdef ptrdiff_t last = share_rows(rows, thread + 1, team.n_threads)
+    cdef ptrdiff_t block, offset
+    if layer.outputs_are_split:
+        team_barrier(team)
+    while row < last:
+        offset = row * native.lanes * native.value_bytes
+        native.block_losses[row // LOSS_BLOCK] = native.element.loss(
+            native.loss_formula, taken + offset, layer.stride, min(LOSS_BLOCK, last - row),
+            layer.fan_out, wanted, native.loss_parameters, order + row, factor,
+            layer.dz + offset if with_slopes else NULL, NULL)
+        row += LOSS_BLOCK
+    team_barrier(team)
+    total = 0.0
+    for block in range((rows + LOSS_BLOCK - 1) // LOSS_BLOCK):
+        total += native.block_losses[block]
+    return total
+
+
+cdef double total_weight(Native *native, const wanted_targets *wanted, const int64_t *order,
+                         ptrdiff_t rows) noexcept nogil:
+    """What the rows count for together."""
+    cdef double total = 0.0
+    cdef ptrdiff_t i
+    if wanted.weights is NULL:
+        return rows
+    for i in range(rows):
+        if native.value_bytes == 4:
+            total += (<const float *>wanted.weights)[order[i]]
+        else:
+            total += (<const double *>wanted.weights)[order[i]]
+    return total
+
+
+cdef void activation_slope(Native *native, NativeLayer *layer, ptrdiff_t rows, ptrdiff_t first,
+                           ptrdiff_t last) noexcept nogil:
+    """dz = da * f'(z), in place, for some panels."""
+    cdef ptrdiff_t panel, offset
+    for panel in range(first, last):
+        offset = panel * layer.stride * native.value_bytes
+        native.element.activation_slope(
+            layer.activation, layer.z + offset, layer.a + offset, layer.dz + offset,
+            layer.dz + offset, rows * native.lanes)
+
+
+cdef void backward(Native *native, const Batch *batch, const update_rule *update, team *team,
+                   int thread) noexcept nogil:
+    """From the loss's slopes: per layer da and dz of the layer before, then dw and db.
+
+    With an update the parameters are changed at once; without, the gradient is written.
+    """
+    cdef int index
+    cdef NativeLayer *layer
+    cdef NativeLayer *before
+    cdef char *out = native.gradient if update is NULL else native.parameters
+    cdef ptrdiff_t first, last
+    if not native.loss_is_merged:
+        layer = &native.layers[native.n_layers - 1]
+        activation_slope(native, layer, batch.rows, share(layer.out_panels, thread, team.n_threads),
+                         share(layer.out_panels, thread + 1, team.n_threads))
+        team_barrier(team)
+    for index in range(native.n_layers - 1, -1, -1):
+        layer = &native.layers[index]
+        if index > 0:
+            before = &native.layers[index - 1]
+            first = share(before.out_panels, thread, team.n_threads)
+            last = share(before.out_panels, thread + 1, team.n_threads)
+            input_gradient(native, layer, before.dz, batch.rows, first, last, thread)
+            drop(native, index, batch.keys, before.dz, before.dz, 0, batch.rows, first, last)
+            activation_slope(native, before, batch.rows, first, last)
+            # The others may still read w or need this thread's slopes; not so where each thread
+            # goes on with the inputs and slopes that it has just made itself.
+            if index > 1 or layer.outputs_are_split or not before.outputs_are_split:
+                team_barrier(team)
+        gradient_of_layer(native, index, batch, out, update, team, thread)
+
+
+cdef void input_gradient(Native *native, NativeLayer *layer, char *da, ptrdiff_t rows,
+                         ptrdiff_t first, ptrdiff_t last, int thread) noexcept nogil:
+    """da of the layer before = dz @ w.T, a weighted sum of slopes, for some of its panels.
+
+    Of the transposed weights there are only as many at a time as stay in the second-level cache.
+    """
+    if native.product.input_gradient is not NULL:
+        native.product.input_gradient(
+            layer.dz, layer.stride, native.parameters + layer.packed_weights, layer.w_stride, da,
+            layer.stride, rows, layer.fan_in, layer.fan_out, first, last)
+        return
+    cdef char *transposed = native.transposed + thread * native.transposed_bytes
+    cdef ptrdiff_t panel = first, end, panel_bytes = layer.transposed_stride * native.value_bytes
+    while panel < last:
+        end = min(last, panel + layer.transposed_panels)
+        # Both count panels from 0: the first one of these lies at the start of the memory.
+        native.product.transpose(
+            native.parameters + layer.packed_weights, layer.w_stride,
+            transposed - panel * panel_bytes, layer.transposed_stride, layer.fan_in,
+            layer.fan_out, panel, end)
+        native.product.weighted_sum(
+            layer.dz, layer.stride, transposed - panel * panel_bytes, layer.transposed_stride,
+            native.lanes, NULL, da, layer.stride, rows, layer.fan_out, panel, end)
+        panel = end
+
+
+cdef void gradient_of_layer(Native *native, int index, const Batch *batch, char *out,
+                            const update_rule *update, team *team, int thread) noexcept nogil:
+    """dw = a_in.T @ dz and db = the sum of dz, for what the thread owns."""
+    cdef NativeLayer *layer = &native.layers[index]
+    cdef ptrdiff_t first_input = 0, last_input = layer.fan_in, first = 0, last = layer.out_panels
+    cdef ptrdiff_t in_panels = (layer.fan_in + native.lanes - 1) // native.lanes
+    if layer.outputs_are_split:
+        first = share(layer.out_panels, thread, team.n_threads)
+        last = share(layer.out_panels, thread + 1, team.n_threads)
+    else:
+        first_input = native.lanes * share(in_panels, thread, team.n_threads)
+        last_input = min(layer.fan_in, native.lanes * share(in_panels, thread + 1, team.n_threads))
+    if index == 0 and batch.sparse is not NULL:
+        sparse_gradient(native, batch, update, first_input, last_input, first, last)
+    else:
+        native.product.weight_gradient(
+            input_of(native, index, batch.keys, thread), native.input_stride, layer.dz,
+            layer.stride, out + layer.packed_weights, layer.w_stride, update, batch.rows,
+            first_input, last_input, first, last)
+    if layer.outputs_are_split or thread == 0:
+        native.product.bias_gradient(
+            layer.dz, layer.stride, out + layer.packed_biases, update, batch.rows, first, last)
+
+
+cdef void sparse_gradient(Native *native, const Batch *batch, const update_rule *update,
+                          ptrdiff_t first_input, ptrdiff_t last_input, ptrdiff_t first,
+                          ptrdiff_t last) noexcept nogil:
+    """dw of the first layer on sparse rows, for some inputs and panels, and its update.
+
+    Plain gradient descent changes the weights of stored values alone. Everything else changes all
+    weights at every step: their gradient is laid out first.
+    """
+    cdef NativeLayer *layer = &native.layers[0]
+    cdef dropout_rule rule
+    cdef const dropout_rule *dropout = dropout_of(native, 0, batch.keys, &rule)
+    cdef bint in_place = (
+        update is not NULL and update.is_gradient_descent and update.adjustments is NULL)
+    cdef char *out = (native.parameters if in_place else native.gradient) + layer.packed_weights
+    cdef ptrdiff_t panel, offset, n = (last_input - first_input) * native.lanes
+    cdef double factor = 1.0
+    if in_place and native.value_bytes == 4:
+        factor = -(<const float *>update.coefficients)[0]
+    elif in_place:
+        factor = -(<const double *>update.coefficients)[0]
+    if not in_place:
+        for panel in range(first, last):
+            offset = (panel * layer.w_stride + first_input * native.lanes) * native.value_bytes
+            memset(out + offset, 0, n * native.value_bytes)
+    native.element.sparse_gradient(
+        batch.sparse, batch.order, dropout, batch.rows, layer.dz, layer.stride, factor, out,
+        layer.w_stride, first_input, last_input, first, last)
+    if in_place or update is NULL:
+        return
+    for panel in range(first, last):
+        offset = layer.packed_weights + native.value_bytes * (
+            panel * layer.w_stride + first_input * native.lanes)
+        if update.adjustments is not NULL:
+            native.element.adjust(native.parameters + offset, native.gradient + offset,
+                                  update.adjustments, n)
+        step_scaled(native, update, offset, 1.0, n)
+
+
+cdef void update_at_once(Native *native, const update_rule *update, team *team,
+                         int thread) noexcept nogil:
+    """The update where it needs the whole gradient: that of all layers lies in `native.gradient`.
+
+    Each thread takes output panels. Begins and ends with a barrier.
+    """
+    cdef int index
+    cdef NativeLayer *layer
+    cdef ptrdiff_t panel, n_panels = 0, weights, biases, n
+    cdef double total = 0.0, factor = 1.0
+    team_barrier(team)
+    for index in range(native.n_layers):
+        layer = &native.layers[index]
+        n = layer.fan_in * native.lanes
+        for panel in range(share(layer.out_panels, thread, team.n_threads),
+                           share(layer.out_panels, thread + 1, team.n_threads)):
+            weights = layer.packed_weights + panel * layer.w_stride * native.value_bytes
+            biases = layer.packed_biases + panel * native.lanes * native.value_bytes
+            if native.adjusts_gradient:
+                native.element.adjust(native.parameters + weights, native.gradient + weights,
+                                      update.adjustments, n)
+                native.element.adjust(native.parameters + biases, native.gradient + biases,
+                                      update.bias_adjustments, native.lanes)
+            if native.clip_norm < INFINITY:
+                native.panel_squares[n_panels + panel] = (
+                    native.element.sum_of_squares(native.gradient + weights, n)
+                    + native.element.sum_of_squares(native.gradient + biases, native.lanes))
+        n_panels += layer.out_panels
+    if native.clip_norm < INFINITY:
+        team_barrier(team)
+        for panel in range(n_panels):
+            total += native.panel_squares[panel]
+        if sqrt(total) > native.clip_norm:
+            factor = native.clip_norm / sqrt(total)
+    for index in range(native.n_layers):
+        layer = &native.layers[index]
+        n = layer.fan_in * native.lanes
+        for panel in range(share(layer.out_panels, thread, team.n_threads),
+                           share(layer.out_panels, thread + 1, team.n_threads)):
+            weights = layer.packed_weights + panel * layer.w_stride * native.value_bytes
+            biases = layer.packed_biases + panel * native.lanes * native.value_bytes
+            step_scaled(native, update, weights, factor, n)
+            step_scaled(native, update, biases, factor, native.lanes)
+            if native.max_norm < INFINITY:
+                native.element.limit_norm(native.parameters + weights, layer.fan_in, native.max_norm)
+    team_barrier(team)
+
+
+cdef void step_scaled(Native *native, const update_rule *update, ptrdiff_t offset, double factor,
+                      ptrdiff_t n) noexcept nogil:
+    """The optimizer's step of n packed parameters, with their gradient times `factor`."""
+    cdef char *w = native.parameters + offset
+    if factor != 1.0:
+        native.element.scale(native.gradient + offset, factor, n)
+    update.step(w, native.gradient + offset, w + update.state_offset, update.state_stride,
+                update.coefficients, n)
