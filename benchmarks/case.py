@@ -19,6 +19,8 @@ Kind = Literal["backend", "peer"]
 
 REFERENCE = "python"
 """The backend that speedups are relative to, and that is timed on fewer rows."""
+QUICK_REFERENCE = 4
+"""At the quick level the reference is timed on so many times fewer rows again."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,8 @@ class Case:
         """Return how many rows are timed if the data have `n_rows` (None: as many as needed)."""
         wanted = min(self.rows, self.rows_at.get(level, self.rows))
         if contender == REFERENCE:
-            wanted = min(self.reference_rows, wanted)
+            rows = self.reference_rows
+            wanted = min(-(-rows // QUICK_REFERENCE) if level == "quick" else rows, wanted)
         return wanted if n_rows is None else min(wanted, n_rows)
 
     def as_dict(self) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, replace
+from typing import Any
 
 import fastmlp
 from fastmlp.backend import BACKENDS, backends
@@ -16,6 +17,7 @@ from fastmlp.plan import resolve_threads
 
 from .cases import CASES
 from .cases_training import EPOCH_ROWS
+from .compile_ahead import CompileAhead
 from .execution import Execution
 from .levels import PRECISION, REPEATS, SUITE_SECONDS, WEIGHTS
 from .machine import describe_machine, describe_software, without_paths
@@ -23,7 +25,7 @@ from .peers import PEERS, Peer
 from .problem import SEED
 from .request import Request
 from .results import Results
-from .sections import ProgressReport, run_sections, section_seconds
+from .sections import SECTION_NAMES, ProgressReport, run_sections, section_seconds
 
 DRAWING_LIMIT = 12.0
 """Digits are drawn; if 60,000 would take longer than this many seconds, fewer are."""
@@ -112,19 +114,48 @@ def run(request: Request, progress: ProgressReport = lambda fraction, text: None
         peers=describe_peers(request.chosen_peers),
         cases=[case.as_dict() for case in CASES.values() if case in cases],
     )
-    skipped = request.skipped_sections
+    chosen = [name for name in SECTION_NAMES if name not in request.skipped_sections]
     suite = SUITE_SECONDS[request.level] if cases else 0.0
-    share = suite / max(suite + section_seconds(request.level, skipped), 1e-9)
+    # While Numba compiles in a process of its own, the quick level does what is not about time.
+    compiles_ahead = request.level == "quick"
+    early = [name for name in chosen if compiles_ahead and name == "drawbacks"]
+    late = [name for name in chosen if name not in early]
+    stages = (section_seconds(request.level, early), suite, section_seconds(request.level, late))
+    whole = max(sum(stages), 1e-9)
+    shares = [seconds / whole for seconds in stages]
+
+    def stage(number: int) -> ProgressReport:
+        start, share = sum(shares[:number]), shares[number]
+        return lambda fraction, text: progress(start + share * fraction, text)
+
+    options: dict[str, dict[str, Any]] = {
+        "roofline": {"n_threads": n_threads, "failures": results.failures}
+    }
     try:
         with ExitStack() as stack:
             drawing = "drawing the images" if request.data == "digits" else "reading the images"
             progress(0.0, drawing)
+            if compiles_ahead:
+                ahead = CompileAhead(cases, request.level, infos, n_threads)
+                stack.callback(ahead.close)
             data = load_data(request)
             results.data |= {"rows": len(data.x_train), "test_rows": len(data.x_test)}
+            options["cold_start"] = {
+                "dataset": data,
+                "n_threads": n_threads,
+                "failures": results.failures,
+            }
+            if "drawbacks" in chosen:
+                results.drawbacks = {}  # filled bit by bit: an interrupted run keeps what it has
+                options["drawbacks"] = {"into": results.drawbacks, "data_dir": request.data_dir}
+            run_sections(results, request.level, early, stage(0), options)
+            if compiles_ahead:
+                stage(1)(0.0, "compiling the numba kernels")
+                ahead.wait()
             work = Execution(
                 request=request,
                 results=results,
-                progress=lambda fraction, text: progress(share * fraction, text),
+                progress=stage(1),
                 infos=infos,
                 peers=[peer for peer in request.chosen_peers if not peer.missing_reason()],
                 n_threads=n_threads,
@@ -137,23 +168,7 @@ def run(request: Request, progress: ProgressReport = lambda fraction, text: None
             for case in cases:
                 work.run_case(case)
             results.settings["repeats"] = max(1, work.most_rounds)
-        if "drawbacks" not in skipped:
-            results.drawbacks = {}  # filled bit by bit: an interrupted run keeps what it has
-        run_sections(
-            results,
-            request.level,
-            skipped,
-            lambda fraction, text: progress(share + (1.0 - share) * fraction, text),
-            {
-                "roofline": {"n_threads": n_threads, "failures": results.failures},
-                "cold_start": {
-                    "dataset": data,
-                    "n_threads": n_threads,
-                    "failures": results.failures,
-                },
-                "drawbacks": {"into": results.drawbacks, "data_dir": request.data_dir},
-            },
-        )
+        run_sections(results, request.level, late, stage(2), options)
         results.complete = True
     except KeyboardInterrupt:
         pass

@@ -23,34 +23,33 @@ SECTIONS: tuple[tuple[str, str, str, dict[Level, float]], ...] = (
 SECTION_NAMES = tuple(name for name, _, _, _ in SECTIONS)
 
 
-def section_seconds(level: Level, skipped: Collection[str]) -> float:
-    """Return how long the sections that are not skipped may take together."""
-    return sum(seconds[level] for name, _, _, seconds in SECTIONS if name not in skipped)
+def section_seconds(level: Level, names: Collection[str]) -> float:
+    """Return how long these sections may take together."""
+    return sum(seconds[level] for name, _, _, seconds in SECTIONS if name in names)
 
 
 def run_sections(
     results: Results,
     level: Level,
-    skipped: Collection[str],
+    names: Collection[str],
     progress: ProgressReport,
     options: dict[str, dict[str, Any]],
 ) -> None:
-    """Fill in the sections of the results; one that fails is listed, and the rest goes on.
+    """Fill in these sections of the results; one that fails is listed, and the rest goes on.
 
     Parameters
     ----------
     results : Results
     level : {"quick", "default", "full"}
-    skipped : collection of str
-        The names of sections to leave out.
+    names : collection of str
     progress : function of (fraction, text)
     options : dict of section to dict
         More arguments of a section.
     """
-    whole = section_seconds(level, skipped)
+    whole = section_seconds(level, names)
     done = 0.0
     for name, module_name, function_name, seconds in SECTIONS:
-        if name in skipped:
+        if name not in names:
             continue
         start, share = done / whole, seconds[level] / whole
 

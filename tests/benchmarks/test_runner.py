@@ -72,10 +72,10 @@ def test_everybody_trains_as_much_and_is_scored() -> None:
 def test_the_reference_is_timed_on_a_slice_and_scaled() -> None:
     request = small(backends=["numpy", "python"], repeats=1, cases=["matmul", "M128"])
     by_key = {(each.case, each.contender): each for each in run(request).measurements}
-    assert by_key["matmul", "python"].scale == 8
-    assert by_key["M128", "python"].scale == 60_000 / 128
+    assert by_key["matmul", "python"].scale == 32
+    assert by_key["M128", "python"].scale == 60_000 / 32
     assert by_key["M128", "python"].accuracy is None
-    assert by_key["M128", "python"].accuracy_note == "trained on 128 rows only"
+    assert by_key["M128", "python"].accuracy_note == "trained on 32 rows only"
     assert by_key["M128", "numpy"].accuracy is not None
 
 
@@ -92,6 +92,36 @@ def test_the_reference_is_repeated_less_often(monkeypatch: pytest.MonkeyPatch) -
     run(small(backends=["numpy", "python"], repeats=None))
     assert called == ["python"] * REFERENCE_REPEATS["quick"] + ["numpy"] * REPEATS["quick"]
     assert REFERENCE_REPEATS["quick"] < REPEATS["quick"]
+
+
+def test_the_quick_level_compiles_and_runs_the_experiments_before_anything_is_timed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    done: list[str] = []
+
+    def run_sections(results: object, level: str, names: list[str], *others: object) -> None:
+        done.extend(names)
+
+    class Compiling:
+        def __init__(self, cases: object, level: str, infos: object, n_threads: int) -> None:
+            done.append("compile")
+
+        def wait(self) -> None:
+            done.append("wait")
+
+        def close(self) -> None:
+            done.append("close")
+
+    monkeypatch.setattr(runner, "run_sections", run_sections)
+    monkeypatch.setattr(runner, "CompileAhead", Compiling)
+    replace_cases(monkeypatch, done.append)
+    run(small(skip=(), repeats=1))
+    assert done == [
+        "compile", "drawbacks", "wait", "numpy", "close", "roofline", "cold_start",
+    ]  # fmt: skip
+    done.clear()
+    run(small(skip=(), repeats=1, level="default"))
+    assert done == ["numpy", "roofline", "cold_start", "drawbacks"]
 
 
 def test_progress_goes_from_zero_upwards() -> None:
