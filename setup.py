@@ -22,17 +22,20 @@ from kernels import emit_c, formulas  # noqa: E402
 
 NATIVE = Path("kernels/native")
 ISA_ROW = re.compile(r'^\s*ISA\((\w+), (\w+), (\d+), "([^"]*)", "([^"]*)",', re.MULTILINE)
-BFLOAT16_ROW = re.compile(r'^\s*BFLOAT16\((\w+), \w+, (\d+), "([^"]*)",', re.MULTILINE)
+INSTRUCTION_ROW = re.compile(r'^\s*(\w+)\((\w+), \w+, (\d+), "([^"]*)",', re.MULTILINE)
 # Never -ffast-math: it changes the floating-point state of the whole process.
 UNIX_FLAGS = ["-O3", "-g0", "-std=c11", "-fno-math-errno", "-fno-trapping-math"]
 MSVC_FLAGS = ["/O2", "/std:c11"]
 # Formulas give the same bits on every ISA; products use fused multiply-add where there is one.
-BFLOAT16_UNIT = "product_bfloat16_unit.c"
+BFLOAT16_UNIT, INT8_UNIT = "product_bfloat16_unit.c", "int8_unit.c"
+# Instructions that only some compilers know: the rows of isa_table.h, by the unit they compile.
+INSTRUCTIONS = {BFLOAT16_UNIT: "BFLOAT16", INT8_UNIT: "INT8"}
 UNITS = {
     "fastmlp.kernels.cython_backend": {
         "element_unit.c": (["-ffp-contract=off"], ["/fp:precise"]),
         "product_unit.c": (["-ffp-contract=fast"], ["/fp:contract"]),
         BFLOAT16_UNIT: (["-ffp-contract=fast"], []),
+        INT8_UNIT: (["-ffp-contract=off"], ["/fp:precise"]),
     },
     "fastmlp.kernels.machine_probe": {
         "probe_unit.c": (["-ffp-contract=fast"], ["/fp:contract"]),
@@ -49,14 +52,17 @@ def is_x86() -> bool:
 def isa_rows(unit: str, is_msvc: bool) -> list[tuple[str, str, list[str]]]:
     """Read from isa_table.h what a unit is compiled for: (name, vector bytes, flags) per ISA."""
     text = (ROOT / NATIVE / "isa_table.h").read_text(encoding="utf-8")
-    if unit == BFLOAT16_UNIT:
-        rows = BFLOAT16_ROW.findall(text) if is_x86() and not is_msvc else []
-        return [(name, vector_bytes, flags.split()) for name, vector_bytes, flags in rows]
-    return [
+    isas = [
         (name, vector_bytes, (msvc_flags if is_msvc else unix_flags).split())
         for name, family, vector_bytes, unix_flags, msvc_flags in ISA_ROW.findall(text)
-        if family == "any" or is_x86()
+        if unit != BFLOAT16_UNIT and (family == "any" or is_x86())
     ]
+    instructions = [
+        (name, vector_bytes, flags.split())
+        for kind, name, vector_bytes, flags in INSTRUCTION_ROW.findall(text)
+        if kind == INSTRUCTIONS.get(unit) and is_x86() and not is_msvc
+    ]
+    return isas + instructions
 
 
 class BuildNative(build_ext):
@@ -76,6 +82,8 @@ class BuildNative(build_ext):
         if is_x86():
             ext.define_macros.append(("FASTMLP_X86", "1"))
         headers = [str(path) for path in [*NATIVE.glob("*.h"), generated / "formulas.h"]]
+        table = (ROOT / NATIVE / "isa_table.h").read_text(encoding="utf-8")
+        instructions = {name for kind, name, *_ in INSTRUCTION_ROW.findall(table) if kind != "ISA"}
         for unit, (unix_unit_flags, msvc_unit_flags) in UNITS[ext.name].items():
             unit_flags = flags + (msvc_unit_flags if is_msvc else unix_unit_flags)
             for name, vector_bytes, isa_flags in isa_rows(unit, is_msvc):
@@ -86,6 +94,7 @@ class BuildNative(build_ext):
                         macros=[
                             *ext.define_macros,
                             ("FASTMLP_ISA", name),
+                            (f"FASTMLP_FOR_{name.upper()}", "1"),
                             ("FASTMLP_VECTOR_BYTES", vector_bytes),
                         ],
                         include_dirs=ext.include_dirs,
@@ -93,11 +102,11 @@ class BuildNative(build_ext):
                         depends=headers,
                     )
                 except CompileError:  # GCC before version 10 does not know the instruction
-                    if unit != BFLOAT16_UNIT:
+                    if name not in instructions:
                         raise
-                    print(f"bfloat16 is emulated: the compiler has no {name}", file=sys.stderr)
+                    print(f"built without {name}: the compiler has none", file=sys.stderr)
                 else:
-                    if unit == BFLOAT16_UNIT:
+                    if name in instructions:
                         ext.define_macros.append((f"FASTMLP_{name.upper()}", "1"))
         pyx = [source for source in ext.sources if source.endswith(".pyx")]
         made = cythonize(

@@ -48,6 +48,7 @@ _HOMES = {
     "OneCycle": "schedules",
     "Poisson": "losses",
     "Quantile": "losses",
+    "QuantizedNetwork": "quantization",
     "RMSprop": "optimizers",
     "RangeTest": "range_test",
     "ReduceOnPlateau": "callbacks",
@@ -113,6 +114,7 @@ if TYPE_CHECKING:
     from .optimizers import RMSprop as RMSprop
     from .persistence import load as load
     from .persistence import save as save
+    from .quantization import QuantizedNetwork as QuantizedNetwork
     from .range_test import RangeTest as RangeTest
     from .range_test import learning_rate_range_test as learning_rate_range_test
     from .regularization import Clipping as Clipping

@@ -167,6 +167,23 @@ def choose_backend(name: str, precision: str, plan: Plan | None = None) -> tuple
     raise BackendUnavailableError(f"no backend runs precision={precision!r}: {passed_over}")
 
 
+def int8_backend() -> Backend:
+    """Return the backend that predicts in int8: the fastest that multiplies it, or the reference.
+
+    The reference warns that float32 is faster.
+    """
+    loaded = [each for each in map(_load, _ENTRIES) if not isinstance(each, str)]
+    for backend in loaded:
+        if backend.int8_isa:
+            return backend
+    warnings.warn(
+        "int8 runs on its NumPy reference here, which is slower than float32: the cython backend, "
+        f"which is fast, is not available ({_load('cython')})",
+        stacklevel=3,
+    )
+    return get_backend("numpy")
+
+
 def _willing(backend: Backend, plan: Plan | None) -> Backend:
     """Return the backend if it can run the plan; else raise, saying why not."""
     reason = "" if plan is None else backend.refusal(plan)

@@ -30,7 +30,13 @@ from .schedules import SCHEDULES, Schedule
 from .trainer import Trainer
 
 FORMAT = "fastmlp-trainer"
+INT8_FORMAT = "fastmlp-int8"
 VERSION = 1
+# What writes and reads each format.
+METHODS = {
+    FORMAT: ("fastmlp.save", "fastmlp.load"),
+    INT8_FORMAT: ("QuantizedNetwork.save", "fastmlp.QuantizedNetwork.load"),
+}
 
 # The classes of what a Trainer is set with, by name.
 LOSSES = {type(each).__name__: type(each) for each in NAMED_LOSSES.values()}
@@ -76,13 +82,9 @@ def save(trainer: Trainer, path: str | os.PathLike[str]) -> None:
         "random": trainer.random.bit_generator.state,
         "history": trainer.history.as_dict(),
     }
-    with replaced_file(path) as file:
-        np.savez(
-            file,
-            header=np.frombuffer(json.dumps(header).encode(), dtype=np.uint8),
-            parameters=network.parameters,
-            optimizer_state=trainer.optimizer_state,
-        )
+    write_archive(
+        path, header, parameters=network.parameters, optimizer_state=trainer.optimizer_state
+    )
 
 
 def load(
@@ -102,7 +104,7 @@ def load(
     if backend != "auto":
         get_backend(backend)
     resolve_threads(n_threads)
-    header, arrays = _read(Path(path))
+    header, arrays = read_archive(Path(path), FORMAT)
     try:
         network = Network(**header["network"])
         optimizer = _made("optimizer", header["optimizer"], OPTIMIZERS)
@@ -176,8 +178,25 @@ def _history(saved: dict[str, Any]) -> History:
     )
 
 
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    expected = f"{path}: expected a file written by fastmlp.save; it is damaged or of another kind"
+def write_archive(
+    path: str | os.PathLike[str], header: Mapping[str, Any], **arrays: np.ndarray
+) -> None:
+    """Write a header (with its "format" and "version") and arrays; at once or not at all."""
+    encoded = np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)
+    with replaced_file(path) as file:
+        np.savez(file, header=encoded, **arrays)
+
+
+def read_archive(path: Path, wanted: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Read what `write_archive` wrote, of the format `wanted`.
+
+    Raises
+    ------
+    FormatError
+        If the file is damaged, of another kind or of a newer version.
+    """
+    writer = METHODS[wanted][0]
+    expected = f"{path}: expected a file written by {writer}; it is damaged or of another kind"
     with open(path, "rb") as file:
         try:
             # Reading a member stops where its shape says; the checksum needs all of it.
@@ -195,8 +214,10 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         kind, version = header["format"], header["version"]
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise FormatError(f"{path}: it has no fastmlp header ({error})") from error
-    if kind != FORMAT or version != VERSION:
+    if kind != wanted or version != VERSION:
+        is_other = kind != wanted and kind in METHODS
         raise FormatError(
-            f"{path}: expected {FORMAT} version {VERSION}; got {kind!r} version {version!r}"
+            f"{path}: expected {wanted} version {VERSION}; got {kind!r} version {version!r}"
+            + (f", which {METHODS[kind][1]} reads" if is_other else "")
         )
     return header, arrays

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,9 @@ from .optimizers import SGD, Optimizer, check_optimizer
 from .plan import make_plan
 from .regularization import Clipping, Dropout, Regularization
 from .rows import DENSE_BYTES, Rows, SparseRows
+
+if TYPE_CHECKING:
+    from .quantization import QuantizedNetwork
 
 SECONDS_PER_CALL = 0.1
 """How long one engine call should take: Ctrl-C and callbacks wait no longer than about this."""
@@ -425,6 +428,27 @@ class Trainer:
             n_threads=self._plan.n_threads,
         )
         return part.predict_proba(X)
+
+    def quantize(self, X_sample: object) -> QuantizedNetwork:  # noqa: N803 (the field's own name)
+        """Return the network in int8, for prediction only: see `QuantizedNetwork`.
+
+        Parameters
+        ----------
+        X_sample : array of shape (rows, n_inputs)
+            Rows such as will be predicted, some hundreds of them. The smallest and the largest
+            value that each layer takes for them are what its 256 steps reach from and to; beyond
+            them values are cut off. Pixels in uint8 are steps as they are, and not cut off.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If X_sample does not fit, the network's parameters are not finite or not trained, a
+            layer has over 33,000 inputs or a range that is not finite, or the network has more
+            than layers of weights, biases and fastmlp's own activations.
+        """
+        from .quantization import quantize  # imported late: it imports this module's users
+
+        return quantize(self, X_sample)
 
     def evaluate(self, X: object, y: object, sample_weight: object = None) -> Evaluation:  # noqa: N803
         """Return the mean loss and the accuracy (classes) or R^2 (values).

@@ -276,6 +276,17 @@ class Backend(ABC):
         """Whose instructions multiply bfloat16; empty if float32's multiply rounded numbers."""
         return ""
 
+    @property
+    def int8_isa(self) -> str:
+        """Whose instructions multiply int8; empty if `compile_int8` gives the NumPy reference."""
+        return ""
+
+    def compile_int8(self, layers: Sequence[Any], n_threads: int) -> Any:
+        """Return what predicts with `layers` (`quantized.Int8Layer`), as `Int8Reference` does."""
+        from .quantized import Int8Reference  # imported late: the contract itself needs no NumPy
+
+        return Int8Reference(layers)
+
     def refusal(self, plan: Plan) -> str:
         """Return why this backend cannot run `plan` and what to do, or an empty string."""
         return ""

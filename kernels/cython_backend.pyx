@@ -438,6 +438,9 @@ class CythonEngine(Engine):
         return self.native.predict(x, targets, sample_weight, out)
 
 
+include "cython_int8.pxi"
+
+
 class CythonBackend(Backend):
     """The registry's entry."""
 
@@ -452,6 +455,10 @@ class CythonBackend(Backend):
     @property
     def bfloat16_isa(self):
         return kernels_for("bfloat16").bfloat16_isa.decode()
+
+    @property
+    def int8_isa(self):
+        return kernels_for("float32").int8.isa.decode()
 
     def usable_threads(self, n_threads):
         return min(n_threads, team_limit())
@@ -469,6 +476,9 @@ class CythonBackend(Backend):
 
     def compile(self, plan, parameters, state):
         return CythonEngine(plan, parameters, state)
+
+    def compile_int8(self, layers, n_threads):
+        return Int8Engine(layers, self.usable_threads(n_threads))
 
     def matmul(self, a, b):
         import numpy

@@ -106,6 +106,20 @@ cdef extern from "kernels.h":
         void (*limit_norm)(void *panel, ptrdiff_t rows, double limit) noexcept nogil
         const step_function *steps
 
+    struct int8_kernels:
+        const char *isa
+        int group
+        void (*weighted_sum)(const void *a, ptrdiff_t a_stride, const void *w, ptrdiff_t w_stride,
+                             ptrdiff_t w_step, const void *b, void *z, ptrdiff_t z_stride, ptrdiff_t rows,
+                             ptrdiff_t fan_in, ptrdiff_t first, ptrdiff_t last) noexcept nogil
+        int (*quantize_rows)(const source *x, ptrdiff_t first, ptrdiff_t rows, ptrdiff_t columns,
+                             float steps_per_unit, float zero_point, void *panels,
+                             ptrdiff_t stride) noexcept nogil
+        void (*dequantize)(const void *sums, ptrdiff_t rows, const float *factors,
+                           const float *biases, void *z) noexcept nogil
+        void (*requantize)(const void *a, ptrdiff_t rows, ptrdiff_t panel, float steps_per_unit,
+                           float zero_point, void *panels, ptrdiff_t stride) noexcept nogil
+
     enum precision_number "precision":
         FLOAT32
         FLOAT64
@@ -118,6 +132,7 @@ cdef extern from "kernels.h":
         int value_bytes
         product_kernels product
         element_kernels element
+        int8_kernels int8
 
     const kernels *fastmlp_kernels(const char *cap)
     const char *fastmlp_isa_name(int i)

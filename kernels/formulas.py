@@ -669,6 +669,36 @@ def adjusted_gradient(w, g, l1, l2, limit):
 
 
 # ---------------------------------------------------------------------------------------------
+# int8: numbers as 256 steps of one size (Jacob et al., 2018); see quantized.py.
+
+
+def rounded_float32(x):
+    """Return the integer nearest to `x`, of two the even one, for |x| < 2^22."""
+    return (x + 12582912.0) - 12582912.0
+
+
+def rounded_float64(x):
+    """Return the integer nearest to `x`, of two the even one, for |x| < 2^51."""
+    return (x + 6755399441055744.0) - 6755399441055744.0
+
+
+rounded = rounded_float64
+
+
+def quantized(x, steps_per_unit, zero_point):
+    """Return which of 0 to 255 is nearest to `x`, where `zero_point` stands for 0; 0 for NaN."""
+    step = x * steps_per_unit + zero_point
+    step = step if step > 0.0 else 0.0
+    step = step if step < 255.0 else 255.0
+    return rounded(step)
+
+
+def dequantized(total, factor, bias):
+    """Return z of a sum of products of integers."""
+    return total * factor + bias
+
+
+# ---------------------------------------------------------------------------------------------
 # Optimizers. `coefficients` turns the step's number (from 1) and the hyperparameters into the few
 # numbers that `update` needs; it is not a formula of the subset: it runs in float64, once for many
 # steps at a time (`step` and `learning_rate` may be arrays). `update` takes one parameter `w`, its

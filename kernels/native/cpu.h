@@ -44,6 +44,14 @@ static inline int cpu_has_avx512(void) {
     return cpu_supports(1u << 5 | 1u << 16 | 1u << 17 | 1u << 30 | 1u << 31, 0xe6);
 }
 
+/* AVX512_VNNI: leaf 7, subleaf 0, ECX bit 11. */
+static inline int cpu_has_avx512_vnni(void) {
+    uint32_t r[4];
+    if (!cpu_has_avx512()) return 0;
+    cpuid(7, 0, r);
+    return (r[2] & 1u << 11) != 0;
+}
+
 /* AVX512_BF16: leaf 7, subleaf 1, EAX bit 5. */
 static inline int cpu_has_avx512_bf16(void) {
     uint32_t r[4];

@@ -11,8 +11,13 @@
     extern const struct product_kernels fastmlp_product_##name##_float64; \
     extern const struct product_kernels fastmlp_product_##name##_bfloat16; \
     extern const struct element_kernels fastmlp_element_##name##_float32; \
-    extern const struct element_kernels fastmlp_element_##name##_float64;
+    extern const struct element_kernels fastmlp_element_##name##_float64; \
+    extern const struct int8_kernels fastmlp_kernels_##name##_int8;
 FOREACH_ISA(DECLARE)
+#define DECLARE_INT8(name, ...) extern const struct int8_kernels fastmlp_kernels_##name##_int8;
+#if defined(FASTMLP_AVX512_VNNI)
+FOREACH_INT8(DECLARE_INT8)
+#endif
 #define DECLARE_BFLOAT16(name, ...) \
     extern const struct bfloat16_products fastmlp_product_##name##_bfloat16;
 #if defined(FASTMLP_AVX512_BF16)
@@ -20,7 +25,7 @@ FOREACH_BFLOAT16(DECLARE_BFLOAT16)
 #endif
 
 #define NAME_ROW(name, ...) #name,
-static const char *const isa_names[] = {FOREACH_ISA(NAME_ROW)
+static const char *const isa_names[] = {FOREACH_ISA(NAME_ROW) FOREACH_INT8(NAME_ROW)
                                               FOREACH_BFLOAT16(NAME_ROW) 0};
 static const char *const activation_names[] = {FOREACH_ACTIVATION(NAME_ROW) 0};
 static const char *const loss_names[] = {FOREACH_LOSS(NAME_ROW) 0};
@@ -39,7 +44,7 @@ const struct kernels *fastmlp_kernels(const char *cap) {
     /* The better overwrite the weaker; each CPU is asked once: that is slow in a virtual machine. */
 #define TABLE_OF(name, row, bytes, size, precision) \
     (struct kernels){#name, "", (bytes) / (size), size, fastmlp_product_##name##_##row, \
-                     fastmlp_element_##name##_##precision}
+                     fastmlp_element_##name##_##precision, fastmlp_kernels_##name##_int8}
 #define CHOOSE_ROW(name, family, bytes, unix_flags, msvc_flags, runs)                \
     if (i++ <= last && (runs)) {                                                     \
         tables[FLOAT32] = TABLE_OF(name, float32, bytes, 4, float32);                \
@@ -47,6 +52,14 @@ const struct kernels *fastmlp_kernels(const char *cap) {
         tables[BFLOAT16] = TABLE_OF(name, bfloat16, bytes, 4, float32);              \
     }
     FOREACH_ISA(CHOOSE_ROW)
+#if defined(FASTMLP_AVX512_VNNI)
+#define CHOOSE_INT8(name, needs, bytes, flags, runs)                                 \
+    if (i++ <= last && !strcmp(tables[FLOAT32].isa, #needs) && (runs))               \
+        tables[FLOAT32].int8 = fastmlp_kernels_##name##_int8;
+#else
+#define CHOOSE_INT8(...) i++;
+#endif
+    FOREACH_INT8(CHOOSE_INT8)
 #define CHOOSE_BFLOAT16(name, needs, bytes, flags, runs)                             \
     if (i++ <= last && !strcmp(tables[BFLOAT16].isa, #needs) && (runs)) {            \
         struct kernels *table = &tables[BFLOAT16];                                   \

@@ -18,6 +18,20 @@
 
 #define FOREACH_ISA(ISA) FOREACH_ISA_ANY(ISA) FOREACH_ISA_X86(ISA)
 
+/* Instructions that multiply int8, slowest first: where GCC or Clang knows them, setup.py compiles
+ * int8_unit.c once per row and defines FASTMLP_ and the name. The others have int16 multiplied, by the
+ * ISA's own row. One that needs another layout (AMX-INT8) gets a row here and a unit of its own that
+ * fills a struct int8_kernels.
+ *
+ *   INT8(name, needs, vector bytes, "flags of GCC and Clang", test at run time)
+ */
+#if defined(FASTMLP_X86)
+#define FOREACH_INT8(INT8) \
+    INT8(avx512_vnni, avx512, 64, "-mavx2 -mfma -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mprefer-vector-width=512", cpu_has_avx512_vnni())
+#else
+#define FOREACH_INT8(INT8)
+#endif
+
 /* Instructions that multiply bfloat16, slowest first: where GCC or Clang knows them, setup.py compiles
  * product_bfloat16_unit.c once per row and defines FASTMLP_ and the name. Everything else of that table
  * comes from the ISA that a row `needs`, whose vectors are as wide.

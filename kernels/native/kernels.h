@@ -167,6 +167,26 @@ struct element_kernels {
     const step_function *steps;
 };
 
+/* What predicts in int8. Panels hold int32 words: sums; or `group` neighbours along the depth of the
+ * product, weights (int8) and inputs (uint8), both widened to int16 where a group is 2. So a product's
+ * depth is shorter by `group`, and what is missing at its end is a weight of zero. */
+struct int8_kernels {
+    const char *isa; /* whose instruction multiplies */
+    int group;
+    /* As of float32: words to panels is product_kernels.to_panels, too. */
+    weighted_sum_function weighted_sum;
+    /* The rows [first, first + rows) of x as panels of groups, by formulas.quantized of the values as
+     * they are, `scale` left aside. Returns whether all of them are finite. */
+    int (*quantize_rows)(const struct source *x, ptrdiff_t first, ptrdiff_t rows, ptrdiff_t columns,
+                         float steps_per_unit, float zero_point, void *panels, ptrdiff_t stride);
+    /* One panel of sums to float32, by formulas.dequantized. */
+    void (*dequantize)(const void *sums, ptrdiff_t rows, const float *factors, const float *biases,
+                       void *z);
+    /* Panel number `panel` of float32 into panels of groups. */
+    void (*requantize)(const void *a, ptrdiff_t rows, ptrdiff_t panel, float steps_per_unit,
+                       float zero_point, void *panels, ptrdiff_t stride);
+};
+
 enum precision { FLOAT32, FLOAT64, BFLOAT16, N_PRECISIONS };
 
 struct kernels {
@@ -176,6 +196,7 @@ struct kernels {
     int value_bytes;
     struct product_kernels product;
     struct element_kernels element;
+    struct int8_kernels int8; /* in the table of FLOAT32 alone */
 };
 
 /* A table per precision for the best ISA of this CPU that is not above `cap` (a name, or NULL for no

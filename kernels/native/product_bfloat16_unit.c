@@ -13,6 +13,8 @@ static ALWAYS_INLINE __m512 add_products(__m512 sum, float pair, __m512 pairs) {
     return _mm512_dpbf16_ps(sum, (__m512bh)_mm512_set1_ps(pair), (__m512bh)pairs);
 }
 #define MULTIPLY_ADD add_products
+#include "vector.h"
+
 #include "tile_real.h"
 
 /* The instruction takes numbers below 2^-126 for zero. */

@@ -1,48 +1,7 @@
 /* Gathering and matrix products for one precision; see kernels.h for the layout of panels. */
-#include "tile_real.h"
+#include "vector.h"
 
-/* What of `a` is worked on together should stay in the second-level cache. */
-enum { NAME(BLOCK_VALUES) = (512 << 10) / sizeof(REAL), NAME(BLOCK_ROWS) = 512 };
-
-static void NAME(weighted_sum)(const void *a_, ptrdiff_t a_stride, const void *w_,
-                               ptrdiff_t w_stride, ptrdiff_t w_step, const void *b_, void *z_,
-                               ptrdiff_t z_stride, ptrdiff_t all_rows, ptrdiff_t fan_in,
-                               ptrdiff_t first, ptrdiff_t last) {
-    const REAL *a = a_, *w = w_, *b = b_;
-    REAL *z = z_;
-    for (ptrdiff_t row_block = 0; row_block < all_rows; row_block += NAME(BLOCK_ROWS)) {
-        const ptrdiff_t rows_left = all_rows - row_block;
-        const ptrdiff_t rows = rows_left < NAME(BLOCK_ROWS) ? rows_left : NAME(BLOCK_ROWS);
-        /* Tiles of nearly equal height: 128 rows are 8 of 13 and 2 of 12, not 9 of 13 and one of
-         * 11. */
-        const ptrdiff_t n_tiles = (rows + TILE_ROWS - 1) / TILE_ROWS;
-        ptrdiff_t depth = fan_in;
-        if (rows * fan_in > NAME(BLOCK_VALUES)) depth = NAME(BLOCK_VALUES) / rows / LANES * LANES;
-        ptrdiff_t input = 0;
-        do { /* once even if there is nothing to sum: then z is b */
-            const ptrdiff_t inputs = fan_in - input < depth ? fan_in - input : depth;
-            ptrdiff_t panels;
-            for (ptrdiff_t panel = first; panel < last; panel += panels) {
-                const int is_wide = rows == 1 && last - panel >= WIDE_PANELS;
-                panels = is_wide ? WIDE_PANELS : last - panel >= 2 ? 2 : 1;
-                for (ptrdiff_t tile = 0; tile < n_tiles; tile++) {
-                    const ptrdiff_t row = row_block + tile * rows / n_tiles;
-                    const ptrdiff_t next = row_block + (tile + 1) * rows / n_tiles;
-                    REAL *out = z + panel * z_stride + row * LANES;
-                    const REAL *bias = b ? b + panel * LANES : NULL;
-                    const NAME(tile_function) function =
-                        is_wide ? NAME(sum_tile_1_8) : NAME(sum_tiles)[next - row][panels - 1];
-                    function(
-                        a + input / LANES * a_stride + row * LANES, a_stride,
-                        w + panel * w_stride + input * w_step, w_stride, w_step, inputs,
-                        input ? out : bias, input ? LANES : 0, input ? z_stride : LANES, NULL, out,
-                        z_stride);
-                }
-            }
-            input += depth;
-        } while (input < fan_in);
-    }
-}
+#include "sum_real.h"
 
 static void NAME(weight_gradient)(const void *a_, ptrdiff_t a_stride, const void *dz_,
                                   ptrdiff_t dz_stride, void *out_, ptrdiff_t out_stride,

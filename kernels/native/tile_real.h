@@ -7,9 +7,8 @@
  *     weight gradient   tile rows are inputs, depth runs over the batch
  *     input gradient    the weighted sum of slopes and transposed weights
  * The order of every sum is fixed: it depends on neither the tile nor the range of panels asked for.
+ * Included after vector.h, with MULTIPLY_ADD(sum, value, vector) defined.
  */
-#include "vector.h"
-
 #undef TILE_ROWS
 #undef GRADIENT_ROWS
 #undef WIDE_PANELS

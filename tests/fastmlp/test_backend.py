@@ -117,7 +117,7 @@ def test_a_wrong_cap_is_the_reason_that_is_shown(
     assert reason == backend.isa_cap_error()
     assert reason == (
         "the environment variable FASTMLP_MAX_ISA must be one of "
-        "baseline, avx2, avx512, avx512_bf16; got 'sse9'"
+        "baseline, avx2, avx512, avx512_vnni, avx512_bf16; got 'sse9'"
     )
 
 
