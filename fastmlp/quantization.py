@@ -1,9 +1,9 @@
 """`QuantizedNetwork`: a trained network in int8, for prediction only.
 
-Weights become int8 with a scale per output, what the layers hand on becomes uint8 with a scale and a
-zero point per layer (Jacob et al., 2018, "Quantization and training of neural networks for efficient
-integer-arithmetic-only inference"). Scales come from the smallest and the largest value that each
-layer takes for sample rows; pixels in uint8 are the steps themselves, and lose nothing.
+Weights become int8 with a scale per output, what the layers hand on becomes uint8 with a scale and
+a zero point per layer (Jacob et al., 2018, "Quantization and training of neural networks for
+efficient integer-arithmetic-only inference"). Scales come from the smallest and the largest value
+that each layer takes for sample rows; pixels in uint8 are the steps themselves, and lose nothing.
 """
 
 from __future__ import annotations
@@ -48,6 +48,11 @@ class QuantizedNetwork:
     n_threads : int or None, default None
         None takes OMP_NUM_THREADS, else the CPUs that the process may use.
 
+    Raises
+    ------
+    ValueError, TypeError
+        If the layers do not fit each other, or an argument is not what is described here.
+
     Attributes
     ----------
     layers : tuple of Int8Layer
@@ -78,9 +83,11 @@ class QuantizedNetwork:
         decides_at: float | None = None,
         n_threads: int | None = None,
     ) -> None:
+        _check_layers(layers)
         self.layers = tuple(layers)
         self.decides_at = decides_at
         self._n_threads = resolve_threads(n_threads)
+        self._n_inputs, self._n_outputs = self.sizes[0], self.sizes[-1]
         self._bind()
 
     def _bind(self) -> None:
@@ -139,13 +146,20 @@ class QuantizedNetwork:
         ValueError, TypeError
             If X does not fit.
         """
-        x = check_features(X, self.sizes[0], limit=None)  # the engine looks at the values
-        out = np.empty((len(x), self.sizes[-1]), np.float32)
-        for rows, part in _parts(x, self.sizes[0]):
+        n_inputs = self._n_inputs
+        x = check_features(X, n_inputs, limit=None)  # the engine looks at the values
+        out = np.empty((len(x), self._n_outputs), np.float32)
+        if len(x) <= ROWS_PER_CALL and isinstance(x, np.ndarray):  # quickly, for single rows
             with self._lock:
-                finite = self._engine.predict(part, out[rows])
-            if not finite:
-                check_dense(part, self.sizes[0], "X", INPUT_LIMIT)  # says which value it is
+                finite = self._engine.predict(x, out)
+        else:
+            finite = True
+            for rows, part in _parts(x, n_inputs):
+                with self._lock:
+                    finite = self._engine.predict(part, out[rows]) and finite
+        if not finite:
+            for _rows, part in _parts(x, n_inputs):
+                check_dense(part, n_inputs, "X", INPUT_LIMIT)  # says which value it is
         return out
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -195,6 +209,8 @@ class QuantizedNetwork:
             ]
             decides_at = header["decides_at"]
             _check_layers(layers)
+            if len(arrays) != 1 + 3 * len(layers):
+                raise ValueError(f"it has {len(arrays) - 1} arrays for {len(layers)} layers")
             if decides_at is not None:
                 decides_at = float(decides_at)
         except Exception as error:  # a header that was tampered with raises almost anything
@@ -231,8 +247,8 @@ def quantize(trainer: Trainer, X_sample: object) -> QuantizedNetwork:  # noqa: N
         names = ", ".join(each.name for each in network.custom_activations)
         what = f"activations of your own ({names})" if names else "more than weights and biases"
         raise ValueError(
-            f"a network with {what} cannot be quantized: int8 has layers of weights, biases and one "
-            f"of the activations {', '.join(ACTIVATIONS)} alone; predict in float32 with the Trainer"
+            f"a network with {what} cannot be quantized: in int8 there are weights, biases and "
+            "fastmlp's own activations alone; predict in float32, with the Trainer"
         )
     _check_parameters(network.weights, network.biases)
     x = check_features(X_sample, network.sizes[0], "X_sample", INPUT_LIMIT)
@@ -262,7 +278,6 @@ def quantize(trainer: Trainer, X_sample: object) -> QuantizedNetwork:  # noqa: N
                     zero_point=zero_point,
                 )
             )
-    _check_layers(layers)
     return QuantizedNetwork(layers, LOSSES[trainer.plan.loss].decides_at, trainer.plan.n_threads)
 
 
@@ -272,15 +287,15 @@ ROWS_PER_CALL = 2**16
 
 def _parts(x: Features, n_inputs: int) -> Iterator[tuple[slice, NDArray[Any]]]:
     """Cut rows into parts that one engine call works on, dense."""
-    step = min(ROWS_PER_CALL, x.most_rows()) if isinstance(x, Rows) else ROWS_PER_CALL
+    step, dense = ROWS_PER_CALL, isinstance(x, Rows)
+    if isinstance(x, Rows):
+        step = min(step, x.most_rows())
     for start in range(0, len(x), step):
         rows = slice(start, start + step)
-        yield rows, check_dense(x[rows], n_inputs, "X", None) if isinstance(x, Rows) else x[rows]
+        yield rows, check_dense(x[rows], n_inputs, "X", INPUT_LIMIT) if dense else x[rows]
 
 
-def _check_parameters(
-    weights: Sequence[NDArray[Any]], biases: Sequence[NDArray[Any]]
-) -> None:
+def _check_parameters(weights: Sequence[NDArray[Any]], biases: Sequence[NDArray[Any]]) -> None:
     for index, (w, b) in enumerate(zip(weights, biases, strict=True)):
         if not (np.isfinite(w).all() and np.isfinite(b).all()):
             raise ValueError(
@@ -294,8 +309,8 @@ def _check_parameters(
             )
         if len(w) > MOST_INPUTS:
             raise ValueError(
-                f"a layer must have at most {MOST_INPUTS:,} inputs to be quantized, so that its sums "
-                f"fit 32 bits; layer {index} has {len(w):,}"
+                f"a layer must have at most {MOST_INPUTS:,} inputs to be quantized, so that its "
+                f"sums fit 32 bits; layer {index} has {len(w):,}"
             )
 
 
@@ -355,7 +370,9 @@ def _check_layers(layers: Sequence[Int8Layer]) -> None:
             raise ValueError(f"unknown activation {layer.activation!r} of layer {index}")
         if len(layer.weights) > MOST_INPUTS or layer.weights.min() < -LARGEST_WEIGHT:
             raise ValueError(f"the sums of layer {index} may not fit 32 bits")
-        if not (SMALLEST_STEP <= layer.step <= INPUT_LIMIT and 0 <= layer.zero_point <= LARGEST_STEP):
+        if not (
+            SMALLEST_STEP <= layer.step <= INPUT_LIMIT and 0 <= layer.zero_point <= LARGEST_STEP
+        ):
             raise ValueError(
                 f"layer {index} must have a positive step and a zero point from 0 to "
                 f"{LARGEST_STEP}; got {layer.step!r} and {layer.zero_point!r}"

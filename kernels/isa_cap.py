@@ -6,7 +6,7 @@ import os
 
 MAX_ISA_VARIABLE = "FASTMLP_MAX_ISA"
 CAPS = ("baseline", "avx2", "avx512", "avx512_vnni", "avx512_bf16")
-"""Lowest first; native/isa_table.h compiles for each of them (the last two: products of int8 and of bfloat16)."""
+"""Lowest first; native/isa_table.h compiles for each (the last two: for int8 and bfloat16)."""
 
 
 def requested_cap() -> str | None:

@@ -7,8 +7,8 @@ for 0), a layer computes
     z = formulas.dequantized(sum, factors, biases)     float32
     a = f(z)                                           float32
 
-and hands ``formulas.quantized(a, ...)`` on, by the steps of the next layer; the last one hands on a.
-So each backend and each instruction set gives the same bits.
+and hands ``formulas.quantized(a, ...)`` on, by the steps of the next layer; the last one hands on
+a. So each backend and each instruction set gives the same bits.
 """
 
 from __future__ import annotations

@@ -13,11 +13,12 @@
 /* A word is four bytes: vpdpbusd multiplies them with no sum on the way that could saturate. */
 #define GROUP 4
 typedef uint8_t narrow;
+typedef int8_t narrow_weight;
 #else
 /* A word is two int16: products of uint8 and int8 fit them, and the sum of two products fits int32.
  * (vpmaddubsw takes four bytes at once, but its sums of two products saturate at 16 bits.) */
 #define GROUP 2
-typedef int16_t narrow;
+typedef int16_t narrow, narrow_weight;
 #endif
 
 #if !defined(FASTMLP_PORTABLE) && defined(__GNUC__) && defined(__x86_64__)
@@ -38,17 +39,20 @@ typedef int16_t narrow;
 #define MULTIPLY_ADD(sum, word, words) ((NAME(vector))ADD_PRODUCTS(sum, word, words))
 #else
 #define MULTIPLY_ADD NAME(add_products)
-/* The two halves of a word, with their signs; right shifts of negative numbers keep them. */
-static ALWAYS_INLINE int32_t lower_half(int32_t word) { return (int16_t)(word & 0xffff); }
+#define PART(type, word, i) ((type)((word) >> (i) * (32 / GROUP)))
 static ALWAYS_INLINE NAME(vector) NAME(add_products)(NAME(vector) sum, int32_t word,
                                                      NAME(vector) words) {
-#if defined(__GNUC__)
-    return sum + (words << 16 >> 16) * lower_half(word) + (words >> 16) * (word >> 16);
+#if defined(__GNUC__) && GROUP == 2
+    /* Right shifts of negative numbers keep the sign. */
+    return sum + (words << 16 >> 16) * PART(narrow, word, 0) + (words >> 16) * PART(narrow, word, 1);
 #else
-    for (int i = 0; i < LANES; i++)
-        sum.lane[i] += lower_half(words.lane[i]) * lower_half(word) +
-                       (words.lane[i] >> 16) * (word >> 16);
-    return sum;
+    int32_t sums[LANES], weights[LANES];
+    NAME(store)(sums, sum);
+    NAME(store)(weights, words);
+    for (int lane = 0; lane < LANES; lane++)
+        for (int i = 0; i < GROUP; i++)
+            sums[lane] += PART(narrow, word, i) * PART(narrow_weight, weights[lane], i);
+    return NAME(load)(sums);
 #endif
 }
 #endif
@@ -67,20 +71,26 @@ enum { COLUMNS_AT_ONCE = 1024 };
     }                                                                                             \
     break;
 
-static void convert(enum element_type type, const char *restrict from, ptrdiff_t column_stride,
-                    ptrdiff_t n, float *restrict to) {
+static const float *convert(enum element_type type, const char *restrict from,
+                            ptrdiff_t column_stride, ptrdiff_t n, float *restrict to) {
     switch (type) {
     case ELEMENT_UINT8: CONVERT(uint8_t)
-    case ELEMENT_FLOAT32: CONVERT(float)
+    case ELEMENT_FLOAT32:
+        if (column_stride == (ptrdiff_t)sizeof(float)) return (const float *)from;
+        CONVERT(float)
     case ELEMENT_FLOAT64: CONVERT(double)
     }
+    return to;
 }
 #undef CONVERT
 
-static ALWAYS_INLINE void quantize(const float *restrict values, ptrdiff_t n, float steps_per_unit,
-                                   float zero_point, narrow *restrict to) {
+/* Two loops: in one, compilers pick the bounds among the narrow numbers, in several times the time. */
+static ALWAYS_INLINE void quantize(const float *values, ptrdiff_t n, float steps_per_unit,
+                                   float zero_point, float *steps, narrow *restrict to) {
+    INDEPENDENT
     for (ptrdiff_t i = 0; i < n; i++)
-        to[i] = (narrow)(int32_t)quantized_float32(values[i], steps_per_unit, zero_point);
+        steps[i] = quantized_float32(values[i], steps_per_unit, zero_point);
+    for (ptrdiff_t i = 0; i < n; i++) to[i] = (narrow)(int32_t)steps[i];
 }
 
 static int all_finite(const float *values, ptrdiff_t n) {
@@ -91,7 +101,7 @@ static int all_finite(const float *values, ptrdiff_t n) {
 
 static int quantize_rows(const struct source *x, ptrdiff_t first, ptrdiff_t rows, ptrdiff_t columns,
                          float steps_per_unit, float zero_point, void *panels, ptrdiff_t stride) {
-    float values[COLUMNS_AT_ONCE];
+    float buffer[COLUMNS_AT_ONCE];
     narrow steps[COLUMNS_AT_ONCE];
     int finite = 1;
     const int as_they_are = x->type == ELEMENT_UINT8 && x->column_stride == 1 &&
@@ -104,9 +114,9 @@ static int quantize_rows(const struct source *x, ptrdiff_t first, ptrdiff_t rows
             if (as_they_are) {
                 for (ptrdiff_t i = 0; i < n; i++) steps[i] = ((const uint8_t *)part)[i];
             } else {
-                convert(x->type, part, x->column_stride, n, values);
+                const float *values = convert(x->type, part, x->column_stride, n, buffer);
                 finite &= all_finite(values, n);
-                quantize(values, n, steps_per_unit, zero_point, steps);
+                quantize(values, n, steps_per_unit, zero_point, buffer, steps);
             }
             for (ptrdiff_t i = n; i % (GROUP * LANES); i++) steps[i] = 0;
             for (ptrdiff_t i = 0; i < n; i += GROUP * LANES)
@@ -134,8 +144,9 @@ static void requantize(const void *a, ptrdiff_t rows, ptrdiff_t panel, float ste
     char *to = (char *)((int32_t *)panels + panel / GROUP * stride);
     to += panel % GROUP * LANES * sizeof(narrow);
     for (ptrdiff_t row = 0; row < rows; row++) {
+        float buffer[LANES];
         narrow steps[LANES];
-        quantize((const float *)a + row * LANES, LANES, steps_per_unit, zero_point, steps);
+        quantize((const float *)a + row * LANES, LANES, steps_per_unit, zero_point, buffer, steps);
         memcpy(to + row * LANES * sizeof(int32_t), steps, sizeof steps);
     }
 }

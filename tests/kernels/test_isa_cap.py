@@ -26,7 +26,9 @@ def test_a_cap(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_an_unknown_cap(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FASTMLP_MAX_ISA", "sse9")
-    with pytest.raises(ValueError, match=r"one of baseline, avx2, avx512, avx512_vnni, avx512_bf16; got 'sse9'"):
+    with pytest.raises(
+        ValueError, match=r"one of baseline, avx2, avx512, avx512_vnni, avx512_bf16; got 'sse9'"
+    ):
         requested_cap()
 
 
