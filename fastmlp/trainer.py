@@ -274,9 +274,9 @@ class Trainer:
         ----------
         X : array of shape (rows, n_inputs)
             float32, float64 and uint8 are read as they are, without a copy (memory maps too).
-            A sparse matrix or array of SciPy is read as it is by the cython backend, whose first
-            layer works on what is stored alone (at most 15%); elsewhere, like any other `Rows`,
-            it is made dense chunk by chunk, never whole.
+            A sparse matrix or array of SciPy is read as it is by the cython and numba backends,
+            whose first layer works on what is stored alone (at most 15%); elsewhere, like any
+            other `Rows`, it is made dense chunk by chunk, never whole.
         y : array of shape (rows,) or (rows, n_outputs)
             Class numbers or one-hot rows for a softmax output; otherwise one value per output (of
             each value, if the outputs are its quantiles).

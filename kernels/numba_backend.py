@@ -16,7 +16,7 @@ import numpy as np
 from numba.core import config as numba_config
 
 from . import formulas
-from .contract import Array, Backend, Engine, Gradients, Plan
+from .contract import Array, Backend, Engine, Gradients, Plan, SparseMatrix
 from .numba_cpu import Cpu, select_cpu
 from .numba_memory import (
     Panels,
@@ -45,6 +45,7 @@ from .numba_source import (
     load_limits,
     load_loss,
     load_optimizer,
+    load_sparse,
 )
 from .numba_team import MAX_THREADS, give_way_address, team
 from .thread_choice import ThreadChoice
@@ -110,6 +111,14 @@ class NumbaEngine(Engine):
         self.memory.set_activation(-1, module)
         return module
 
+    def bind(self, workspace: Workspace, x: Array | SparseMatrix) -> None:
+        """Let a call of a workspace read `x` by the functions that fit it."""
+        if isinstance(x, SparseMatrix):
+            kernels = load_sparse(self.plan.precision, self.cpu)
+            workspace.set(**self.memory.sparse_words(kernels))
+        else:
+            workspace.set(GATHER=self.kernels.gather.address)
+
     def threads_for(self, n_values: int, n_meetings: int) -> int:
         """Return how many threads pay for so many multiply-adds with so many meetings."""
         return min(self.n_threads, 1 + n_values // (VALUES_PER_MEETING * n_meetings))
@@ -160,6 +169,7 @@ class NumbaEngine(Engine):
         order, targets = np.ascontiguousarray(order, np.int64), np.ascontiguousarray(targets)
         if sample_weight is not None:
             sample_weight = np.ascontiguousarray(sample_weight)
+        self.bind(workspace, x)
         workspace.describe(x, targets, sample_weight, order, len(order), loss_sums, None)
         workspace.set(N_DONE=0)
         held = (self, workspace, x, targets, sample_weight, order, loss_sums, others)
@@ -239,6 +249,8 @@ class NumbaEngine(Engine):
             sample_weight = np.ascontiguousarray(sample_weight)
         for workspace in self.predicting[:n_threads]:
             workspace.read(flat=n_rows <= FEW_ROWS)
+            workspace.set(NOT_FINITE=0)
+            self.bind(workspace, x)
             workspace.describe(x, targets, sample_weight, self.order, n_rows, losses, found)
         self.together[NOT_FINITE] = 0
         held = (self, x, targets, sample_weight, losses, found)
@@ -266,6 +278,7 @@ class NumbaBackend(Backend):
     """The registry's entry."""
 
     name = "numba"
+    reads_sparse = True
 
     @property
     def isa(self) -> str:

@@ -76,6 +76,9 @@ from .numba_names import (
     RESULT,
     SAMPLE_WEIGHT,
     SIZE,
+    SPARSE_GRADIENT,
+    SPARSE_SUM,
+    STARTS,
     STRIDE,
     TARGETS,
     THRESHOLD,
@@ -191,8 +194,13 @@ def drop(
 
 @compiled
 def gather_batch(address: int, order: int, rows: int, n_known: int, keys: int, thread: int) -> None:
-    """Gather the rows to the thread's own input panels, or its part of them to the shared ones."""
+    """Gather the rows to the thread's own input panels, or its part of them to the shared ones.
+
+    Sparse rows stay where they are.
+    """
     call = int64s(address)
+    if call[STARTS] != 0:
+        return
     first, last, index = 0, rows, plain(0)
     if call[INPUT_IS_SHARED] != 0:
         first = share_rows(rows, thread, call[N_THREADS])
@@ -206,11 +214,12 @@ def gather_batch(address: int, order: int, rows: int, n_known: int, keys: int, t
 
 
 @compiled
-def forward(call: Words, rows: int, keys: int, thread: int) -> None:
+def forward(address: int, order: int, rows: int, keys: int, thread: int) -> None:
     """Compute per layer the weighted sum and the activation, up to what the loss takes, or to OUT.
 
     Ends without a meeting: the thread's own rows (or panels) of the last layer are ready.
     """
+    call = int64s(address)
     n_layers, n_threads, stride = call[N_LAYERS], call[N_THREADS], call[STRIDE]
     for index in range(n_layers):
         if index > 0:
@@ -223,17 +232,20 @@ def forward(call: Words, rows: int, keys: int, thread: int) -> None:
             first_row = share_rows(rows, thread, n_threads)
             last_row = share_rows(rows, thread + 1, n_threads)
         offset, n_rows = first_row * VECTOR, last_row - first_row
-        a_in = input_of(call, index, keys, thread)
-        call_address(
-            call[WEIGHTED_SUM],
-            (
-                *(a_in + offset, stride),
-                *(layer[W], layer[W_STRIDE], layer[W_STEP]),
-                layer[W] + layer[FAN_IN] * layer[W_STEP],
-                *(layer[Z] + offset, stride),
-                *(n_rows, layer[FAN_IN], first, last),
-            ),
-        )
+        if index == 0 and call[STARTS] != 0:
+            call_address(call[SPARSE_SUM], (address, order, keys, first_row, last_row, first, last))
+        else:
+            a_in = input_of(call, index, keys, thread)
+            call_address(
+                call[WEIGHTED_SUM],
+                (
+                    *(a_in + offset, stride),
+                    *(layer[W], layer[W_STRIDE], layer[W_STEP]),
+                    layer[W] + layer[FAN_IN] * layer[W_STEP],
+                    *(layer[Z] + offset, stride),
+                    *(n_rows, layer[FAN_IN], first, last),
+                ),
+            )
         if index < n_layers - 1 or call[LOSS_IS_MERGED] == 0 or call[OUT] != 0:
             start = offset + first * stride
             call_address(
@@ -335,13 +347,21 @@ def input_gradient(
 
 @compiled
 def backward(
-    call: Words, rows: int, keys: int, factor: int, update: int, numbers: int, thread: int
+    address: int,
+    order: int,
+    rows: int,
+    keys: int,
+    factor: int,
+    update: int,
+    numbers: int,
+    thread: int,
 ) -> None:
     """Go back from the loss's slopes: per layer da and dz of the layer before, then dw and db.
 
     GRADIENT takes dw and db; or it is the parameters, which are changed at once: by a factor, or by
     an update with its coefficients, `numbers`; see `weight_gradient`.
     """
+    call = int64s(address)
     n_layers, n_threads = call[N_LAYERS], call[N_THREADS]
     if call[LOSS_IS_MERGED] == 0:
         layer = layer_of(call, n_layers - 1)
@@ -362,13 +382,14 @@ def backward(
             # goes on with the inputs and slopes that it has just made itself.
             if index > 1 or layer[OUTPUTS_ARE_SPLIT] != 0 or before[OUTPUTS_ARE_SPLIT] == 0:
                 meet(call)
-        gradient_of_layer(call, index, rows, keys, factor, update, numbers, thread)
+        gradient_of_layer(address, index, order, rows, keys, factor, update, numbers, thread)
 
 
 @compiled
 def gradient_of_layer(
-    call: Words,
+    address: int,
     index: int,
+    order: int,
     rows: int,
     keys: int,
     factor: int,
@@ -377,6 +398,7 @@ def gradient_of_layer(
     thread: int,
 ) -> None:
     """Compute dw = a_in.T @ dz and db, the sum of dz, for what the thread owns."""
+    call = int64s(address)
     layer, n_threads = layer_of(call, index), call[N_THREADS]
     a_in = input_of(call, index, keys, thread)
     fan_in, first, last = layer[FAN_IN], 0, layer[OUT_PANELS]
@@ -393,14 +415,18 @@ def gradient_of_layer(
     weights = (rows, first_input, last_input, first, last)
     what = (factor, update, numbers, call[PACKED_BYTES], call[ADJUST])
     adjustments = numbers + call[ADJUSTMENTS]
-    call_address(
-        call[WEIGHT_GRADIENT],
-        (
-            *(a_in, stride, VECTOR, slopes, stride, out, out_stride),
-            *weights,
-            *(*what, adjustments),
-        ),
-    )
+    if index == 0 and call[STARTS] != 0:
+        how = (factor, update, numbers, first_input, last_input, first, last)
+        call_address(call[SPARSE_GRADIENT], (address, order, keys, rows, *how))
+    else:
+        call_address(
+            call[WEIGHT_GRADIENT],
+            (
+                *(a_in, stride, VECTOR, slopes, stride, out, out_stride),
+                *weights,
+                *(*what, adjustments),
+            ),
+        )
     if with_biases:  # the weights of an input that is always one
         out += fan_in * VECTOR
         call_address(
@@ -473,14 +499,14 @@ def train(address: int, thread: int) -> None:
             keys = call[DROPOUT_KEYS] + batch * n_layers * 8
         load_coefficients(call, batch, sign, numbers)
         gather_batch(address, order, rows, n - start, keys, thread)
-        forward(call, rows, keys, thread)
+        forward(address, order, rows, keys, thread)
         loss_sum = loss(call, order, rows, thread)
         if thread == 0:
             float64s(call[LOSS_SUMS])[batch] = loss_sum
             call[N_DONE] = batch + 1
         if call[KEEPS_EVERYTHING] == 0 and not math.isfinite(loss_sum):
             break
-        backward(call, rows, keys, factor, update, numbers, thread)
+        backward(address, order, rows, keys, factor, update, numbers, thread)
         if call[UPDATE_WHOLE] != 0:
             call_address(call[UPDATE_WHOLE], (address, numbers, thread))
         elif call[BATCHES_TOUCH] != 0:
@@ -521,13 +547,15 @@ def predict(address: int, thread: int) -> None:
         end = min(start + PREDICTED_ROWS, call[N_ROWS])
         order = call[ORDER] + start * 8
         call_address(call[GATHER], (own, order, end - start, end - start, call[INPUT]))
-        if not inputs_are_finite(call, end - start):
-            together[NOT_FINITE] = 1
-        forward(call, end - start, call[DROPOUT_KEYS], alone)
+        if call[STARTS] == 0 and not inputs_are_finite(call, end - start):
+            call[NOT_FINITE] = 1
+        forward(own, order, end - start, call[DROPOUT_KEYS], alone)
         if call[LOSS_SUMS] != 0:
             float64s(call[LOSS_SUMS])[block] = loss(call, order, end - start, alone)
         panels = last[A] - start * VECTOR  # where the first row of all would be
         call_address(
             call[FROM_PANELS], (panels, call[STRIDE], last[FAN_OUT], call[OUT], start, end)
         )
+    if call[NOT_FINITE] != 0:
+        together[NOT_FINITE] = 1
     meet(together)

@@ -157,6 +157,78 @@ def vector_transpose(precision: str, lanes: int) -> Any:
     return intrinsic(transpose)
 
 
+def vector_group(precision: str, lanes: int, count: int) -> tuple[Any, Any, Any, Any]:
+    """Return what is done with `count` vectors that stay in registers, if there are so many.
+
+    load(source, step, vectors), store(vectors, to, step)
+        Vectors in memory lie a step apart (in bytes); `vectors` is a pointer of `memory_for`.
+    add(number, source, step, vectors), scatter(number, vectors, to, step)
+        ``vectors += number * source`` and ``to += number * vectors``.
+    """
+    number, pointer = getattr(types, precision), types.CPointer(getattr(types, precision))
+
+    class Group(_Vectors):
+        """The vectors of one call, and their places in memory."""
+
+        def __init__(self, context: Any, builder: Any, memory: Any, address: Any, step: Any):
+            super().__init__(context, builder, precision, lanes)
+            self.places = []
+            for i in range(count):
+                lane_0 = builder.gep(memory, [ir.Constant(ir.IntType(32), i * lanes)])
+                self.places.append(builder.bitcast(lane_0, self.kind.as_pointer()))
+            self.addresses = [self.moved(address, i, step) for i in range(count)]
+
+        def multiply_add(self, x: Any, y: Any, z: Any) -> Any:
+            kind = ir.FunctionType(self.kind, [self.kind] * 3)
+            name = f"llvm.fmuladd.v{lanes}f{8 * self.size}"
+            function = cgutils.get_or_insert_function(self.builder.module, kind, name)
+            return self.builder.call(function, [x, y, z])
+
+    def load(typing_context, source, step, vectors):  # type: ignore[no-untyped-def]
+        def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+            source, step, vectors = arguments
+            group = Group(context, builder, vectors, source, step)
+            for place, address in zip(group.places, group.addresses, strict=True):
+                builder.store(group.load(address), place)
+            return context.get_dummy_value()
+
+        return types.void(types.intp, types.intp, pointer), generate
+
+    def store(typing_context, vectors, to, step):  # type: ignore[no-untyped-def]
+        def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+            group = Group(context, builder, *arguments)
+            for place, address in zip(group.places, group.addresses, strict=True):
+                group.store(builder.load(place), address)
+            return context.get_dummy_value()
+
+        return types.void(pointer, types.intp, types.intp), generate
+
+    def add(typing_context, by, source, step, vectors):  # type: ignore[no-untyped-def]
+        def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+            by, source, step, vectors = arguments
+            group = Group(context, builder, vectors, source, step)
+            by = group.spread(by)
+            for place, address in zip(group.places, group.addresses, strict=True):
+                total = group.multiply_add(by, group.load(address), builder.load(place))
+                builder.store(total, place)
+            return context.get_dummy_value()
+
+        return types.void(number, types.intp, types.intp, pointer), generate
+
+    def scatter(typing_context, by, vectors, to, step):  # type: ignore[no-untyped-def]
+        def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+            group = Group(context, builder, *arguments[1:])
+            by = group.spread(arguments[0])
+            for place, address in zip(group.places, group.addresses, strict=True):
+                total = group.multiply_add(by, builder.load(place), group.load(address))
+                group.store(total, address)
+            return context.get_dummy_value()
+
+        return types.void(number, pointer, types.intp, types.intp), generate
+
+    return intrinsic(load), intrinsic(store), intrinsic(add), intrinsic(scatter)
+
+
 class _Vectors:
     """Vectors of one kind of number."""
 

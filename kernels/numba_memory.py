@@ -9,7 +9,7 @@ import numpy as np
 
 from . import formulas
 from . import numba_names as names
-from .contract import N_ADJUSTMENTS, Array, Plan
+from .contract import N_ADJUSTMENTS, Array, Plan, SparseMatrix
 
 CACHE_LINE = 64  # bytes
 TRANSPOSED_BYTES = 1 << 17
@@ -118,6 +118,7 @@ class Parameters:
         self.gradient = self.packed
         if plan.needs_whole_gradient:
             self.gradient = aligned_zeros(int(packed_bytes))
+        self.first_gradient: Array | None = None  # of sparse rows
         self.panel_squares = np.zeros(self.layers[:, names.OUT_PANELS].sum())
         at_once = not (plan.adjusts_gradient or plan.needs_whole_gradient)
         self.call = np.zeros(names.CALL_WORDS, np.int64)
@@ -148,6 +149,18 @@ class Parameters:
 
     def set(self, **words: int) -> None:
         set_words(self.call, words)
+
+    def sparse_words(self, kernels: ModuleType) -> dict[str, int]:
+        """Return the words of a call on sparse rows, by the module of those."""
+        if self.first_gradient is None:
+            n_bytes = int(self.layers[0, names.OUT_PANELS] * self.layers[0, names.PACKED_STRIDE])
+            self.first_gradient = aligned_zeros(n_bytes)
+        return {
+            "GATHER": kernels.look_at_stored.address,
+            "SPARSE_SUM": kernels.sparse_sum.address,
+            "SPARSE_GRADIENT": kernels.sparse_gradient.address,
+            "FIRST_GRADIENT": address_of(self.first_gradient),
+        }
 
     def set_activation(self, index: int, module: Any) -> None:
         """Name the compiled functions of a layer's activation."""
@@ -271,7 +284,7 @@ class Workspace:
 
     def describe(
         self,
-        x: Array,
+        x: Array | SparseMatrix,
         targets: Array | None,
         sample_weight: Array | None,
         order: Array,
@@ -280,10 +293,12 @@ class Workspace:
         out: Array | None,
     ) -> None:
         """Write what a call is about. The arrays must stay alive, and be contiguous but for x."""
+        if isinstance(x, SparseMatrix):
+            rows = (address_of(x.values), 0, 0, 0, address_of(x.starts), address_of(x.columns))
+        else:
+            rows = (address_of(x), *x.strides, X_TYPES[x.dtype.name], 0, 0)
         self.call[names.X : names.OUT + 1] = (
-            address_of(x),
-            *x.strides,
-            X_TYPES[x.dtype.name],
+            *rows,
             address_of(targets),
             address_of(sample_weight),
             address_of(order),

@@ -39,6 +39,7 @@ reals: Any = None
 float64s: Any = None
 float32s: Any = None
 uint8s: Any = None
+int32s: Any = None
 bits: Any = None  # integers as long as the real type
 int64s: Callable[[int], Words] = _later
 targets_at: Any = None
@@ -62,6 +63,12 @@ pause: Any = None
 give_way: Any = None
 random_bits: Any = None  # (int64) -> int64
 sums_of_lanes: Any = None
+bits_of_real: Any = None  # the bits of one number, an integer
+memory_of_four: Any = None  # vectors, one of each of four panels:
+load_four: Any = None  # (source, step, vectors)
+store_four: Any = None  # (vectors, to, step)
+add_four: Any = None  # (number, source, step, vectors): vectors += number * source
+scatter_four: Any = None  # (number, vectors, to, step): to += number * vectors
 # See numba_tiles:
 sum_tile: Any = None
 gradient_tile: Any = None
@@ -118,7 +125,7 @@ LAYER_WORDS = 24
 ) = range(22)
 """The words (int64) of a layer; those without a comment are sizes or addresses of arrays."""
 
-CALL_WORDS = 64
+CALL_WORDS = 72
 (
     # A plan's memory and functions:
     LAYERS,
@@ -134,6 +141,8 @@ CALL_WORDS = 64
     ADJUST,  # what changes the gradient before the update; 0: nothing
     UPDATE_WHOLE,  # what updates after the whole gradient is known; 0: each tile is at once
     DROP,  # 0: no dropout
+    SPARSE_SUM,  # what takes sparse rows as they are: the first layer's products
+    SPARSE_GRADIENT,
     IS_GRADIENT_DESCENT,  # and no more: then the tiles do without UPDATE
     LOSS_PARAMETERS,  # the loss's own (parameters, outputs)
     LOSS_IS_MERGED,
@@ -146,6 +155,7 @@ CALL_WORDS = 64
     N_COEFFICIENTS,  # of the optimizer, then of the adjustment
     ADJUSTMENTS,  # where these begin, in bytes
     GRADIENT,  # packed; or it is PARAMETERS, which are updated tile by tile
+    FIRST_GRADIENT,  # of the first layer's packed weights on sparse rows, before the update
     PANEL_SQUARES,  # float64, of the gradient of each output panel of all layers
     CLIP_NORM,  # the bits of a float64
     MAX_NORM,
@@ -175,15 +185,17 @@ CALL_WORDS = 64
     N_DONE,  # batches done
     NOT_FINITE,  # of predictions: whether some x is not
     # What a call is about:
-    X,
+    X,  # the values of sparse rows
     X_STRIDE,
     X_STEP,
     X_TYPE,
+    STARTS,  # int64, where each sparse row begins in its values and columns; 0: rows are dense
+    COLUMNS,  # int32
     TARGETS,
     SAMPLE_WEIGHT,  # 0: all rows count 1
     ORDER,
     N_ROWS,
     LOSS_SUMS,  # float64, per batch or block of predicted rows; 0: not wanted
     OUT,  # the outputs, in the rows' order; 0: not wanted
-) = range(60)
+) = range(65)
 """The words (int64) of a call."""

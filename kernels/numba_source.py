@@ -21,6 +21,7 @@ from . import (
     numba_names,
     numba_products,
     numba_regularization,
+    numba_sparse,
 )
 from .numba_cache import load_module
 from .numba_cpu import Cpu
@@ -142,6 +143,25 @@ sums_of_lanes = intrinsics.memory_for("float64", LANES)
 
 """
 
+SPARSE = """
+int32s = intrinsics.pointer_to("int32")
+
+
+@formula
+def bits_of_real(number):
+    return np.int64(real(number).view(np.{integer}))
+
+
+"""
+PANELS = """
+load_{name}, store_{name}, add_{name}, scatter_{name} = intrinsics.vector_group(
+    "{precision}", LANES, {count}
+)
+memory_of_{name} = intrinsics.memory_for("{precision}", {count} * LANES)
+
+
+"""
+
 ACTIVATION = """
 @exported
 def activate(z, a, stride, n, panels, columns):
@@ -214,7 +234,7 @@ def lanes_of(precision: str, cpu: Cpu) -> int:
 def _prelude(precision: str, cpu: Cpu, functions: Iterable[Callable[..., Any]]) -> str:
     """Return the start of every module: the names that it needs, then the formulas."""
     constants: dict[str, Any] = {}
-    for template in (numba_names, numba_products, numba_batches):
+    for template in (numba_names, numba_products, numba_batches, numba_sparse):
         constants |= {name: value for name, value in vars(template).items() if name.isupper()}
     constants["SIZE"] = 4 if precision == "float32" else 8
     constants["LANES"] = lanes_of(precision, cpu)
@@ -265,6 +285,20 @@ def load_dropout(precision: str, cpu: Cpu) -> ModuleType:
     text = "@formula\n" + _text_of(formulas.random_bits, numba_regularization.drop)
     names = REGULARIZATION.format(precision=precision)
     return load_module(_prelude(precision, cpu, ()) + names + text)
+
+
+@cache
+def load_sparse(precision: str, cpu: Cpu) -> ModuleType:
+    """Return a module with `look_at_stored`, `sparse_sum` and `sparse_gradient`."""
+    k = numba_sparse
+    text = SPARSE.format(**POWER_OF_TWO_NUMBERS[precision])
+    text += "@formula\n" + _text_of(formulas.random_bits, numba_batches.layer_of, k.kept)
+    of_four = "\n\n" + _text_of(k.sum_of_four, k.gradient_of_four) + "\n\n"
+    for name, count in (("one", 1), ("four", k.PANELS_AT_ONCE)):
+        text += PANELS.format(name=name, count=count, precision=precision)
+        text += of_four.replace("_four", f"_{name}")
+    text += _text_of(k.look_at_stored, k.sparse_sum, k.sparse_gradient)
+    return load_module(_prelude(precision, cpu, ()) + text)
 
 
 @cache
