@@ -178,9 +178,7 @@ def _history(saved: dict[str, Any]) -> History:
     )
 
 
-def write_archive(
-    path: str | os.PathLike[str], header: Mapping[str, Any], **arrays: np.ndarray
-) -> None:
+def write_archive(path: str | os.PathLike[str], header: Mapping[str, Any], **arrays: Any) -> None:
     """Write a header (with its "format" and "version") and arrays; at once or not at all."""
     encoded = np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)
     with replaced_file(path) as file:

@@ -200,7 +200,9 @@ class QuantizedNetwork:
         try:
             layers = [
                 Int8Layer(
-                    *(arrays[f"{name}_{index}"] for name in ("weights", "factors", "biases")),
+                    weights=arrays[f"weights_{index}"],
+                    factors=arrays[f"factors_{index}"],
+                    biases=arrays[f"biases_{index}"],
                     activation=given["activation"],
                     step=float(given["step"]),
                     zero_point=int(given["zero_point"]),
