@@ -5,8 +5,10 @@ Compiled code is kept in the user's cache, where the run finds it.
 
 from __future__ import annotations
 
+import math
 import tempfile
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -64,11 +66,12 @@ class CompileAhead:
             except ValueError:  # `close` has taken the streams away
                 return
 
-    def wait(self) -> None:
-        """Return when everything is compiled."""
+    def wait(self, deadline: float = math.inf) -> bool:
+        """Return whether everything is compiled, at the latest at this time of `perf_counter`."""
         if self.worker is not None:
-            while self.thread.is_alive():
+            while self.thread.is_alive() and time.perf_counter() < deadline:
                 self.thread.join(0.1)  # Windows does not hear Ctrl-C during a longer one
+        return self.worker is None or not self.thread.is_alive()
 
     def close(self) -> None:
         """End the process, whatever it is doing."""

@@ -6,6 +6,7 @@ a peer, another instruction set or another number of threads has a process of it
 
 from __future__ import annotations
 
+import math
 import tempfile
 import time
 from collections.abc import Callable
@@ -20,7 +21,7 @@ from .case import REFERENCE, Case, Setting
 from .contest import Contest, LocalContest, environment_of
 from .levels import FEWEST_REPEATS, LATE_REPEATS, REFERENCE_REPEATS, WEIGHTS, settings_of
 from .machine import without_paths
-from .peers import Peer
+from .peers import PEERS, Peer
 from .request import Request
 from .results import Measurement, Results
 from .sections import ProgressReport
@@ -53,7 +54,8 @@ class Execution:
     stack: ExitStack
     data: Dataset
     repeats: int
-    deadline: float
+    deadline: float = math.inf
+    last_start: float = math.inf
     weight_left: float = 0.0
     weight_done: float = 0.0
     most_rounds: int = 0
@@ -72,7 +74,8 @@ class Execution:
         if key in self.workers and self.workers[key].process.poll() is not None:
             self.workers.pop(key).close()
         if key not in self.workers:
-            worker = Worker(self.image_folder(), environment, setting.n_threads)
+            packages = PEERS[owner].packages if owner else ()
+            worker = Worker(self.image_folder(), environment, setting.n_threads, packages)
             self.stack.callback(worker.close)
             self.workers[key] = worker
         return RemoteContest(case, setting, self.workers[key])
@@ -85,16 +88,24 @@ class Execution:
             save_images(self.data, self.folder)
         return self.folder
 
+    def settings(self, case: Case) -> list[Setting]:
+        """Return with what a case is measured."""
+        level, n_rows = self.request.level, len(self.data.x_train)
+        return settings_of(case, level, self.infos, self.peers, self.n_threads, n_rows)
+
+    def start_peers(self, case: Case) -> None:
+        """Start the processes of a case's peers: they import their libraries meanwhile."""
+        for setting in self.settings(case):
+            if setting.kind == "peer":
+                self.contest(case, setting)
+
     def run_case(self, case: Case) -> None:
-        """Measure one case with every contender."""
-        settings = settings_of(
-            case,
-            self.request.level,
-            self.infos,
-            self.peers,
-            self.n_threads,
-            len(self.data.x_train),
-        )
+        """Measure one case with every contender; list it if it is too late for it."""
+        if time.perf_counter() > self.last_start:
+            text = f"left out: the time of the level {self.request.level!r} was over"
+            self.results.failures.append({"case": case.name, "contender": "", "error": text})
+            return
+        settings = self.settings(case)
         steps = max(1, len(settings) * (1 + self.repeats))
         weight = WEIGHTS[case.group]
         now = time.perf_counter()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import math
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -17,9 +16,16 @@ from fastmlp.plan import resolve_threads
 
 from .cases import CASES
 from .cases_training import EPOCH_ROWS
-from .compile_ahead import CompileAhead
+from .compile_ahead import COMPILING_BACKEND, CompileAhead
 from .execution import Execution
-from .levels import PRECISION, REPEATS, SUITE_SECONDS, WEIGHTS
+from .levels import (
+    COMPILING_SECONDS,
+    LAST_START,
+    PRECISION,
+    REPEATS,
+    SUITE_SECONDS,
+    WEIGHTS,
+)
 from .machine import describe_machine, describe_software, without_paths
 from .peers import PEERS, Peer
 from .problem import SEED
@@ -84,6 +90,7 @@ def run(request: Request, progress: ProgressReport = lambda fraction, text: None
     -------
     Results
     """
+    began = time.perf_counter()
     every = backends()
     wanted = BACKENDS if request.backends is None else tuple(request.backends)
     infos = [info for info in every if info.available and info.name in wanted]
@@ -148,10 +155,6 @@ def run(request: Request, progress: ProgressReport = lambda fraction, text: None
             if "drawbacks" in chosen:
                 results.drawbacks = {}  # filled bit by bit: an interrupted run keeps what it has
                 options["drawbacks"] = {"into": results.drawbacks, "data_dir": request.data_dir}
-            run_sections(results, request.level, early, stage(0), options)
-            if compiles_ahead:
-                stage(1)(0.0, "compiling the numba kernels")
-                ahead.wait()
             work = Execution(
                 request=request,
                 results=results,
@@ -162,9 +165,21 @@ def run(request: Request, progress: ProgressReport = lambda fraction, text: None
                 stack=stack,
                 data=data,
                 repeats=repeats,
-                deadline=time.perf_counter() + (suite if request.repeats is None else math.inf),
                 weight_left=sum(WEIGHTS[case.group] for case in cases),
             )
+            if compiles_ahead:
+                for case in cases[:1]:
+                    work.start_peers(case)
+            run_sections(results, request.level, early, stage(0), options)
+            if compiles_ahead:
+                stage(1)(0.0, "compiling the numba kernels")
+                if not ahead.wait(began + COMPILING_SECONDS):
+                    ahead.close()
+                    work.infos = [info for info in infos if info.name != COMPILING_BACKEND]
+                    _leave_out_compiling(results)
+            if request.repeats is None:
+                work.deadline = time.perf_counter() + suite
+                work.last_start = began + LAST_START[request.level]
             for case in cases:
                 work.run_case(case)
             results.settings["repeats"] = max(1, work.most_rounds)
@@ -174,6 +189,17 @@ def run(request: Request, progress: ProgressReport = lambda fraction, text: None
         pass
     _finish(results)
     return results
+
+
+def _leave_out_compiling(results: Results) -> None:
+    """Say why the backend that compiles takes no part."""
+    for each in results.backends:
+        if each["name"] == COMPILING_BACKEND:
+            each["available"] = False
+            each["reason"] = (
+                f"it was still compiling its kernels after {COMPILING_SECONDS:g} s, which happens "
+                "once; what is compiled is kept: run the command again, or without --quick"
+            )
 
 
 def _finish(results: Results) -> None:

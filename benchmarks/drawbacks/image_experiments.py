@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,6 +55,17 @@ class Setup:
     seeds: Sequence[int]
     findings: Findings
     data_dir: str | os.PathLike[str] | None
+    deadline: float = math.inf
+    """Of the section, on the clock of `time.perf_counter`."""
+
+    def seeds_in_time(self) -> Iterator[int]:
+        """Yield the first seed, and the others as long as one more is likely to be in time."""
+        for seed in self.seeds:
+            start = time.perf_counter()
+            yield seed
+            now = time.perf_counter()
+            if now + (now - start) > self.deadline:
+                return
 
 
 def flat(images: Images) -> Images:
@@ -104,7 +116,7 @@ def permutation(setup: Setup, progress: Progress) -> None:
     epochs, rows = level.digit_epochs, level.digit_rows
     runs: dict[str, list[list[float]]] = defaultdict(list)
     part, n_parts = 0, len(setup.seeds) * len(shares)
-    for seed in setup.seeds:
+    for seed in setup.seeds_in_time():
         x, y = varied_digits(rows, 2 * seed)
         x_test, y_test = varied_digits(level.digit_test_rows, 2 * seed + 1)
         scores: dict[str, list[float]] = defaultdict(list)
@@ -190,7 +202,7 @@ def transforms(setup: Setup, progress: Progress) -> None:
         "scale": (level.factors, scale),
     }
     runs: dict[str, dict[str, list[list[float]]]] = {name: defaultdict(list) for name in tests}
-    for index, seed in enumerate(setup.seeds):
+    for index, seed in enumerate(setup.seeds_in_time()):
         x, y = centred_digits(rows, 2 * seed)
         x_test, y_test = centred_digits(level.digit_test_rows, 2 * seed + 1)
         start, stop = index / len(setup.seeds), (index + 0.8) / len(setup.seeds)
@@ -402,7 +414,7 @@ def photographs_experiment(setup: Setup, progress: Progress) -> None:
     counts = counts or [len(data.x_train)]
     total, before = len(setup.seeds) * sum(counts), 0
     runs: dict[str, list[list[float]]] = defaultdict(list)
-    for seed in setup.seeds:
+    for seed in setup.seeds_in_time():
         scores: dict[str, list[float]] = {"MLP": [], "CNN": []}
         for rows in counts:
             random = np.random.default_rng([seed, rows])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 from fastmlp.errors import unknown_name
@@ -16,6 +17,9 @@ class Level:
     name : str
     seeds : tuple of int
         Each seed draws its own initial weights, images or sequences, and permutation.
+    seconds : float
+        All seeds but the first are left out once their experiment would take more than its share
+        of these.
     sections : tuple of str
         Which experiments run.
     digit_rows, digit_test_rows, digit_epochs : int
@@ -39,6 +43,7 @@ class Level:
 
     name: str
     seeds: tuple[int, ...]
+    seconds: float = math.inf
     sections: tuple[str, ...] = (
         "permutation",
         "transforms",
@@ -72,6 +77,7 @@ LEVELS = {
     "quick": Level(
         "quick",
         seeds=(0, 1),
+        seconds=5.0,
         sections=("permutation", "transforms", "growth", "shift"),
         digit_rows=300,
         digit_test_rows=200,

@@ -115,7 +115,7 @@ def _run(
     """Train the three models once per seed, and write the experiment after each."""
     level = setup.level
     runs: dict[str, list[list[float]]] = defaultdict(list)
-    for index, seed in enumerate(setup.seeds):
+    for index, seed in enumerate(setup.seeds_in_time()):
         start, stop = index / len(setup.seeds), (index + 1) / len(setup.seeds)
         done = part_of(progress, start, stop, f"{text}, seed {seed}")
         groups = train(2 * seed)

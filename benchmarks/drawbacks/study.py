@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from fastmlp.checks import check_integer
@@ -48,7 +49,8 @@ def run(
         Where CIFAR-10 is looked for, in place of ``$FASTMLP_DATA``. Without its files, coloured
         digits take its place.
     seeds : sequence of int, optional
-        One run of everything per seed; None takes the level's.
+        One run of everything per seed; None takes the level's. The level "quick" leaves out all
+        but the first where the machine is slow.
     into : dict, optional
         Is filled as the run goes on, so that an interrupted one keeps what was done: an experiment
         is there, whole, as soon as its first seed is done.
@@ -89,9 +91,10 @@ def run(
             ) -> None:
                 report((before + weight * share) / total, text)
 
-            with one_blas_thread():
-                section(setup, part)
             before += weight
+            deadline = start + chosen.seconds * before / total
+            with one_blas_thread():
+                section(replace(setup, deadline=deadline), part)
         for name in SECTIONS:
             if name not in chosen.sections:
                 setup.findings.skip(name, f"not part of the level {chosen.name!r}")

@@ -26,7 +26,8 @@ def compiled(cache: Path) -> list[Path]:
 def test_what_a_case_needs_is_compiled_in_another_process(cache: Path) -> None:
     ahead = CompileAhead([CASES["sigmoid"]], "quick", NUMBA, 1)
     try:
-        ahead.wait()
+        assert not ahead.wait(deadline=0.0)
+        assert ahead.wait()
         assert compiled(cache)
     finally:
         ahead.close()
@@ -43,6 +44,6 @@ def test_it_is_ended_in_the_middle_of_it(cache: Path) -> None:
 def test_other_backends_need_none_of_it(cache: Path) -> None:
     others = [info for info in backends() if info.name != "numba"]
     ahead = CompileAhead([CASES["sigmoid"]], "quick", others, 1)
-    ahead.wait()
+    assert ahead.wait(deadline=0.0)
     ahead.close()
     assert ahead.worker is None and not compiled(cache)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -106,8 +107,9 @@ def test_the_quick_level_compiles_and_runs_the_experiments_before_anything_is_ti
         def __init__(self, cases: object, level: str, infos: object, n_threads: int) -> None:
             done.append("compile")
 
-        def wait(self) -> None:
+        def wait(self, deadline: float) -> bool:
             done.append("wait")
+            return True
 
         def close(self) -> None:
             done.append("close")
@@ -122,6 +124,40 @@ def test_the_quick_level_compiles_and_runs_the_experiments_before_anything_is_ti
     done.clear()
     run(small(skip=(), repeats=1, level="default"))
     assert done == ["numpy", "roofline", "cold_start", "drawbacks"]
+
+
+def test_a_backend_that_compiles_for_too_long_takes_no_part(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    called: list[str] = []
+    replace_cases(monkeypatch, called.append)
+    infos = [replace(info, available=True, reason="") for info in runner.backends()]
+    monkeypatch.setattr(runner, "backends", lambda: infos)
+    monkeypatch.setattr(runner.CompileAhead, "__init__", lambda *arguments: None)
+    monkeypatch.setattr(runner.CompileAhead, "close", lambda ahead: None)
+    for in_time in (True, False):
+        monkeypatch.setattr(
+            runner.CompileAhead, "wait", lambda ahead, deadline, in_time=in_time: in_time
+        )
+        called.clear()
+        results = run(small(backends=["numba", "numpy"]))
+        assert set(called) == ({"numba", "numpy"} if in_time else {"numpy"})
+        (numba,) = (each for each in results.backends if each["name"] == "numba")
+        assert numba["available"] == in_time
+        assert ("run the command again" in str(numba["reason"])) != in_time
+
+
+def test_cases_that_would_begin_too_late_are_left_out_and_listed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    called: list[str] = []
+    replace_cases(monkeypatch, called.append)
+    monkeypatch.setattr(runner, "LAST_START", {"quick": 0.0})
+    results = run(small(repeats=None))
+    assert results.complete and called == [] and results.measurements == []
+    assert results.failures == [
+        {"case": "case", "contender": "", "error": "left out: the time of the level 'quick' was over"}
+    ]  # fmt: skip
 
 
 def test_progress_goes_from_zero_upwards() -> None:

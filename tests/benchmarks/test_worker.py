@@ -72,6 +72,23 @@ def test_only_what_differs_from_the_run_has_a_process_of_its_own() -> None:
     assert environment_of(Setting("numpy", 16, 2, precision="float64"), 2) is None
 
 
+def test_packages_are_imported_ahead_and_belong_to_the_first_call(
+    worker: Worker, digits: Dataset, tmp_path: Path
+) -> None:
+    slow = tmp_path / "a_slow_import.py"
+    slow.write_text("import time\ntime.sleep(0.5)\n")
+    save_images(digits, tmp_path)
+    made = Worker(tmp_path, {"PYTHONPATH": str(tmp_path)}, 1, ["a_slow_import", "not_there"])
+    try:
+        first_calls = [
+            RemoteContest(CASES["matmul"], Setting("numpy", 16, 1), made).open().first_call_seconds
+            for _ in range(2)
+        ]
+    finally:
+        made.close()
+    assert first_calls[0] > 0.5 > first_calls[1]
+
+
 def test_an_error_is_told_and_the_worker_goes_on(worker: Worker) -> None:
     setting = Setting("nope", 16, 1)
     with pytest.raises(WorkerError, match="ValueError: backend must be one of"):

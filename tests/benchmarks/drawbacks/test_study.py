@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -65,7 +66,9 @@ def check_shapes(result: dict[str, Any], n_seeds: int) -> None:
         assert all(len(row) == len(table["columns"]) for row in table["rows"])
 
 
-def test_quick() -> None:
+def test_quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    quick = dataclasses.replace(levels.LEVELS["quick"], seconds=math.inf)
+    monkeypatch.setitem(levels.LEVELS, "quick", quick)
     calls: list[float] = []
     result = run("quick", lambda fraction, text: calls.append(fraction))
     assert json.loads(json.dumps(result)) == result
@@ -101,6 +104,16 @@ def test_quick() -> None:
     for each in result["experiments"]:
         assert re.search(r"\d", each["paragraph"])
         assert "nan" not in each["paragraph"]
+
+
+def test_a_slow_machine_runs_the_first_seed_only(
+    tiny: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    level = dataclasses.replace(levels.LEVELS["quick"], seconds=0.0)
+    monkeypatch.setitem(levels.LEVELS, "quick", level)
+    result = run("quick", data_dir=tmp_path)
+    assert result["complete"] and len(level.seeds) > 1
+    check_shapes(result, 1)
 
 
 def test_every_section(tiny: None, tmp_path: Path) -> None:
