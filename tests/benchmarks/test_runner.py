@@ -155,9 +155,8 @@ def test_cases_that_would_begin_too_late_are_left_out_and_listed(
     monkeypatch.setattr(runner, "LAST_START", {"quick": 0.0})
     results = run(small(repeats=None))
     assert results.complete and called == [] and results.measurements == []
-    assert results.failures == [
-        {"case": "case", "contender": "", "error": "left out: the time of the level 'quick' was over"}
-    ]  # fmt: skip
+    text = "left out: the time of the level 'quick' was over"
+    assert results.failures == [{"case": "case", "contender": "", "error": text}]
 
 
 def test_progress_goes_from_zero_upwards() -> None:
