@@ -54,13 +54,14 @@ static ALWAYS_INLINE void NAME(tile)(const int rows, const int panels, const REA
         a += a_segment;
         depth -= steps;
     }
+    const REAL factor = learning_rate ? -*learning_rate : 0; /* read once: `out` might change it */
     UNROLL
     for (int i = 0; i < rows; i++) {
         UNROLL
         for (int j = 0; j < panels; j++) {
             REAL *place = out + j * out_panel + i * LANES;
             if (learning_rate)
-                sum[i][j] = NAME(multiply_add)(NAME(load)(place), -*learning_rate, sum[i][j]);
+                sum[i][j] = NAME(multiply_add)(NAME(load)(place), factor, sum[i][j]);
             NAME(store)(place, sum[i][j]);
         }
     }
