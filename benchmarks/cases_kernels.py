@@ -89,7 +89,9 @@ def _prepare_backpropagation(setting: Setting, data: Dataset) -> Prepared:
     rows = STEP.rows(data)
     trainer = STEP.trainer(setting.contender, setting.precision, setting.n_threads, 1 / 255)
     network, plan, state = trainer.network, trainer.plan, trainer.optimizer_state
-    engine = get_backend(setting.contender).compile(plan, network.parameters, state)
+    engine = get_backend(setting.contender).compile(
+        plan, network.parameters, state, network.statistics
+    )
     x = rows.x_train[: setting.rows]
     y = rows.y_train[: setting.rows].astype(np.int32)
     return Prepared(

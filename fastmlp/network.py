@@ -13,17 +13,22 @@ from .checks import check_integer, check_number, check_seed
 from .custom import CustomActivation
 from .errors import unknown_name
 from .initializers import INITIALIZERS
+from .kernels.contract import Normalization
 from .kernels.formulas import ACTIVATIONS
 
 OUTPUTS = ("softmax", *ACTIVATIONS)
 DTYPES = ("float32", "float64")
+NORMALIZATIONS = ("batch", "layer")
 Activation = str | CustomActivation
 
 
 class Network:
     """A multilayer perceptron: what it is, and the memory of its parameters.
 
-    Layer l computes ``z = a_in @ weights[l] + biases[l]`` and ``a = activation(z)``.
+    Layer l computes ``z = a_in @ weights[l] + biases[l]`` and ``a = activation(z)``. With a
+    normalisation the hidden layers compute ``z = a_in @ weights[l]``, take the mean of z away,
+    divide by ``sqrt(variance + 1e-5)``, and then ``a = activation(gammas[l] * z + biases[l])``: a
+    bias before it would go with the mean, so `biases` come after it, as beta in the papers.
 
     Parameters
     ----------
@@ -44,15 +49,31 @@ class Network:
         The type of the parameters. A `Trainer` of another precision converts them.
     input_scale : float, default 1.0
         Inputs are multiplied by it as they are read; ``1 / 255`` for pixels in uint8.
+    normalization : {"batch", "layer"} or None, default None
+        "batch" (Ioffe and Szegedy, 2015): mean and variance are each unit's over the rows of a
+        batch, all rows counting alike, whatever their sample weights. Training also keeps running
+        estimates of them: after each batch they go 10% of the way to the batch's mean and variance
+        (its unbiased estimate, by rows - 1). These are used to predict and to evaluate. In a batch
+        of a single row all of z is its mean: the layer hands on ``activation(biases[l])``, and the
+        estimates stay as they are.
+        "layer" (Ba et al., 2016): they are each row's over the units of the layer, alike in
+        training and prediction.
 
     Attributes
     ----------
     parameters : ndarray, shape (n_parameters,)
-        All weights and biases: one flat vector, layer by layer, each layer's weights row by row
-        and then its biases.
-    weights, biases : tuple of ndarray
-        Views of `parameters`: (fan_in, fan_out) and (fan_out,) per layer.
+        All weights, biases and gammas: one flat vector, layer by layer, each layer's weights row by
+        row, then its biases, then its gammas, if it is normalised.
+    weights, biases, gammas : tuple of ndarray
+        Views of `parameters`: (fan_in, fan_out), (fan_out,) and (fan_out,) per layer; gammas are
+        empty, (0,), where nothing is normalised. They start at 1.
     n_parameters : int
+    statistics : ndarray, shape (n_statistics,)
+        The running estimates of a batch normalisation, layer by layer, each layer's means and then
+        its variances; empty without one. Not parameters: no optimizer changes them.
+    running_means, running_variances : tuple of ndarray
+        Views of `statistics`, (fan_out,) per layer; empty, (0,), where there are none. They start
+        at 0 and 1.
 
     Raises
     ------
@@ -66,6 +87,8 @@ class Network:
     101770
     >>> Network([3, 3, 1], activation="sigmoid", output="sigmoid").n_parameters
     16
+    >>> Network([784, 128, 10], normalization="batch").n_parameters  # and 128 gammas
+    101898
     """
 
     def __init__(
@@ -78,6 +101,7 @@ class Network:
         *,
         dtype: str = "float32",
         input_scale: float = 1.0,
+        normalization: str | None = None,
     ) -> None:
         self._sizes = _check_sizes(sizes)
         hidden = _check_activations(activation, len(self.sizes) - 2)
@@ -101,7 +125,14 @@ class Network:
         if seed is not None:
             seed = check_seed(seed)
         self._input_scale = check_number("input_scale", input_scale, -1e30, 1e30)
+        self._layer_normalizations: tuple[Normalization | None, ...] = (
+            *(_check_normalization(normalization),) * len(hidden),
+            None,
+        )
         self._parameters = _allocate(self._sizes, self.n_parameters, _check_dtype(dtype))
+        self._statistics = np.zeros(self.statistics_slices[-1].stop, self.dtype)
+        for gammas, variances in zip(self.gammas, self.running_variances, strict=True):
+            gammas[...], variances[...] = 1.0, 1.0
         random = np.random.default_rng(seed)
         for (fan_in, fan_out), name, weights in zip(
             self.shapes, self.layer_activations, self.weights, strict=True
@@ -140,8 +171,18 @@ class Network:
         return self._input_scale
 
     @property
+    def normalization(self) -> Normalization | None:
+        """How the hidden layers are normalised."""
+        return self._layer_normalizations[0]
+
+    @property
+    def layer_normalizations(self) -> tuple[Normalization | None, ...]:
+        """How each layer is normalised: the output layer is not, but may be that of `up_to`."""
+        return self._layer_normalizations
+
+    @property
     def parameters(self) -> NDArray[Any]:
-        """All weights and biases, (n_parameters,). Assigning copies the values into place."""
+        """All of them, (n_parameters,). Assigning copies the values into place."""
         return self._parameters
 
     @parameters.setter
@@ -166,16 +207,40 @@ class Network:
 
     @property
     def n_parameters(self) -> int:
-        """How many weights and biases there are: the sum of (fan_in + 1) * fan_out."""
-        return sum((fan_in + 1) * fan_out for fan_in, fan_out in self.shapes)
+        """How many there are: (fan_in + 1) * fan_out per layer, and fan_out more if normalised."""
+        return int(self.gamma_slices[-1].stop)
 
     @property
     def slices(self) -> list[tuple[slice, slice]]:
         """Where each layer's weights and biases lie in `parameters`."""
         result, start = [], 0
-        for fan_in, fan_out in self.shapes:
+        for (fan_in, fan_out), normalization in zip(
+            self.shapes, self._layer_normalizations, strict=True
+        ):
             middle, stop = start + fan_in * fan_out, start + (fan_in + 1) * fan_out
             result.append((slice(start, middle), slice(middle, stop)))
+            start = stop + (0 if normalization is None else fan_out)
+        return result
+
+    @property
+    def gamma_slices(self) -> list[slice]:
+        """Where each layer's gammas lie in `parameters`; empty where nothing is normalised."""
+        return [
+            slice(biases.stop, biases.stop + (0 if normalization is None else fan_out))
+            for (_, biases), (_, fan_out), normalization in zip(
+                self.slices, self.shapes, self._layer_normalizations, strict=True
+            )
+        ]
+
+    @property
+    def statistics_slices(self) -> list[slice]:
+        """Where each layer's running means and then variances lie in `statistics`."""
+        result, start = [], 0
+        for (_, fan_out), normalization in zip(
+            self.shapes, self._layer_normalizations, strict=True
+        ):
+            stop = start + (2 * fan_out if normalization == "batch" else 0)
+            result.append(slice(start, stop))
             start = stop
         return result
 
@@ -191,6 +256,41 @@ class Network:
         return tuple(self._parameters[biases] for _, biases in self.slices)
 
     @property
+    def gammas(self) -> tuple[NDArray[Any], ...]:
+        """Views of `parameters`, (fan_out,) per layer, or (0,) where nothing is normalised."""
+        return tuple(self._parameters[gammas] for gammas in self.gamma_slices)
+
+    @property
+    def statistics(self) -> NDArray[Any]:
+        """The running means and variances of a batch normalisation, (n_statistics,)."""
+        return self._statistics
+
+    @property
+    def running_means(self) -> tuple[NDArray[Any], ...]:
+        """Views of `statistics`, (fan_out,) per layer, or (0,) where there are none."""
+        parts = [self._statistics[part] for part in self.statistics_slices]
+        return tuple(part[: len(part) // 2] for part in parts)
+
+    @property
+    def running_variances(self) -> tuple[NDArray[Any], ...]:
+        """Views of `statistics`, (fan_out,) per layer, or (0,) where there are none."""
+        parts = [self._statistics[part] for part in self.statistics_slices]
+        return tuple(part[len(part) // 2 :] for part in parts)
+
+    @property
+    def learned(self) -> NDArray[Any]:
+        """A copy of all that training changes: `parameters` and then `statistics`.
+
+        Assigning such a copy puts it back.
+        """
+        return np.concatenate([self._parameters, self._statistics])
+
+    @learned.setter
+    def learned(self, values: NDArray[Any]) -> None:
+        self._parameters[...] = values[: self.n_parameters]
+        self._statistics[...] = values[self.n_parameters :]
+
+    @property
     def dtype(self) -> str:
         """The type of the parameters, "float32" or "float64"."""
         return self.parameters.dtype.name
@@ -199,6 +299,7 @@ class Network:
         """Give the parameters another type; views taken before no longer follow."""
         if _check_dtype(dtype) != self.dtype:
             self._parameters = self._parameters.astype(dtype)
+            self._statistics = self._statistics.astype(dtype)
 
     def up_to(self, layer: int) -> Network:
         """Return the layers up to hidden layer `layer` (0 is the first) as a Network.
@@ -215,18 +316,22 @@ class Network:
         part._sizes = self._sizes[: last + 2]
         part._activations = self._activations[:last]
         part._output = self._activations[last]
+        part._layer_normalizations = self._layer_normalizations[: last + 1]
         part._parameters = self._parameters[: part.n_parameters]
+        part._statistics = self._statistics[: part.statistics_slices[-1].stop]
         return part
 
     def summary(self) -> str:
         """Return a table of the layers, their shapes and parameter counts."""
         rows = [("layer", "fan_in", "fan_out", "activation", "parameters")]
-        for index, ((fan_in, fan_out), name) in enumerate(
-            zip(self.shapes, self.layer_activations, strict=True), start=1
+        for index, ((fan_in, fan_out), name, normalization) in enumerate(
+            zip(self.shapes, self.layer_activations, self._layer_normalizations, strict=True),
+            start=1,
         ):
-            count = (fan_in + 1) * fan_out
+            count = (fan_in + (1 if normalization is None else 2)) * fan_out
             kind = "output" if index == len(self.shapes) else "hidden"
-            rows.append((f"{index} {kind}", f"{fan_in:,}", f"{fan_out:,}", name, f"{count:,}"))
+            what = name if normalization is None else f"{normalization} norm, {name}"
+            rows.append((f"{index} {kind}", f"{fan_in:,}", f"{fan_out:,}", what, f"{count:,}"))
         rows.append(("total", "", "", "", f"{self.n_parameters:,}"))
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = []
@@ -237,11 +342,22 @@ class Network:
             ]
             lines.append("  ".join(cells).rstrip())
         rule = "-" * max(map(len, lines))
-        return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1]])
+        notes = []
+        if self.normalization is not None:
+            notes.append(
+                "a normalised layer has fan_in * fan_out weights, fan_out biases (beta) and as "
+                "many gammas"
+            )
+        if self._statistics.size:
+            n = self._statistics.size
+            notes.append(f"besides, {n:,} running means and variances, which no optimizer changes")
+        return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1], *notes])
 
     def __repr__(self) -> str:
         sizes = "-".join(map(str, self.sizes))
         hidden = ", ".join(dict.fromkeys(self.activations)) or "none"
+        if self.normalization is not None:
+            hidden = f"{hidden} with {self.normalization} normalization"
         return (
             f"<Network {sizes}, hidden {hidden}, output {self.output}, "
             f"{self.n_parameters:,} parameters, {self.dtype}>"
@@ -293,6 +409,12 @@ def _check_activations(
         if not isinstance(each, (str, CustomActivation)) or _name_of(each) not in ACTIVATIONS:
             raise unknown_name(f"activation[{i}]", each, ACTIVATIONS)
     return names
+
+
+def _check_normalization(normalization: str | None) -> Normalization | None:
+    if normalization == "batch" or normalization == "layer" or normalization is None:
+        return normalization  # type: ignore[return-value]
+    raise unknown_name("normalization, if not None,", normalization, NORMALIZATIONS)
 
 
 def _check_dtype(dtype: str) -> str:

@@ -66,6 +66,7 @@ def save(trainer: Trainer, path: str | os.PathLike[str]) -> None:
             "init": network.init,
             "dtype": network.dtype,
             "input_scale": network.input_scale,
+            "normalization": network.normalization,
         },
         "optimizer": _described(trainer.optimizer),
         "trainer": {
@@ -83,7 +84,11 @@ def save(trainer: Trainer, path: str | os.PathLike[str]) -> None:
         "history": trainer.history.as_dict(),
     }
     write_archive(
-        path, header, parameters=network.parameters, optimizer_state=trainer.optimizer_state
+        path,
+        header,
+        parameters=network.parameters,
+        optimizer_state=trainer.optimizer_state,
+        statistics=network.statistics,
     )
 
 
@@ -118,9 +123,11 @@ def load(
         trainer = Trainer(
             network, **settings, optimizer=optimizer, backend=backend, n_threads=n_threads
         )
+        arrays.setdefault("statistics", np.zeros(0, network.dtype))  # likewise
         for name, destination in (
             ("parameters", network.parameters),
             ("optimizer_state", trainer.optimizer_state),
+            ("statistics", network.statistics),
         ):
             if arrays[name].shape != destination.shape or arrays[name].dtype != destination.dtype:
                 raise ValueError(
@@ -130,6 +137,8 @@ def load(
             if not np.isfinite(arrays[name]).all():
                 raise ValueError(f"{name} has values that are not finite")
             destination[...] = arrays[name]
+        if any((variances < 0.0).any() for variances in network.running_variances):
+            raise ValueError("statistics has variances below 0")
         trainer.n_steps = check_integer("n_steps", header["n_steps"], 0)
         trainer.dropout_seed = check_integer("dropout_seed", header.get("dropout_seed", 0), 0, None)
         trainer.random.bit_generator.state = header["random"]

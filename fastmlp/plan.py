@@ -43,9 +43,24 @@ def make_plan(
     loss_name = chosen.formula_name(network.output)
     merged = LOSSES[loss_name].output == network.output
     layers = tuple(
-        Layer(index, fan_in, fan_out, name, weights, biases)
-        for index, ((fan_in, fan_out), name, (weights, biases)) in enumerate(
-            zip(network.shapes, network.layer_activations, network.slices, strict=True)
+        Layer(index, fan_in, fan_out, name, weights, biases, normalization, gamma, statistics)
+        for index, (
+            (fan_in, fan_out),
+            name,
+            (weights, biases),
+            normalization,
+            gamma,
+            statistics,
+        ) in enumerate(
+            zip(
+                network.shapes,
+                network.layer_activations,
+                network.slices,
+                network.layer_normalizations,
+                network.gamma_slices,
+                network.statistics_slices,
+                strict=True,
+            )
         )
     )
     last = len(layers) - 1
@@ -58,7 +73,10 @@ def make_plan(
     for layer in range(last + 1):
         if rates[layer] > 0.0:
             forward.append(Step("dropout", layer))
-        forward += [Step("weighted_sum", layer), Step("activation", layer)]
+        forward.append(Step("weighted_sum", layer))
+        if layers[layer].normalization is not None:
+            forward.append(Step("normalization", layer))
+        forward.append(Step("activation", layer))
     del forward[-1]  # the output's activation may be a part of the loss
     output = [Step("activation", last)]
     backward = [Step("loss", last)]
@@ -66,7 +84,10 @@ def make_plan(
         forward, output = forward + output, []
         backward.append(Step("activation_slope", last))
     for layer in range(last, -1, -1):
-        backward += [Step("weight_gradient", layer), Step("bias_gradient", layer)]
+        if layers[layer].normalization is not None:
+            backward += [Step("normalization_slope", layer), Step("weight_gradient", layer)]
+        else:
+            backward += [Step("weight_gradient", layer), Step("bias_gradient", layer)]
         if layer > 0:
             backward.append(Step("input_gradient", layer))
             if rates[layer] > 0.0:
@@ -81,6 +102,7 @@ def make_plan(
     update += [Step("update", layer) for layer in every]
     if regularization.max_norm is not None:
         update += [Step("limit_norm", layer) for layer in every]
+    update += [Step("running_statistics", i) for i in every if layers[i].normalization == "batch"]
     return Plan(
         layers=layers,
         loss=loss_name,

@@ -320,11 +320,12 @@ class Trainer:
 
             listeners.append(TrainingProgress())
 
-        if not np.isfinite(self._network.parameters).all():
-            raise ValueError(
-                "network.parameters must be finite before training; got NaN or infinity in them: "
-                "make a new Network, or load one"
-            )
+        for name in ("parameters", "statistics"):
+            if not np.isfinite(getattr(self._network, name)).all():
+                raise ValueError(
+                    f"network.{name} must be finite before training; got NaN or infinity in them: "
+                    "make a new Network, or load one"
+                )
         history = self.history
         history.stop_reason = ""
         self._stop_requested = ""
@@ -476,7 +477,8 @@ class Trainer:
         Returns
         -------
         Gradients
-            Its lists have one array per layer.
+            Its lists have one array per layer. A batch normalisation takes the means and variances
+            of these rows, and leaves the running ones as they are.
         """
         x = self._check_features(X)
         targets = check_targets(y, self.plan, len(x))
@@ -484,7 +486,7 @@ class Trainer:
         part = self._part(x, slice(None))
         with self._lock:
             found = self._bound_engine().gradients(part, targets, weights)
-        for name in ("dw", "db", "z", "a", "dz"):
+        for name in ("dw", "db", "z", "a", "dz", "dgamma"):
             lists = getattr(found, name)
             setattr(found, name, [np.asarray(each, self.plan.dtype) for each in lists])
         return found
@@ -512,7 +514,19 @@ class Trainer:
             Takes parameters (n_parameters,), puts them into the network, and returns the loss and
             the gradient (n_parameters,) float64, laid out as ``network.parameters``. The rows are
             gone through chunk by chunk.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If the data do not fit; or the network has a batch normalisation, whose loss depends on
+            which rows are a batch.
         """
+        if self._network.normalization == "batch":
+            raise ValueError(
+                "a network with normalization='batch' has no loss of all rows as a function of its "
+                "parameters: it depends on which rows are a batch. Take normalization='layer', or "
+                "train it with fit"
+            )
         x = self._check_features(X)
         targets = check_targets(y, self.plan, len(x))
         weights = check_sample_weight(sample_weight, len(x), self.plan.dtype)
@@ -551,7 +565,7 @@ class Trainer:
                     "precision a network of its own (copy.deepcopy) or convert it back"
                 )
             self._engine = self._backend.compile(
-                self._plan, network.parameters, self._optimizer_state
+                self._plan, network.parameters, self._optimizer_state, network.statistics
             )
         return self._engine
 
@@ -599,9 +613,11 @@ class Trainer:
             with self._lock:
                 found = self._bound_engine().gradients(part, targets[rows], row_weights)
             loss += found.loss * (counts / total)
-            for layer, dw, db in zip(self._plan.layers, found.dw, found.db, strict=True):
-                gradient[layer.weights] += np.ravel(dw) * (counts / total)
-                gradient[layer.biases] += np.ravel(db) * (counts / total)
+            for layer, *parts in zip(
+                self._plan.layers, found.dw, found.db, found.dgamma, strict=True
+            ):
+                flat = np.concatenate([np.ravel(part) for part in parts])
+                gradient[layer.parameters] += flat * (counts / total)
         penalty = self.regularization
         share = 1.0 / total if penalty.divided_by_rows else 1.0
         for layer, weights_of_layer in zip(self._plan.layers, self.network.weights, strict=True):
@@ -651,7 +667,7 @@ class Trainer:
         if self.plan.adjusts_gradient:
             coefficients = np.hstack([coefficients, self._adjustments(counts)])
         keys = self._dropout_keys(n_batches)
-        snapshot = self.network.parameters.copy(), self.optimizer_state.copy(), self.n_steps
+        snapshot = self.network.learned, self.optimizer_state.copy(), self.n_steps
         sums: list[float] = []
         spent = 0.0
         history.batch_losses = []
@@ -680,7 +696,7 @@ class Trainer:
             diverged = not np.isfinite(sums[-1])
             self.n_steps += len(found) - diverged
             finished = len(sums) == n_batches
-            if diverged or (finished and not np.isfinite(self.network.parameters).all()):
+            if diverged or (finished and not np.isfinite(self.network.learned).all()):
                 rates = self.optimizer.rates(epochs[first:last], len(order))
                 self._fail_diverged(snapshot, x, float(rates.max()))
             self._plan_next_call(last - first, seconds)
@@ -745,11 +761,11 @@ class Trainer:
         self, snapshot: tuple[NDArray[Any], NDArray[Any], int], x: Features, rate: float
     ) -> None:
         """Put back the last finite parameters and raise, saying what to try."""
-        parameters, state, n_steps = snapshot
+        learned, state, n_steps = snapshot
         if not (
-            np.isfinite(self.network.parameters).all() and np.isfinite(self.optimizer_state).all()
+            np.isfinite(self.network.learned).all() and np.isfinite(self.optimizer_state).all()
         ):
-            self.network.parameters[...] = parameters
+            self.network.learned = learned
             self.optimizer_state[...] = state
             self.n_steps = n_steps
         advice = [f"a smaller learning rate (now {rate:g})"]

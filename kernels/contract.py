@@ -18,9 +18,11 @@ Operation = Literal[
     "gather",
     "dropout",
     "weighted_sum",
+    "normalization",
     "activation",
     "loss",
     "activation_slope",
+    "normalization_slope",
     "weight_gradient",
     "bias_gradient",
     "input_gradient",
@@ -29,7 +31,10 @@ Operation = Literal[
     "clip_norm",
     "update",
     "limit_norm",
+    "running_statistics",
 ]
+
+Normalization = Literal["batch", "layer"]
 
 PRECISIONS = {"float32": "float32", "float64": "float64", "bfloat16": "float32"}
 """Each precision, with the type of its parameters, gradients, states and targets."""
@@ -42,7 +47,12 @@ N_ADJUSTMENTS = 3
 class Layer:
     """One layer: z = a_in @ w + b, a = f(z), with w (fan_in, fan_out) and b (fan_out,).
 
-    `weights` and `biases` are where they lie in the flat parameter vector (w row by row).
+    Or, with a normalisation, z = a_in @ w and a = f(gamma x + b): x is z less its mean, by the root
+    of its variance, both of a unit's column in the batch or of a row; gamma is (fan_out,).
+
+    `weights`, `biases` and `gamma` are where they lie in the flat parameter vector, one after the
+    other (w row by row); `statistics` is where the running means (fan_out,) and then the running
+    variances of a batch normalisation lie in the vector of statistics. Empty where there are none.
     """
 
     index: int
@@ -51,6 +61,14 @@ class Layer:
     activation: str
     weights: slice
     biases: slice
+    normalization: Normalization | None
+    gamma: slice
+    statistics: slice
+
+    @property
+    def parameters(self) -> slice:
+        """Where all of its parameters lie."""
+        return slice(self.weights.start, self.gamma.stop)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +125,7 @@ class Plan:
         The steps of one batch in order. `forward` ends with what the loss takes; `output` makes the
         network's output of it (nothing, if the loss takes the output); `backward` starts with the
         loss; `update` takes the gradient to the new parameters. Steps of dropout are for training
-        alone: elsewhere they do nothing.
+        alone: elsewhere they do nothing. Predictions normalise batches by the running statistics.
     """
 
     layers: tuple[Layer, ...]
@@ -153,6 +171,11 @@ class Plan:
         """Whether the update must wait until the gradients of all layers are known."""
         return min(self.clip_norm, self.max_norm) < math.inf
 
+    @property
+    def n_statistics(self) -> int:
+        """How many running means and variances there are."""
+        return int(self.layers[-1].statistics.stop)
+
 
 @dataclass(slots=True)
 class Gradients:
@@ -166,6 +189,8 @@ class Gradients:
         Per layer: dL/dw (fan_in, fan_out) and dL/db (fan_out,).
     z, a, dz : list of ndarray
         Per layer, (rows, fan_out): weighted sum, activation, dL/dz. `dz` is that of the mean loss.
+    dgamma : list of ndarray
+        Per layer, (fan_out,); empty arrays where nothing is normalised.
     """
 
     loss: float
@@ -174,6 +199,7 @@ class Gradients:
     z: list[Array] = field(default_factory=list)
     a: list[Array] = field(default_factory=list)
     dz: list[Array] = field(default_factory=list)
+    dgamma: list[Array] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,18 +226,19 @@ class SparseMatrix:
 class Engine(ABC):
     """A Plan bound to memory.
 
-    The calls are coarse: many batches each. `parameters` (n_parameters,) and `state`
-    (n_states, n_parameters) are the caller's own arrays, of the plan's dtype: they are changed
-    in place and are true whenever a call returns. `x` is (rows, n_inputs) of float32, float64 or
-    uint8, of any strides, or a `SparseMatrix` if the backend reads one; `targets` is (rows,) int32
-    or (rows, n_outputs) of the plan's dtype; `sample_weight` is (rows,) of the plan's dtype, or
-    None. The caller has checked all of it.
+    The calls are coarse: many batches each. `parameters` (n_parameters,), `state`
+    (n_states, n_parameters) and `statistics` (n_statistics,) are the caller's own arrays, of the
+    plan's dtype: they are changed in place and are true whenever a call returns. `x` is
+    (rows, n_inputs) of float32, float64 or uint8, of any strides, or a `SparseMatrix` if the
+    backend reads one; `targets` is (rows,) int32 or (rows, n_outputs) of the plan's dtype;
+    `sample_weight` is (rows,) of the plan's dtype, or None. The caller has checked all of it.
     """
 
-    def __init__(self, plan: Plan, parameters: Array, state: Array) -> None:
+    def __init__(self, plan: Plan, parameters: Array, state: Array, statistics: Array) -> None:
         self.plan = plan
         self.parameters = parameters
         self.state = state
+        self.statistics = statistics
 
     @abstractmethod
     def train(
@@ -235,7 +262,11 @@ class Engine(ABC):
 
     @abstractmethod
     def gradients(self, x: Array, targets: Array, sample_weight: Array | None) -> Gradients:
-        """Return loss and gradients of all rows of `x` as one batch, with what led to them."""
+        """Return loss and gradients of all rows of `x` as one batch, with what led to them.
+
+        A batch normalisation takes the means and variances of these rows, and leaves the running
+        ones as they are.
+        """
 
     @abstractmethod
     def predict(self, x: Array, out: Array) -> bool:
@@ -292,7 +323,7 @@ class Backend(ABC):
         return ""
 
     @abstractmethod
-    def compile(self, plan: Plan, parameters: Array, state: Array) -> Engine:
+    def compile(self, plan: Plan, parameters: Array, state: Array, statistics: Array) -> Engine:
         """Bind `plan` to its memory."""
 
     @abstractmethod

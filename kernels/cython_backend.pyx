@@ -30,6 +30,7 @@ from .thread_choice import ThreadChoice
 include "cython_declarations.pxi"
 include "cython_layout.pxi"
 include "cython_steps.pxi"
+include "cython_normalization.pxi"
 include "cython_calls.pxi"
 
 
@@ -37,7 +38,8 @@ cdef class Workspace:
     """Buffers for a batch of rows that a number of threads work on together.
 
     An activation takes the place of its weighted sum if the derivative can do without it, unless
-    everything is to be kept for the caller.
+    everything is to be kept for the caller; what is normalised takes its place likewise, and the
+    activation that of what it takes.
     """
 
     cdef Native native
@@ -62,7 +64,10 @@ cdef class Workspace:
         total = n_inputs * native.input_bytes + (rows // LOSS_BLOCK + 1) * sizeof(double)
         for index in range(native.n_layers):
             native.layers[index] = engine.native.layers[index]
-            total += 4 * native.layers[index].out_panels * (panel_bytes + sizeof(double))
+            layer = &native.layers[index]
+            total += 4 * layer.out_panels * (panel_bytes + sizeof(double))
+            if layer.normalization != NOT_NORMALIZED:
+                total += 2 * layer.out_panels * panel_bytes + panel_bytes + 5 * layer.vector_bytes
         self.row_memory = Memory(total + n_threads * native.transposed_bytes)
         cdef char *at = self.row_memory.start
         native.transposed = at
@@ -78,7 +83,18 @@ cdef class Workspace:
             n_bytes = layer.out_panels * panel_bytes
             layer.stride = native.input_stride
             layer.z, layer.a, layer.dz = at, at, at + n_bytes
+            layer.activated = layer.normalized = layer.z
             at += 2 * n_bytes
+            if layer.normalization != NOT_NORMALIZED:
+                layer.activated = layer.a = at
+                at += n_bytes
+                layer.mean, layer.variance = at, at + layer.vector_bytes
+                layer.vector_gradients = at + 2 * layer.vector_bytes
+                layer.factor = at + 4 * layer.vector_bytes
+                at += 5 * layer.vector_bytes + panel_bytes
+                if keeps_everything:
+                    layer.normalized = at
+                    at += n_bytes
             if keeps_everything or layer.derivative_in_z or layer.activation == SOFTMAX:
                 layer.a = at
                 at += n_bytes
@@ -102,8 +118,16 @@ cdef class Workspace:
         for index in range(self.native.n_layers):
             layer = &self.native.layers[index]
             layer.w = self.native.parameters + layer.packed_weights
-            layer.b = self.native.parameters + layer.packed_biases
+            self.read_vectors(layer, self.native.parameters + layer.packed_biases,
+                              layer.vector_bytes)
             layer.w_panel, layer.w_step = layer.w_stride, self.native.lanes
+
+    cdef void read_vectors(self, NativeLayer *layer, const char *biases,
+                           ptrdiff_t distance) noexcept:
+        """Let it read biases, or beta and, so many bytes after it, gamma."""
+        layer.b = layer.beta = biases
+        if layer.normalization != NOT_NORMALIZED:
+            layer.b, layer.gamma = self.native.zeros, biases + distance
 
     cdef void read_flat(self) noexcept:
         """Let it read the flat vector: biases alone are packed, for their last vector.
@@ -121,7 +145,8 @@ cdef class Workspace:
         for index in range(native.n_layers):
             layer = &native.layers[index]
             if layer.fan_out % native.lanes == 0:
-                layer.b = flat + layer.flat_biases * native.value_bytes
+                self.read_vectors(layer, flat + layer.flat_biases * native.value_bytes,
+                                  layer.fan_out * native.value_bytes)
             else:
                 load_biases(native, layer, flat, native.parameters)
             past = layer.out_panels * native.lanes - layer.fan_out
@@ -136,17 +161,17 @@ cdef class NativeEngine:
     """A plan's memory, and the calls on it."""
 
     cdef Native native
-    cdef Memory layer_memory, parameter_memory, gradient_memory
+    cdef Memory layer_memory, parameter_memory, gradient_memory, zero_memory
     cdef object loss_parameters
     cdef Workspace training
     cdef object thread_choice  # of the training
     cdef list predicting  # a Workspace per thread
     cdef bint targets_are_labels
     cdef double input_scale
-    cdef object parameters, state  # the caller's arrays, whose addresses `native` has
+    cdef object parameters, state, statistics  # the caller's, whose addresses `native` has
     cdef readonly bint inputs_were_finite  # of the last prediction
 
-    def __cinit__(self, plan, n_threads, parameters, state):
+    def __cinit__(self, plan, n_threads, parameters, state, statistics):
         cdef Native *native = &self.native
         cdef const kernels *table = kernels_for(plan.precision)
         native.product = &table.product
@@ -168,8 +193,10 @@ cdef class NativeEngine:
         native.loss_is_merged = plan.loss_is_merged
         native.batch_size = plan.batch_size
         native.n_states = plan.n_states
-        self.parameters, self.state = parameters, state
+        self.parameters, self.state, self.statistics = parameters, state, statistics
         native.flat_parameters = address(parameters)
+        if plan.n_statistics:
+            native.flat_statistics = address(statistics)
         if plan.n_states:
             native.flat_state = address(state)
         native.n_coefficients = plan.n_coefficients
@@ -186,7 +213,7 @@ cdef class NativeEngine:
 
     cdef lay_out_parameters(self, plan):
         cdef Native *native = &self.native
-        cdef ptrdiff_t offset = 0, panel_bytes
+        cdef ptrdiff_t offset = 0, panel_bytes, longest = 0
         cdef NativeLayer *layer
         for index, described in enumerate(plan.layers):
             layer = &native.layers[index]
@@ -209,7 +236,14 @@ cdef class NativeEngine:
             layer.packed_weights = offset
             offset += layer.out_panels * layer.w_stride * native.value_bytes
             layer.packed_biases = offset
-            offset += layer.out_panels * native.lanes * native.value_bytes
+            layer.vector_bytes = layer.out_panels * native.lanes * native.value_bytes
+            layer.normalization = (
+                BATCH if described.normalization == "batch" else
+                LAYER if described.normalization == "layer" else NOT_NORMALIZED)
+            layer.n_vectors = 1 if layer.normalization == NOT_NORMALIZED else 2
+            layer.flat_statistics = described.statistics.start
+            offset += layer.n_vectors * layer.vector_bytes
+            longest = max(longest, layer.vector_bytes)
             if index > 0:  # the input gradient of the first layer is not needed
                 layer.transposed_stride = stride_for(native, layer.fan_out)
                 panel_bytes = layer.transposed_stride * native.value_bytes
@@ -221,6 +255,8 @@ cdef class NativeEngine:
         native.packed_bytes = offset
         self.parameter_memory = Memory((1 + native.n_states) * offset)
         native.parameters = self.parameter_memory.start
+        self.zero_memory = Memory(longest)
+        native.zeros = self.zero_memory.start
 
     cdef make_gradient(self):
         """Give the native gradient its memory, if it has none."""
@@ -405,10 +441,10 @@ cdef source source_of(x, double scale) except *:
 class CythonEngine(Engine):
     """Hands the arrays of the contract to the native engine."""
 
-    def __init__(self, plan, parameters, state):
-        super().__init__(plan, parameters, state)
+    def __init__(self, plan, parameters, state, statistics):
+        super().__init__(plan, parameters, state, statistics)
         self.native = NativeEngine(
-            plan, backend.usable_threads(plan.n_threads), parameters, state)
+            plan, backend.usable_threads(plan.n_threads), parameters, state, statistics)
 
     def train(self, x, targets, sample_weight, order, coefficients, dropout_keys=None):
         return self.native.train(
@@ -427,8 +463,9 @@ class CythonEngine(Engine):
         shapes = [(layer.fan_in, layer.fan_out) for layer in plan.layers]
         dw = [flat[layer.weights].reshape(s) for layer, s in zip(plan.layers, shapes, strict=True)]
         db = [flat[layer.biases] for layer in plan.layers]
+        dgamma = [flat[layer.gamma] for layer in plan.layers]
         z, a, dz = (list(each) for each in zip(*kept, strict=True))
-        return Gradients(loss, dw, db, z, a, dz)
+        return Gradients(loss, dw, db, z, a, dz, dgamma)
 
     def predict(self, x, out):
         self.native.predict(x, None, None, out)
@@ -474,8 +511,8 @@ class CythonBackend(Backend):
                 )
         return ""
 
-    def compile(self, plan, parameters, state):
-        return CythonEngine(plan, parameters, state)
+    def compile(self, plan, parameters, state, statistics):
+        return CythonEngine(plan, parameters, state, statistics)
 
     def compile_int8(self, layers, n_threads):
         return Int8Engine(layers, self.usable_threads(n_threads))

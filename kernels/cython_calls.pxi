@@ -47,7 +47,7 @@ cdef void train_batches(void *context, team *team, int thread) noexcept nogil:
             floats[i] = <float>doubles[i]
         batch_of_rows = Batch(
             x=call.x, sparse=call.sparse, order=call.order + start, rows=rows,
-            n_known=call.n_rows - start, keys=NULL)
+            n_known=call.n_rows - start, keys=NULL, predicts=False)
         if call.dropout_keys is not NULL:
             batch_of_rows.keys = call.dropout_keys + batch * native.n_layers
         gather(native, &batch_of_rows, team, thread)
@@ -59,6 +59,7 @@ cdef void train_batches(void *context, team *team, int thread) noexcept nogil:
             call.n_losses = batch
         if not isfinite(loss_sum):
             break
+        update_running(native, rows, team, thread)
         if native.needs_whole_gradient:
             backward(native, &batch_of_rows, NULL, team, thread)
             update_at_once(native, &update, team, thread)
@@ -81,7 +82,7 @@ cdef void find_gradients(void *context, team *team, int thread) noexcept nogil:
     cdef double loss_sum
     load(native, native.flat_parameters, native.parameters, team, thread)
     cdef Batch batch = Batch(x=call.x, sparse=call.sparse, order=call.order, rows=call.n_rows,
-                             n_known=call.n_rows, keys=NULL)
+                             n_known=call.n_rows, keys=NULL, predicts=False)
     gather(native, &batch, team, thread)
     team_barrier(team)
     forward(native, &batch, team, thread)
@@ -104,6 +105,7 @@ cdef void predict_rows(void *context, team *team, int thread) noexcept nogil:
     cdef int64_t[PREDICTION_ROWS] order
     cdef bint finite = True
     cdef Batch batch
+    load_running(native)
     if not prediction.reads_flat:
         load(native, native.flat_parameters, native.parameters, team, thread)
         team_barrier(team)
@@ -114,7 +116,7 @@ cdef void predict_rows(void *context, team *team, int thread) noexcept nogil:
         for i in range(rows):
             order[i] = start + i
         batch = Batch(x=call.x, sparse=call.sparse, order=&order[0], rows=rows, n_known=rows,
-                      keys=NULL)
+                      keys=NULL, predicts=True)
         finite &= gather(native, &batch, &alone, 0)
         forward(native, &batch, &alone, 0)
         if call.with_loss:

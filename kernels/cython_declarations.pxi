@@ -74,6 +74,26 @@ cdef extern from "kernels.h":
                                ptrdiff_t fan_in, ptrdiff_t fan_out, ptrdiff_t first,
                                ptrdiff_t last) noexcept nogil
 
+    struct normalization_kernels:
+        void (*column_statistics)(const void *z, ptrdiff_t rows, void *mean, void *variance,
+                                  void *factor) noexcept nogil
+        void (*factors)(const void *variance, void *factor, ptrdiff_t n) noexcept nogil
+        void (*normalize_columns)(const void *z, ptrdiff_t rows, const void *mean,
+                                  const void *factor, const void *gamma, const void *beta, void *x,
+                                  void *scaled) noexcept nogil
+        void (*sums_of_slopes)(const void *x, const void *dz, ptrdiff_t rows, void *dbeta,
+                               void *dgamma) noexcept nogil
+        void (*slope_of_columns)(const void *x, void *dz, ptrdiff_t rows, const void *factor,
+                                 const void *gamma, void *dbeta, void *dgamma) noexcept nogil
+        void (*update_running)(void *running_mean, void *running_variance, const void *mean,
+                               const void *variance, ptrdiff_t rows, ptrdiff_t n) noexcept nogil
+        void (*normalize_rows)(const void *z, ptrdiff_t stride, ptrdiff_t rows, ptrdiff_t columns,
+                               const void *gamma, const void *beta, void *x, void *scaled,
+                               void *factors) noexcept nogil
+        void (*slope_of_rows)(const void *x, void *dz, ptrdiff_t stride, ptrdiff_t rows,
+                              ptrdiff_t columns, const void *gamma,
+                              const void *factors) noexcept nogil
+
     struct element_kernels:
         void (*activation)(int formula, const void *z, void *a, ptrdiff_t n) noexcept nogil
         void (*activation_derivative)(int formula, const void *z, const void *a, void *slope,
@@ -105,6 +125,7 @@ cdef extern from "kernels.h":
         void (*scale)(void *values, double factor, ptrdiff_t n) noexcept nogil
         void (*limit_norm)(void *panel, ptrdiff_t rows, double limit) noexcept nogil
         const step_function *steps
+        const normalization_kernels *normalization
 
     struct int8_kernels:
         const char *isa
@@ -168,6 +189,10 @@ cdef enum:
     MAX_COEFFICIENTS = 24
     TRANSPOSED_BYTES = 1 << 17
     N_ADJUSTED = 3  # contract.N_ADJUSTMENTS
+    # How a layer is normalised:
+    NOT_NORMALIZED = 0
+    BATCH = 1
+    LAYER = 2
 
 
 cdef list names_of(const char *(*name_at)(int)):

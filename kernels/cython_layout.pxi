@@ -13,14 +13,18 @@ cdef struct NativeLayer:
     # Where its parameters lie in the flat vector, in values.
     ptrdiff_t flat_weights
     ptrdiff_t flat_biases
-    # Parameters as panels: w (fan_in rows), b (one row); where they lie in the packed vectors, in
-    # bytes.
+    # Parameters as panels: w (fan_in rows), b (one row) and, if it is normalised, gamma (another
+    # one); where they lie in the packed vectors, in bytes. A row takes `vector_bytes`.
     ptrdiff_t w_stride
     ptrdiff_t packed_weights
     ptrdiff_t packed_biases
+    ptrdiff_t n_vectors  # b; or b and gamma, one after the other
+    ptrdiff_t vector_bytes
     # What the way forward reads: the panels; or, to predict a few rows, the flat vector itself.
     const char *w
-    const char *b
+    const char *b  # zeros if it is normalised: then its biases are beta
+    const char *beta
+    const char *gamma
     ptrdiff_t w_panel
     ptrdiff_t w_step
     # The input gradient takes so many panels of the transposed weights at a time.
@@ -31,11 +35,23 @@ cdef struct NativeLayer:
     bint drops
     dropout_rule dropout
     char *kept
-    # The batch, as panels: (rows, fan_out) each. `a` may be `z` (see `Workspace`).
+    # The batch, as panels: (rows, fan_out) each. `activated` is what the activation takes, z itself
+    # unless it is normalised. Several may be the same (see `Workspace`).
     ptrdiff_t stride
     char *z
+    char *activated
     char *a
     char *dz
+    # If it is normalised: where its running statistics lie in the flat vector, in values; panels of
+    # the normalised z; panels of one row of mean, variance and factor (of a batch) or a factor per
+    # row (of a layer), of dbeta and, after it, dgamma.
+    int normalization
+    ptrdiff_t flat_statistics
+    char *normalized
+    char *mean
+    char *variance
+    char *factor
+    char *vector_gradients
 
 
 cdef struct Native:
@@ -65,6 +81,8 @@ cdef struct Native:
     char *parameters        # packed; the states follow, packed_bytes each
     char *flat_parameters   # the caller's vector, true between calls
     char *flat_state
+    char *flat_statistics
+    const char *zeros       # biases that are none
     char *gradient          # packed; for `gradients`, and where the whole gradient is needed
     # The gathered rows, as panels. A few threads gather for themselves, each all rows: reading what
     # another core has just written takes longer.
@@ -89,6 +107,7 @@ cdef struct Batch:
     ptrdiff_t rows
     ptrdiff_t n_known        # `order` goes on to here: rows of the next batch are fetched ahead
     const int64_t *keys      # of dropout, per layer; NULL if this is not training
+    bint predicts            # batches are normalised by the running statistics
 
 
 cdef struct Call:
@@ -166,9 +185,11 @@ cdef void load_layer(Native *native, NativeLayer *layer, const char *flat, char 
 
 cdef void load_biases(Native *native, NativeLayer *layer, const char *flat,
                       char *packed) noexcept nogil:
-    native.product.to_panels(
-        flat + layer.flat_biases * native.value_bytes, 1, layer.fan_out,
-        packed + layer.packed_biases, native.lanes)
+    cdef ptrdiff_t i
+    for i in range(layer.n_vectors):
+        native.product.to_panels(
+            flat + (layer.flat_biases + i * layer.fan_out) * native.value_bytes, 1, layer.fan_out,
+            packed + layer.packed_biases + i * layer.vector_bytes, native.lanes)
 
 
 cdef void store(Native *native, const char *packed, char *flat, team *team,
@@ -176,7 +197,7 @@ cdef void store(Native *native, const char *packed, char *flat, team *team,
     """Unpack the thread's part of one packed vector."""
     cdef int index
     cdef NativeLayer *layer
-    cdef ptrdiff_t first, last
+    cdef ptrdiff_t first, last, i
     for index in range(native.n_layers):
         layer = &native.layers[index]
         first = share(layer.fan_in, thread, team.n_threads)
@@ -185,10 +206,11 @@ cdef void store(Native *native, const char *packed, char *flat, team *team,
             packed + layer.packed_weights + first * native.lanes * native.value_bytes,
             layer.w_stride, last - first, layer.fan_out,
             flat + (layer.flat_weights + first * layer.fan_out) * native.value_bytes)
-        if thread == 0:
+        for i in range(layer.n_vectors if thread == 0 else 0):
             native.product.from_panels(
-                packed + layer.packed_biases, native.lanes, 1, layer.fan_out,
-                flat + layer.flat_biases * native.value_bytes)
+                packed + layer.packed_biases + i * layer.vector_bytes, native.lanes, 1,
+                layer.fan_out,
+                flat + (layer.flat_biases + i * layer.fan_out) * native.value_bytes)
 
 
 cdef ptrdiff_t panels(Native *native, ptrdiff_t columns) noexcept:

@@ -88,6 +88,8 @@ cdef void forward(Native *native, const Batch *batch, team *team, int thread) no
                 input_of(native, index, batch.keys, thread) + offset, native.input_stride, layer.w,
                 layer.w_panel, layer.w_step, layer.b, layer.z + offset, layer.stride,
                 last_row - first_row, layer.fan_in, first, last)
+        if layer.normalization != NOT_NORMALIZED:
+            normalize(native, layer, batch, &first_row, &last_row, &first, &last, team, thread)
         if index < native.n_layers - 1 or not native.loss_is_merged:
             activate(native, layer, first_row, last_row, first, last)
         if index < native.n_layers - 1:
@@ -102,13 +104,13 @@ cdef void activate(Native *native, NativeLayer *layer, ptrdiff_t first_row, ptrd
     cdef ptrdiff_t row_offset = first_row * native.lanes * native.value_bytes
     if layer.activation == SOFTMAX:  # needs all panels of a row
         native.element.softmax(
-            layer.z + row_offset, layer.a + row_offset, layer.stride, last_row - first_row,
+            layer.activated + row_offset, layer.a + row_offset, layer.stride, last_row - first_row,
             layer.fan_out)
         return
     for panel in range(first, last):
         offset = panel * layer.stride * native.value_bytes + row_offset
         native.element.activation(
-            layer.activation, layer.z + offset, layer.a + offset,
+            layer.activation, layer.activated + offset, layer.a + offset,
             (last_row - first_row) * native.lanes)
 
 
@@ -119,13 +121,13 @@ cdef double loss(Native *native, const wanted_targets *wanted, const int64_t *or
     Ends with a barrier: the slopes of all rows are ready.
     """
     cdef NativeLayer *layer = &native.layers[native.n_layers - 1]
-    cdef const char *taken = layer.z if native.loss_is_merged else layer.a
+    cdef const char *taken = layer.activated if native.loss_is_merged else layer.a
     cdef double total = total_weight(native, wanted, order, rows)
     cdef double factor = 1.0 / total if total > 0.0 else 0.0
     cdef ptrdiff_t row = share_rows(rows, thread, team.n_threads)
     cdef ptrdiff_t last = share_rows(rows, thread + 1, team.n_threads)
     cdef ptrdiff_t block, offset
-    if layer.outputs_are_split:
+    if layer.outputs_are_split or layer.normalization == BATCH:
         team_barrier(team)
     while row < last:
         offset = row * native.lanes * native.value_bytes
@@ -163,7 +165,7 @@ cdef void activation_slope(Native *native, NativeLayer *layer, ptrdiff_t rows, p
     for panel in range(first, last):
         offset = panel * layer.stride * native.value_bytes
         native.element.activation_slope(
-            layer.activation, layer.z + offset, layer.a + offset, layer.dz + offset,
+            layer.activation, layer.activated + offset, layer.a + offset, layer.dz + offset,
             layer.dz + offset, rows * native.lanes)
 
 
@@ -178,10 +180,13 @@ cdef void backward(Native *native, const Batch *batch, const update_rule *update
     cdef NativeLayer *before
     cdef char *out = native.gradient if update is NULL else native.parameters
     cdef ptrdiff_t first, last
-    if not native.loss_is_merged:
-        layer = &native.layers[native.n_layers - 1]
-        activation_slope(native, layer, batch.rows, share(layer.out_panels, thread, team.n_threads),
-                         share(layer.out_panels, thread + 1, team.n_threads))
+    layer = &native.layers[native.n_layers - 1]
+    if not native.loss_is_merged or layer.normalization != NOT_NORMALIZED:
+        first = share(layer.out_panels, thread, team.n_threads)
+        last = share(layer.out_panels, thread + 1, team.n_threads)
+        if not native.loss_is_merged:
+            activation_slope(native, layer, batch.rows, first, last)
+        normalization_slope(native, layer, batch.rows, first, last, team, thread)
         team_barrier(team)
     for index in range(native.n_layers - 1, -1, -1):
         layer = &native.layers[index]
@@ -192,9 +197,11 @@ cdef void backward(Native *native, const Batch *batch, const update_rule *update
             input_gradient(native, layer, before.dz, batch.rows, first, last, thread)
             drop(native, index, batch.keys, before.dz, before.dz, 0, batch.rows, first, last)
             activation_slope(native, before, batch.rows, first, last)
+            normalization_slope(native, before, batch.rows, first, last, team, thread)
             # The others may still read w or need this thread's slopes; not so where each thread
             # goes on with the inputs and slopes that it has just made itself.
-            if index > 1 or layer.outputs_are_split or not before.outputs_are_split:
+            if (index > 1 or layer.outputs_are_split or not before.outputs_are_split
+                    or before.normalization == LAYER):
                 team_barrier(team)
         gradient_of_layer(native, index, batch, out, update, team, thread)
 
@@ -230,7 +237,7 @@ cdef void gradient_of_layer(Native *native, int index, const Batch *batch, char 
     """dw = a_in.T @ dz and db = the sum of dz, for what the thread owns."""
     cdef NativeLayer *layer = &native.layers[index]
     cdef ptrdiff_t first_input = 0, last_input = layer.fan_in, first = 0, last = layer.out_panels
-    cdef ptrdiff_t in_panels = (layer.fan_in + native.lanes - 1) // native.lanes
+    cdef ptrdiff_t in_panels = (layer.fan_in + native.lanes - 1) // native.lanes, i
     if layer.outputs_are_split:
         first = share(layer.out_panels, thread, team.n_threads)
         last = share(layer.out_panels, thread + 1, team.n_threads)
@@ -244,9 +251,16 @@ cdef void gradient_of_layer(Native *native, int index, const Batch *batch, char 
             input_of(native, index, batch.keys, thread), native.input_stride, layer.dz,
             layer.stride, out + layer.packed_weights, layer.w_stride, update, batch.rows,
             first_input, last_input, first, last)
-    if layer.outputs_are_split or thread == 0:
+    if not layer.outputs_are_split and thread != 0:
+        return
+    if layer.normalization == NOT_NORMALIZED:
         native.product.bias_gradient(
             layer.dz, layer.stride, out + layer.packed_biases, update, batch.rows, first, last)
+        return
+    for i in range(layer.n_vectors):  # already summed up: one row each
+        native.product.bias_gradient(
+            layer.vector_gradients + i * layer.vector_bytes, native.lanes,
+            out + layer.packed_biases + i * layer.vector_bytes, update, 1, first, last)
 
 
 cdef void sparse_gradient(Native *native, const Batch *batch, const update_rule *update,
@@ -295,8 +309,8 @@ cdef void update_at_once(Native *native, const update_rule *update, team *team,
     """
     cdef int index
     cdef NativeLayer *layer
-    cdef ptrdiff_t panel, n_panels = 0, weights, biases, n
-    cdef double total = 0.0, factor = 1.0
+    cdef ptrdiff_t panel, n_panels = 0, weights, biases, n, i
+    cdef double total = 0.0, factor = 1.0, squares
     team_barrier(team)
     for index in range(native.n_layers):
         layer = &native.layers[index]
@@ -308,12 +322,17 @@ cdef void update_at_once(Native *native, const update_rule *update, team *team,
             if native.adjusts_gradient:
                 native.element.adjust(native.parameters + weights, native.gradient + weights,
                                       update.adjustments, n)
-                native.element.adjust(native.parameters + biases, native.gradient + biases,
-                                      update.bias_adjustments, native.lanes)
+                for i in range(layer.n_vectors):
+                    native.element.adjust(
+                        native.parameters + biases + i * layer.vector_bytes,
+                        native.gradient + biases + i * layer.vector_bytes, update.bias_adjustments,
+                        native.lanes)
             if native.clip_norm < INFINITY:
-                native.panel_squares[n_panels + panel] = (
-                    native.element.sum_of_squares(native.gradient + weights, n)
-                    + native.element.sum_of_squares(native.gradient + biases, native.lanes))
+                squares = native.element.sum_of_squares(native.gradient + weights, n)
+                for i in range(layer.n_vectors):
+                    squares += native.element.sum_of_squares(
+                        native.gradient + biases + i * layer.vector_bytes, native.lanes)
+                native.panel_squares[n_panels + panel] = squares
         n_panels += layer.out_panels
     if native.clip_norm < INFINITY:
         team_barrier(team)
@@ -329,7 +348,8 @@ cdef void update_at_once(Native *native, const update_rule *update, team *team,
             weights = layer.packed_weights + panel * layer.w_stride * native.value_bytes
             biases = layer.packed_biases + panel * native.lanes * native.value_bytes
             step_scaled(native, update, weights, factor, n)
-            step_scaled(native, update, biases, factor, native.lanes)
+            for i in range(layer.n_vectors):
+                step_scaled(native, update, biases + i * layer.vector_bytes, factor, native.lanes)
             if native.max_norm < INFINITY:
                 native.element.limit_norm(native.parameters + weights, layer.fan_in, native.max_norm)
     team_barrier(team)

@@ -653,6 +653,49 @@ LOSSES: dict[str, Loss] = {
 }
 
 # ---------------------------------------------------------------------------------------------
+# Normalisation of weighted sums: of each unit over the rows of a batch (Ioffe and Szegedy, 2015),
+# or of each row over the units of a layer (Ba et al., 2016). Means and variances are sums, and
+# belong to the backends; the variance is the mean square of what is left without the mean.
+
+
+def normalization_factor(variance):
+    """Return 1 / sqrt(variance + epsilon), epsilon being 1e-5."""
+    return 1.0 / sqrt(variance + 1e-5)
+
+
+def normalized(z, mean, factor):
+    """Return (z - mean) / sqrt(variance + epsilon), of which `factor` is the second half."""
+    return (z - mean) * factor
+
+
+def scaled_and_shifted(x, gamma, beta):
+    """Return gamma x + beta: what the activation takes, of a normalised `x`."""
+    return gamma * x + beta
+
+
+def normalization_slope(slope, x, mean_slope, mean_product, factor):
+    """Return factor (slope - mean(slope) - x mean(slope x)), x being normalised, for dL/dz.
+
+    `slope` is dL/dx. What is the same for all that a mean is over may be in `factor` instead: so is
+    gamma for a unit of a batch. Both papers; section 3 of the first one derives it.
+    """
+    return factor * ((slope - mean_slope) - x * mean_product)
+
+
+def running_estimate(running, found):
+    """Return the estimate of a mean or a variance after another batch: 10% of the way to it."""
+    return 0.9 * running + 0.1 * found
+
+
+NORMALIZATION_FORMULAS = (
+    normalization_factor,
+    normalized,
+    scaled_and_shifted,
+    normalization_slope,
+    running_estimate,
+)
+
+# ---------------------------------------------------------------------------------------------
 # What is done to a gradient before the optimizer's update.
 
 

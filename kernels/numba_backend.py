@@ -67,8 +67,10 @@ usable_cpu = cache(select_cpu)
 class NumbaEngine(Engine):
     """Runs a plan in compiled calls of many batches each."""
 
-    def __init__(self, plan: Plan, parameters: Array, state: Array, cpu: Cpu) -> None:
-        super().__init__(plan, parameters, state)
+    def __init__(
+        self, plan: Plan, parameters: Array, state: Array, statistics: Array, cpu: Cpu
+    ) -> None:
+        super().__init__(plan, parameters, state, statistics)
         precision = plan.precision
         for name, array in (("parameters", parameters), ("state", state)):
             if not array.flags.c_contiguous or array.dtype != precision:
@@ -222,6 +224,7 @@ class NumbaEngine(Engine):
             matrices(workspace.z),
             matrices(workspace.a),
             matrices(workspace.dz),
+            [gradient[each.gamma] for each in plan.layers],
         )
 
     def predict(self, x: Array, out: Array) -> bool:
@@ -291,8 +294,13 @@ class NumbaBackend(Backend):
         limit = config.NUMBA_NUM_THREADS if "NUMBA_NUM_THREADS" in os.environ else MAX_THREADS
         return int(min(n_threads, limit))
 
-    def compile(self, plan: Plan, parameters: Array, state: Array) -> Engine:
-        return NumbaEngine(plan, parameters, state, usable_cpu())
+    def refusal(self, plan: Plan) -> str:
+        if any(layer.normalization is not None for layer in plan.layers):
+            return "it does not normalise; cython, numpy and python do"
+        return ""
+
+    def compile(self, plan: Plan, parameters: Array, state: Array, statistics: Array) -> Engine:
+        return NumbaEngine(plan, parameters, state, statistics, usable_cpu())
 
     def matmul(self, a: Array, b: Array) -> Array:
         precision, cpu = a.dtype.name, usable_cpu()

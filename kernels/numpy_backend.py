@@ -77,8 +77,8 @@ class NumpyEngine(StepEngine):
     says: its bits change with that number, and those of an engine may not change with the plan's.
     """
 
-    def __init__(self, plan: Plan, parameters: Array, state: Array) -> None:
-        super().__init__(plan, parameters, state)
+    def __init__(self, plan: Plan, parameters: Array, state: Array, statistics: Array) -> None:
+        super().__init__(plan, parameters, state, statistics)
         self.dtype = np.dtype(plan.dtype)
         self.formulas = compile_formulas(plan.dtype)
         self.gradient = np.zeros(plan.n_parameters, self.dtype)
@@ -88,10 +88,16 @@ class NumpyEngine(StepEngine):
         self.b = [parameters[layer.biases] for layer in plan.layers]
         self.dw = [self.gradient[layer.weights].reshape(shape) for layer, shape in pairs]
         self.db = [self.gradient[layer.biases] for layer in plan.layers]
+        self.dgamma = [self.gradient[layer.gamma] for layer in plan.layers]
         empty = np.empty((0, 0), self.dtype)
         self.inputs: list[Array] = [empty] * len(shapes)  # (rows, fan_in): what the layer takes
         self.kept: list[Array] = [empty] * len(shapes)  # by dropout, times its factor
         self.z: list[Array] = [empty] * len(shapes)  # (rows, fan_out) each
+        self.normalized: list[Array] = [empty] * len(shapes)
+        self.activated: list[Array] = [empty] * len(shapes)  # what the activation takes; or z
+        self.mean: list[Array] = [empty] * len(shapes)  # (1, fan_out) of a batch or (rows, 1)
+        self.variance: list[Array] = [empty] * len(shapes)
+        self.factor: list[Array] = [empty] * len(shapes)
         self.a: list[Array] = [empty] * len(shapes)
         self.da: list[Array] = [empty] * len(shapes)
         self.dz: list[Array] = [empty] * len(shapes)
@@ -148,10 +154,30 @@ class NumpyEngine(StepEngine):
 
     def weighted_sum(self, layer: Layer) -> None:
         a, w = self.factors(self.inputs[layer.index], self.w[layer.index])
-        self.z[layer.index] = a @ w + self.b[layer.index]
+        z = a @ w
+        self.z[layer.index] = z if layer.normalization else z + self.b[layer.index]
+        self.activated[layer.index] = self.z[layer.index]
+
+    def normalization(self, layer: Layer) -> None:
+        index, z = layer.index, self.z[layer.index]
+        if layer.normalization == "batch" and self.predicts:
+            mean, variance = self.statistics[layer.statistics].reshape(2, 1, layer.fan_out)
+        else:
+            axis = 0 if layer.normalization == "batch" else 1
+            wide = z.astype(np.float64)
+            mean = wide.mean(axis=axis, keepdims=True)
+            variance = np.square(wide - mean).mean(axis=axis, keepdims=True)
+        self.mean[index], self.variance[index] = mean, variance
+        self.factor[index] = self.formulas["normalization_factor"](variance.astype(self.dtype))
+        self.normalized[index] = self.formulas["normalized"](
+            z, mean.astype(self.dtype), self.factor[index]
+        )
+        self.activated[index] = self.formulas["scaled_and_shifted"](
+            self.normalized[index], self.parameters[layer.gamma], self.b[index]
+        )
 
     def activation(self, layer: Layer) -> None:
-        z = self.z[layer.index]
+        z = self.activated[layer.index]
         if layer.activation == "softmax":
             self.a[layer.index] = softmax_and_log(z, self.formulas["exp"])[0]
         else:
@@ -162,7 +188,7 @@ class NumpyEngine(StepEngine):
 
     def loss(self, layer: Layer) -> None:
         merged = self.plan.loss_is_merged
-        taken = self.z[layer.index] if merged else self.a[layer.index]
+        taken = self.activated[layer.index] if merged else self.a[layer.index]
         targets = self.targets
         if self.plan.targets_are_labels:
             targets = (targets[:, None] == np.arange(layer.fan_out)).astype(self.dtype)
@@ -174,9 +200,24 @@ class NumpyEngine(StepEngine):
 
     def activation_slope(self, layer: Layer) -> None:
         formula = formulas.ACTIVATIONS[layer.activation]
-        source = self.z if formula.derivative_input == "z" else self.a
+        source = self.activated if formula.derivative_input == "z" else self.a
         slope = self.formulas[formula.derivative.__name__](source[layer.index])
         self.dz[layer.index] = self.da[layer.index] * slope
+
+    def normalization_slope(self, layer: Layer) -> None:
+        index = layer.index
+        x, slope, factor = self.normalized[index], self.dz[index], self.factor[index]
+        gamma, wide_x = self.parameters[layer.gamma], x.astype(np.float64)
+        totals = [slope.astype(np.float64).sum(axis=0), (slope * wide_x).sum(axis=0)]
+        self.db[index][...], self.dgamma[index][...] = totals
+        if layer.normalization == "batch":
+            means, factor = [total / len(x) for total in totals], gamma * factor
+        else:
+            slope = gamma * slope
+            wide = slope.astype(np.float64)
+            means = [each.mean(axis=1, keepdims=True) for each in (wide, wide * wide_x)]
+        means = [each.astype(self.dtype) for each in means]
+        self.dz[index] = self.formulas["normalization_slope"](slope, x, *means, factor)
 
     def weight_gradient(self, layer: Layer) -> None:
         a, dz = self.factors(self.inputs[layer.index], self.dz[layer.index])
@@ -195,7 +236,8 @@ class NumpyEngine(StepEngine):
     def adjust_gradient(self, layer: Layer) -> None:
         l1, l2, limit = self.adjustments
         adjusted = self.formulas[formulas.adjusted_gradient.__name__]
-        for part, penalty in ((layer.weights, (l1, l2)), (layer.biases, (0.0, 0.0))):
+        others = slice(layer.biases.start, layer.gamma.stop)
+        for part, penalty in ((layer.weights, (l1, l2)), (others, (0.0, 0.0))):
             self.gradient[part] = adjusted(
                 self.parameters[part], self.gradient[part], *penalty, limit
             )
@@ -213,7 +255,7 @@ class NumpyEngine(StepEngine):
         w *= (self.plan.max_norm / norms).astype(self.dtype)
 
     def update(self, layer: Layer) -> None:
-        part = slice(layer.weights.start, layer.biases.stop)
+        part = layer.parameters
         update = self.formulas[formulas.OPTIMIZERS[self.plan.optimizer].update.__name__]
         states = [vector[part] for vector in self.state]
         parameters = self.parameters[part]
@@ -221,11 +263,20 @@ class NumpyEngine(StepEngine):
         for destination, result in zip([parameters, *states], results, strict=True):
             destination[...] = result
 
+    def running_statistics(self, layer: Layer) -> None:
+        n_rows = len(self.x_rows)
+        if n_rows > 1:
+            mean, variance = self.mean[layer.index], self.variance[layer.index]
+            found = np.concatenate([mean[0], variance[0] * (n_rows / (n_rows - 1))])
+            running = self.statistics[layer.statistics]
+            running[...] = self.formulas["running_estimate"](running, found.astype(self.dtype))
+
     def collect_gradients(self) -> Gradients:
         total = float(self.row_weights.sum(dtype=np.float64))
         loss = self.loss_sum / total if total > 0.0 else 0.0
         dw, db = [dw.copy() for dw in self.dw], [db.copy() for db in self.db]
-        return Gradients(loss, dw, db, list(self.z), list(self.a), list(self.dz))
+        dgamma = [dgamma.copy() for dgamma in self.dgamma]
+        return Gradients(loss, dw, db, list(self.z), list(self.a), list(self.dz), dgamma)
 
     def inputs_are_finite(self) -> bool:
         return bool(np.isfinite(self.inputs[0]).all())
@@ -269,8 +320,8 @@ class NumpyBackend(Backend):
     def usable_threads(self, n_threads: int) -> int:
         return n_threads
 
-    def compile(self, plan: Plan, parameters: Array, state: Array) -> Engine:
-        return NumpyEngine(plan, parameters, state)
+    def compile(self, plan: Plan, parameters: Array, state: Array, statistics: Array) -> Engine:
+        return NumpyEngine(plan, parameters, state, statistics)
 
     def matmul(self, a: Array, b: Array) -> Array:
         return a @ b

@@ -64,24 +64,31 @@ def loss_and_slope(
 class PythonEngine(StepEngine):
     """Runs a plan on lists of floats."""
 
-    def __init__(self, plan: Plan, parameters: Array, state: Array) -> None:
-        super().__init__(plan, parameters, state)
+    def __init__(self, plan: Plan, parameters: Array, state: Array, statistics: Array) -> None:
+        super().__init__(plan, parameters, state, statistics)
         n_layers = len(plan.layers)
         self.inputs: list[Matrix] = [[] for _ in range(n_layers)]  # (rows, fan_in): what it takes
         self.kept: list[Matrix] = [[] for _ in range(n_layers)]  # by dropout, times its factor
         self.z: list[Matrix] = [[] for _ in range(n_layers)]  # (rows, fan_out) each
+        self.normalized: list[Matrix] = [[] for _ in range(n_layers)]
+        self.activated: list[Matrix] = [[] for _ in range(n_layers)]  # what f takes; or z
+        self.means: list[Vector] = [[] for _ in range(n_layers)]  # per unit or, of a layer, per row
+        self.variances: list[Vector] = [[] for _ in range(n_layers)]
         self.a: list[Matrix] = [[] for _ in range(n_layers)]
         self.da: list[Matrix] = [[] for _ in range(n_layers)]
         self.dz: list[Matrix] = [[] for _ in range(n_layers)]
         self.dw: list[Matrix] = [[] for _ in range(n_layers)]  # (fan_in, fan_out)
         self.db: list[Vector] = [[] for _ in range(n_layers)]  # (fan_out,)
+        self.dgamma: list[Vector] = [[] for _ in range(n_layers)]  # (fan_out,), or empty
 
     def load_parameters(self) -> None:
         self.flat: Vector = self.parameters.tolist()
         self.flat_state: Matrix = self.state.tolist()
+        self.flat_statistics: Vector = self.statistics.tolist()
 
     def store_parameters(self) -> None:
         self.parameters[:] = self.flat
+        self.statistics[:] = self.flat_statistics
         for row, vector in enumerate(self.flat_state):
             self.state[row] = vector
 
@@ -131,11 +138,40 @@ class PythonEngine(StepEngine):
 
     def weighted_sum(self, layer: Layer) -> None:
         biases = self.flat[layer.biases]
-        product = self.product(self.inputs[layer.index], self.weights(layer))
-        self.z[layer.index] = [[v + b for v, b in zip(r, biases, strict=True)] for r in product]
+        z = self.product(self.inputs[layer.index], self.weights(layer))
+        if layer.normalization is None:
+            z = [[v + b for v, b in zip(row, biases, strict=True)] for row in z]
+        self.z[layer.index] = self.activated[layer.index] = z
+
+    def normalization(self, layer: Layer) -> None:
+        index, of_batch = layer.index, layer.normalization == "batch"
+        # What a mean is over is a row here: a unit's column for a batch.
+        rows = transpose(self.z[index]) if of_batch else self.z[index]
+        if of_batch and self.predicts:
+            running = self.flat_statistics[layer.statistics]
+            means, variances = running[: layer.fan_out], running[layer.fan_out :]
+        else:
+            means = [sum(row) / len(row) for row in rows]
+            variances = [
+                sum((v - mean) * (v - mean) for v in row) / len(row)
+                for row, mean in zip(rows, means, strict=True)
+            ]
+        self.means[index], self.variances[index] = means, variances
+        factors = map(formulas.normalization_factor, variances)
+        normalized: formulas.Formula = formulas.normalized
+        x = [
+            [normalized(v, mean, factor) for v in row]
+            for row, mean, factor in zip(rows, means, factors, strict=True)
+        ]
+        self.normalized[index] = transpose(x) if of_batch else x
+        gamma, beta = self.flat[layer.gamma], self.flat[layer.biases]
+        self.activated[index] = [
+            list(map(formulas.scaled_and_shifted, row, gamma, beta))
+            for row in self.normalized[index]
+        ]
 
     def activation(self, layer: Layer) -> None:
-        z = self.z[layer.index]
+        z = self.activated[layer.index]
         if layer.activation == "softmax":
             self.a[layer.index] = [softmax_and_log(row)[0] for row in z]
         else:
@@ -146,7 +182,7 @@ class PythonEngine(StepEngine):
 
     def loss(self, layer: Layer) -> None:
         merged = self.plan.loss_is_merged
-        taken = self.z[layer.index] if merged else self.a[layer.index]
+        taken = self.activated[layer.index] if merged else self.a[layer.index]
         losses, slopes = [], []
         for row, y, factor in zip(taken, self.targets, self.row_factors, strict=True):
             value, slope = loss_and_slope(self.plan.loss, row, y, self.plan.loss_parameters)
@@ -157,11 +193,35 @@ class PythonEngine(StepEngine):
 
     def activation_slope(self, layer: Layer) -> None:
         formula = formulas.ACTIVATIONS[layer.activation]
-        source = self.z if formula.derivative_input == "z" else self.a
+        source = self.activated if formula.derivative_input == "z" else self.a
         self.dz[layer.index] = [
             [da * formula.derivative(value) for da, value in zip(da_row, row, strict=True)]
             for da_row, row in zip(self.da[layer.index], source[layer.index], strict=True)
         ]
+
+    def normalization_slope(self, layer: Layer) -> None:
+        index, of_batch = layer.index, layer.normalization == "batch"
+        products = multiplied(self.dz[index], self.normalized[index])
+        self.db[index] = [sum(column) for column in transpose(self.dz[index])]
+        self.dgamma[index] = [sum(column) for column in transpose(products)]
+        gamma = self.flat[layer.gamma]
+        of_x = [list(map(float.__mul__, row, gamma)) for row in self.dz[index]]
+        rows, slopes = self.normalized[index], of_x
+        if of_batch:  # what a mean is over is a row here
+            rows, slopes = transpose(rows), transpose(slopes)
+        factors = map(formulas.normalization_factor, self.variances[index])
+        slope_of_z: formulas.Formula = formulas.normalization_slope
+        dz = []
+        for row, slope, factor in zip(rows, slopes, factors, strict=True):
+            mean = sum(slope) / len(slope)
+            mean_product = sum(map(float.__mul__, slope, row)) / len(slope)
+            dz.append(
+                [
+                    slope_of_z(s, x, mean, mean_product, factor)
+                    for s, x in zip(slope, row, strict=True)
+                ]
+            )
+        self.dz[index] = transpose(dz) if of_batch else dz
 
     def weight_gradient(self, layer: Layer) -> None:
         a = transpose(self.inputs[layer.index])
@@ -185,14 +245,15 @@ class PythonEngine(StepEngine):
             [adjusted(w, g, l1, l2, limit) for w, g in zip(w_row, row, strict=True)]
             for w_row, row in zip(self.weights(layer), self.dw[layer.index], strict=True)
         ]
-        biases = self.flat[layer.biases]
-        self.db[layer.index] = [
-            adjusted(b, g, 0.0, 0.0, limit)
-            for b, g in zip(biases, self.db[layer.index], strict=True)
-        ]
+        for part, gradients in ((layer.biases, self.db), (layer.gamma, self.dgamma)):
+            gradients[layer.index] = [
+                adjusted(b, g, 0.0, 0.0, limit)
+                for b, g in zip(self.flat[part], gradients[layer.index], strict=True)
+            ]
 
     def clip_norm(self, layer: Layer) -> None:
-        rows = [*(row for dw in self.dw for row in dw), *self.db]  # views: all of the gradient
+        rows = [row for dw in self.dw for row in dw]
+        rows += [*self.db, *self.dgamma]  # views: all of the gradient
         norm = math.sqrt(sum(g * g for row in rows for g in row))
         if norm > self.plan.clip_norm:
             for row in rows:
@@ -209,7 +270,8 @@ class PythonEngine(StepEngine):
 
     def update(self, layer: Layer) -> None:
         step = formulas.OPTIMIZERS[self.plan.optimizer].update
-        gradient = [g for row in self.dw[layer.index] for g in row] + self.db[layer.index]
+        gradient = [g for row in self.dw[layer.index] for g in row]
+        gradient += self.db[layer.index] + self.dgamma[layer.index]
         for i, g in enumerate(gradient, start=layer.weights.start):
             states = [vector[i] for vector in self.flat_state]
             self.flat[i], *states = step(self.flat[i], g, *states, *self.coefficients)
@@ -221,13 +283,23 @@ class PythonEngine(StepEngine):
         """Round this layer's parameters and state to float32, if they are."""
         if self.plan.dtype == "float32":
             # Here, and not when a call returns: how many batches a call has must not matter.
-            part = slice(layer.weights.start, layer.biases.stop)
             for vector in (self.flat, *self.flat_state):
-                vector[part] = array("f", vector[part]).tolist()
+                vector[layer.parameters] = array("f", vector[layer.parameters]).tolist()
+
+    def running_statistics(self, layer: Layer) -> None:
+        n_rows = len(self.rows)
+        if n_rows == 1:
+            return
+        unbiased = [v * (n_rows / (n_rows - 1)) for v in self.variances[layer.index]]
+        found, running = [*self.means[layer.index], *unbiased], self.flat_statistics
+        estimates = list(map(formulas.running_estimate, running[layer.statistics], found))
+        if self.plan.dtype == "float32":
+            estimates = array("f", estimates).tolist()
+        running[layer.statistics] = estimates
 
     def collect_gradients(self) -> Gradients:
         loss = sum(self.row_factors) and self.loss_sum / sum(self.row_weights)
-        return Gradients(loss, self.dw, self.db, self.z, self.a, self.dz)
+        return Gradients(loss, self.dw, self.db, self.z, self.a, self.dz, self.dgamma)
 
     def inputs_are_finite(self) -> bool:
         largest = 3.4028234663852886e38 if self.plan.dtype == "float32" else math.inf
@@ -247,8 +319,8 @@ class PythonBackend(Backend):
     def usable_threads(self, n_threads: int) -> int:
         return 1
 
-    def compile(self, plan: Plan, parameters: Array, state: Array) -> Engine:
-        return PythonEngine(plan, parameters, state)
+    def compile(self, plan: Plan, parameters: Array, state: Array, statistics: Array) -> Engine:
+        return PythonEngine(plan, parameters, state, statistics)
 
     def matmul(self, a: Any, b: Any) -> Any:
         return matmul(_rows(a), _rows(b))

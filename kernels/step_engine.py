@@ -26,6 +26,8 @@ class StepEngine(Engine):
     adjustments: list[float]
     dropout_keys: list[int] | None = None
     """Of the batch, per layer; None if this is not training: then nothing is dropped."""
+    predicts: bool = False
+    """Whether batches are normalised by the running statistics."""
 
     def run(self, steps: Sequence[Step]) -> None:
         """Do the steps in order."""
@@ -45,6 +47,7 @@ class StepEngine(Engine):
         losses: list[float] = []
         batch_size, n_coefficients = self.plan.batch_size, self.plan.n_coefficients
         self.load_parameters()
+        self.predicts = False
         try:
             for batch, coefficient_row in enumerate(coefficients.tolist()):
                 rows = order[batch * batch_size : (batch + 1) * batch_size]
@@ -67,13 +70,14 @@ class StepEngine(Engine):
 
     def gradients(self, x: Array, targets: Array, sample_weight: Array | None) -> Gradients:
         self.load_parameters()
+        self.predicts = False
         self.bind(x, targets, sample_weight, range(len(x)))
         self.run(self.plan.forward + self.plan.output + self.plan.backward)
         return self.collect_gradients()
 
     def predict(self, x: Array, out: Array) -> bool:
         self.load_parameters()
-        finite = True
+        self.predicts, finite = True, True
         for start, stop in self.row_blocks(len(x)):
             self.bind(x, None, None, range(start, stop))
             self.run(self.plan.forward + self.plan.output)
@@ -83,7 +87,7 @@ class StepEngine(Engine):
 
     def evaluate(self, x: Array, targets: Array, sample_weight: Array | None, out: Array) -> float:
         self.load_parameters()
-        total = 0.0
+        self.predicts, total = True, 0.0
         for start, stop in self.row_blocks(len(x)):
             self.bind(x, targets, sample_weight, range(start, stop))
             self.run(self.plan.forward)
@@ -134,11 +138,15 @@ class StepEngine(Engine):
 
     @abstractmethod
     def weighted_sum(self, layer: Layer) -> None:
-        """Compute z = a_in @ w + b."""
+        """Compute z = a_in @ w + b; without b if z is to be normalised."""
+
+    @abstractmethod
+    def normalization(self, layer: Layer) -> None:
+        """Compute what the activation takes, instead of z: gamma * normalised z + beta."""
 
     @abstractmethod
     def activation(self, layer: Layer) -> None:
-        """Compute a = f(z)."""
+        """Compute a = f(z), or f of what `normalization` made of it."""
 
     @abstractmethod
     def loss(self, layer: Layer) -> None:
@@ -146,7 +154,11 @@ class StepEngine(Engine):
 
     @abstractmethod
     def activation_slope(self, layer: Layer) -> None:
-        """Compute dz = da * f'(z)."""
+        """Compute dz = da * f'(z), the slope of what the activation took."""
+
+    @abstractmethod
+    def normalization_slope(self, layer: Layer) -> None:
+        """Compute db (of beta) and dgamma, and turn dz, of what f took, into that of z."""
 
     @abstractmethod
     def weight_gradient(self, layer: Layer) -> None:
@@ -166,7 +178,7 @@ class StepEngine(Engine):
 
     @abstractmethod
     def adjust_gradient(self, layer: Layer) -> None:
-        """Add the penalty's gradient to dw, and limit dw and db."""
+        """Add the penalty's gradient to dw, and limit dw, db and dgamma."""
 
     @abstractmethod
     def clip_norm(self, layer: Layer) -> None:
@@ -174,8 +186,12 @@ class StepEngine(Engine):
 
     @abstractmethod
     def update(self, layer: Layer) -> None:
-        """Change w, b and the optimizer's state of this layer."""
+        """Change w, b, gamma and the optimizer's state of this layer."""
 
     @abstractmethod
     def limit_norm(self, layer: Layer) -> None:
         """Scale each column of w to at most the plan's norm."""
+
+    @abstractmethod
+    def running_statistics(self, layer: Layer) -> None:
+        """Bring the running means and variances up to date, if the batch has more than one row."""

@@ -241,6 +241,7 @@ def all_formulas(module: ModuleType) -> list[Callable[..., Any]]:
     """Return every function that backends call, those of the tables in the tables' order."""
     functions: list[Callable[..., Any]] = [module.exp, module.adjusted_gradient]
     functions += [module.quantized, module.dequantized]
+    functions += module.NORMALIZATION_FORMULAS
     for activation in module.ACTIVATIONS.values():
         functions += [activation.value, activation.derivative]
     for loss in module.LOSSES.values():

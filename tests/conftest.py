@@ -14,10 +14,11 @@ import pytest
 from hypothesis import settings
 
 import fastmlp
-from fastmlp.backend import BACKENDS
+from fastmlp.backend import BACKENDS, get_backend
 from fastmlp.kernels import formulas
 from fastmlp.kernels.contract import Gradients
 from fastmlp.kernels.isa_cap import CAPS, MAX_ISA_VARIABLE
+from fastmlp.plan import make_plan
 
 # The same examples every time, however slow the machine: a test fails or it does not.
 settings.register_profile("fastmlp", deadline=None, derandomize=True, database=None)
@@ -65,6 +66,17 @@ def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONSAFEPATH", "1")
     for variable in ("FASTMLP_BACKEND", "OMP_NUM_THREADS"):
         monkeypatch.delenv(variable, raising=False)
+
+
+@pytest.fixture
+def where_normalization_runs(request: pytest.FixtureRequest) -> None:
+    """Skip the backends that refuse normalisation; `tests/fastmlp/test_backend.py` has which."""
+    plan = make_plan(fastmlp.Network([2, 2, 2], normalization="layer"), optimizer=fastmlp.SGD())
+    for fixture in ("backend_name", "compiled_or_numpy_name"):
+        if fixture in request.fixturenames:
+            reason = get_backend(request.getfixturevalue(fixture)).refusal(plan)
+            if reason:
+                pytest.skip(reason)
 
 
 @pytest.fixture
@@ -127,7 +139,7 @@ def make_trainer() -> MakeTrainer:
             "seed": 3,
             "input_scale": 1.0,
         }
-        for name in ("activation", "output", "seed", "input_scale", "init"):
+        for name in ("activation", "output", "seed", "input_scale", "init", "normalization"):
             if name in arguments:
                 of_network[name] = arguments.pop(name)
         precision = arguments.get("precision", "float64")
@@ -176,7 +188,7 @@ def state_of() -> Callable[[fastmlp.Trainer], tuple[Any, ...]]:
         history = trainer.history.as_dict()
         del history["seconds"]  # measured, not computed
         return (
-            trainer.network.parameters.tobytes(),
+            trainer.network.learned.tobytes(),
             trainer.optimizer_state.tobytes(),
             trainer.n_steps,
             str(trainer.random.bit_generator.state),
@@ -194,20 +206,23 @@ def gradient_error() -> Callable[..., float]:
     """
 
     def vector(gradients: Gradients) -> np.ndarray:
-        pairs = zip(gradients.dw, gradients.db, strict=True)
-        return np.concatenate([np.ravel(part) for pair in pairs for part in pair])
+        layers = zip(gradients.dw, gradients.db, gradients.dgamma, strict=True)
+        return np.concatenate([np.ravel(part) for layer in layers for part in layer])
 
     def error(
         trainer: fastmlp.Trainer, x: Any, y: Any, sample_weight: Any = None, h: float = 1e-5
     ) -> float:
         analytic = vector(trainer.gradients(x, y, sample_weight))
+        # Evaluations normalise a batch by the running statistics.
+        is_batch = trainer.network.normalization == "batch"
+        measure = trainer.gradients if is_batch else trainer.evaluate
         parameters = trainer.network.parameters
         numeric = np.empty_like(parameters)
         for i, value in enumerate(parameters.tolist()):
             parameters[i] = value + h
-            above = trainer.evaluate(x, y, sample_weight).loss
+            above = measure(x, y, sample_weight).loss
             parameters[i] = value - h
-            below = trainer.evaluate(x, y, sample_weight).loss
+            below = measure(x, y, sample_weight).loss
             parameters[i] = value
             numeric[i] = (above - below) / (2.0 * h)
         return float(np.abs(analytic - numeric).max() / max(np.abs(numeric).max(), 1e-3))

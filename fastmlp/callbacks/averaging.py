@@ -18,7 +18,8 @@ class WeightAveraging(Callback):
     parameters after each epoch from `start` on. With `decay` it is an exponential moving average
     over the batches, whose decay grows to its value as (1 + n) / (10 + n) does with n updates.
 
-    Training itself is not touched, nor is what is validated meanwhile. The same object given to the
+    The running means and variances of a batch normalisation are averaged along. Training itself is
+    not touched, nor is what is validated meanwhile. The same object given to the
     next `fit` puts the parameters in training back first, and both go on.
 
     Parameters
@@ -32,8 +33,8 @@ class WeightAveraging(Callback):
 
     Attributes
     ----------
-    average : ndarray of float64, shape (n_parameters,), or None
-        What was averaged so far; None before the first.
+    average : ndarray of float64, shape (n_parameters + n_statistics,), or None
+        What was averaged so far, laid out as ``network.learned``; None before the first.
     """
 
     def __init__(self, decay: float | None = None, start: int = 0, every: int = 10) -> None:
@@ -50,11 +51,11 @@ class WeightAveraging(Callback):
 
     def on_fit_start(self, trainer: Training, n_epochs: int) -> None:
         """Put the parameters in training back, unless others were set meanwhile."""
-        parameters = trainer.network.parameters
+        learned = trainer.network.learned
         if self._in_training is not None and np.array_equal(
-            parameters, np.asarray(self.average, parameters.dtype)
+            learned, np.asarray(self.average, learned.dtype)
         ):
-            parameters[...] = self._in_training
+            trainer.network.learned = self._in_training
         self._in_training = None
         self._last_done = 0
 
@@ -75,15 +76,15 @@ class WeightAveraging(Callback):
             self._add(trainer, 1.0 / (self.n_averaged + 1))
 
     def _add(self, trainer: Training, share: float) -> None:
-        parameters = trainer.network.parameters
+        learned = trainer.network.learned
         if self.average is None:
-            self.average = parameters.astype(np.float64)
+            self.average = learned.astype(np.float64)
         else:
-            self.average += share * (parameters - self.average)
+            self.average += share * (learned - self.average)
         self.n_averaged += 1
 
     def on_fit_end(self, trainer: Training) -> None:
         """Give the network the average."""
         if self.average is not None:
-            self._in_training = trainer.network.parameters.copy()
-            trainer.network.parameters[...] = self.average
+            self._in_training = trainer.network.learned
+            trainer.network.learned = self.average

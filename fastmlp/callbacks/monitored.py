@@ -122,7 +122,7 @@ class EarlyStopping(Monitored):
         """Keep the parameters if they are the best; stop if they have not been for long."""
         if self.improves(trainer):
             if self.restore_best:
-                self.best_parameters = trainer.network.parameters.copy()
+                self.best_parameters = trainer.network.learned
         elif self.epochs_waited >= self.patience:
             plural = "epoch" if self.patience == 1 else "epochs"
             trainer.stop(f"{self.monitor_name} has not improved for {self.patience} {plural}")
@@ -130,7 +130,7 @@ class EarlyStopping(Monitored):
     def on_fit_end(self, trainer: Training) -> None:
         """Put the best parameters back."""
         if self.best_parameters is not None:
-            trainer.network.parameters[...] = self.best_parameters
+            trainer.network.learned = self.best_parameters
 
 
 class ReduceOnPlateau(Monitored):

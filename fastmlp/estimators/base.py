@@ -224,6 +224,7 @@ class BaseMLP(
             init="zeros" if drawn_here else self.init,
             seed=None if drawn_here else int(self._random_state.randint(2**31 - 1)),
             dtype=network_precision(self, X.dtype),
+            normalization=self.normalization,
         )
         if drawn_here:
             logistic = self.activation in ("logistic", "sigmoid")

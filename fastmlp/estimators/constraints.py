@@ -13,6 +13,7 @@ from ..custom import CustomActivation
 from ..initializers import INITIALIZERS
 from ..kernels.contract import PRECISIONS
 from ..kernels.formulas import ACTIVATIONS
+from ..network import NORMALIZATIONS
 from ..optimizers import NAMED_OPTIMIZERS, Optimizer
 from ..regularization import Clipping, Dropout, Regularization
 
@@ -44,6 +45,7 @@ SHARED: dict[str, Any] = {
     # fastmlp's
     "optimizer": [StrOptions(set(NAMED_OPTIMIZERS)), Optimizer, None],
     "dropout": [Interval(Real, 0, 1, closed="left"), Dropout],
+    "normalization": [StrOptions(set(NORMALIZATIONS)), None],
     "regularization": [Regularization, None],
     "clipping": [Clipping, None],
     "init": [StrOptions({"auto", *INITIALIZERS})],

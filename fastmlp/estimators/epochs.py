@@ -94,7 +94,7 @@ class EpochEnd(Callback):
         improves = not score < estimator.best_validation_score_ + estimator.tol
         if score > estimator.best_validation_score_:
             estimator.best_validation_score_ = score
-            self.best_parameters = trainer.network.parameters.copy()
+            self.best_parameters = trainer.network.learned
         return improves
 
     def _loss_improves(self) -> bool:
@@ -126,4 +126,4 @@ class EpochEnd(Callback):
     def restore_best(self, trainer: Training) -> None:
         """Put back the parameters that had the best score."""
         if self.best_parameters is not None:
-            trainer.network.parameters[...] = self.best_parameters
+            trainer.network.learned = self.best_parameters

@@ -90,6 +90,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
     dropout : float or Dropout, default 0.0
         The rate at which hidden units are left out while training, or a `fastmlp.Dropout` with
         rates per layer and of the input.
+    normalization : {"batch", "layer"} or None, default None
+        Normalise what the activations of hidden layers take, as `Network` describes it.
     regularization : Regularization, optional
         Takes the place of `alpha`: ``Regularization(l1=..., l2=..., max_norm=...)``; with
         ``divided_by_rows=True`` l1 and l2 have the scale of `alpha`.
@@ -187,6 +189,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
         output: Any = "auto",
         optimizer: Any = None,
         dropout: Any = 0.0,
+        normalization: str | None = None,
         regularization: Any = None,
         clipping: Any = None,
         init: str = "auto",

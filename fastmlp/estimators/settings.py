@@ -45,6 +45,7 @@ def refuse_with_lbfgs(estimator: BaseMLP, validation: object) -> None:
         "time_limit": estimator.time_limit is not None,
         "X_val": validation is not None,
         "dropout": check_dropout(estimator.dropout) != Dropout(0.0),
+        "normalization='batch'": estimator.normalization == "batch",
         "clipping": estimator.clipping is not None,
         "regularization.max_norm": penalties(estimator).max_norm is not None,
     }

@@ -97,6 +97,11 @@ def explain(
     """
     if network is not None and not isinstance(network, Network):
         raise TypeError(f"network must be a Network or None; got {type(network).__name__}")
+    if network is not None and network.normalization is not None:
+        raise ValueError(
+            f"explain walks through networks without normalization; got "
+            f"normalization={network.normalization!r}: take the same network without it"
+        )
     if precision not in DTYPES:  # bfloat16 has too few digits to follow along
         raise unknown_name("precision", precision, DTYPES)
     max_parameters = check_integer("max_parameters", max_parameters, 1)

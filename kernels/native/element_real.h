@@ -322,12 +322,13 @@ FOREACH_OPTIMIZER(STEP)
 static const step_function NAME(steps)[] = {FOREACH_OPTIMIZER(STEP_ENTRY)};
 
 #include "sparse_real.h"
+#include "normalization_real.h"
 
 const struct element_kernels TABLE(element) = {
     NAME(activation),      NAME(activation_derivative), NAME(activation_slope), NAME(softmax),
     NAME(loss),            NAME(drop),                  NAME(sparse_finite),    NAME(sparse_sum),
     NAME(sparse_gradient), NAME(adjust),                NAME(sum_of_squares),   NAME(scale),
-    NAME(limit_norm),      NAME(steps),
+    NAME(limit_norm),      NAME(steps),                 &NAME(normalization),
 };
 
 #undef ACTIVATION_CASE

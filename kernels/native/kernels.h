@@ -125,6 +125,32 @@ struct product_kernels {
     input_gradient_function input_gradient;
 };
 
+/* Batch and layer normalisation; see formulas.py. What has a number per column is a panel of one row. */
+struct normalization_kernels {
+    /* Mean, variance and formulas.normalization_factor of each column of a panel. */
+    void (*column_statistics)(const void *z, ptrdiff_t rows, void *mean, void *variance,
+                              void *factor);
+    void (*factors)(const void *variance, void *factor, ptrdiff_t n);
+    /* Of a panel: x, the normalised z, and gamma x + beta. x may be z. */
+    void (*normalize_columns)(const void *z, ptrdiff_t rows, const void *mean, const void *factor,
+                              const void *gamma, const void *beta, void *x, void *scaled);
+    /* Of a panel: the sums of slopes dz of gamma x + beta, and of their products with x. */
+    void (*sums_of_slopes)(const void *x, const void *dz, ptrdiff_t rows, void *dbeta,
+                           void *dgamma);
+    /* The same, and dz of z, in place. */
+    void (*slope_of_columns)(const void *x, void *dz, ptrdiff_t rows, const void *factor,
+                             const void *gamma, void *dbeta, void *dgamma);
+    /* n columns, after a batch of so many rows. */
+    void (*update_running)(void *running_mean, void *running_variance, const void *mean,
+                           const void *variance, ptrdiff_t rows, ptrdiff_t n);
+    /* Of whole rows of panels: as above, with a factor per row. */
+    void (*normalize_rows)(const void *z, ptrdiff_t stride, ptrdiff_t rows, ptrdiff_t columns,
+                           const void *gamma, const void *beta, void *x, void *scaled,
+                           void *factors);
+    void (*slope_of_rows)(const void *x, void *dz, ptrdiff_t stride, ptrdiff_t rows,
+                          ptrdiff_t columns, const void *gamma, const void *factors);
+};
+
 struct element_kernels {
     /* Of n values, by the formula's place in its table. */
     void (*activation)(int formula, const void *z, void *a, ptrdiff_t n);
@@ -165,6 +191,7 @@ struct element_kernels {
     void (*limit_norm)(void *panel, ptrdiff_t rows, double limit);
     /* The steps of the optimizers, in the order of their table. */
     const step_function *steps;
+    const struct normalization_kernels *normalization;
 };
 
 /* What predicts in int8. Panels hold int32 words: sums; or `group` neighbours along the depth of the

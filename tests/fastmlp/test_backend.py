@@ -53,6 +53,24 @@ def test_auto_takes_the_fastest_and_says_why(
     assert "numpy: the fastest that is available; cython is not available (it was taken" in reason
 
 
+@pytest.mark.parametrize("normalization", ["batch", "layer"])
+def test_numba_alone_does_not_normalise(
+    normalization: str, monkeypatch: pytest.MonkeyPatch, fresh_registry: None
+) -> None:
+    network = Network([2, 2, 2], normalization=normalization)
+    for info in fastmlp.backends():
+        if info.available and info.name != "numba":
+            assert Trainer(network, backend=info.name).backend_name == info.name
+    pytest.importorskip("numba")
+    with pytest.raises(ValueError, match="'numba' cannot run this: it does not normalise"):
+        Trainer(network, backend="numba")
+    backend._load.cache_clear()
+    without(monkeypatch, "cython")
+    trainer = Trainer(network)
+    assert trainer.backend_name == "numpy"
+    assert "numba cannot run this (it does not normalise" in trainer.backend_reason
+
+
 def test_the_environment_chooses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FASTMLP_BACKEND", " Python ")
     trainer = Trainer(Network([2, 2]))

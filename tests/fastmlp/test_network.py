@@ -116,6 +116,9 @@ BAD: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"dtype": np.float32}, TypeError, "dtype must be one of 'float32', 'float64'"),
     ({"input_scale": math.nan}, ValueError, "input_scale must be a finite number"),
     ({"input_scale": "1"}, TypeError, "input_scale must be a finite number"),
+    ({"normalization": "bach"}, ValueError, "normalization.*'batch', 'layer'.*mean 'batch'"),
+    ({"normalization": 1}, TypeError, "normalization, if not None, must be one of.*got int"),
+    ({"normalization": False}, TypeError, "normalization, if not None, must be.*got bool"),
 ]
 
 
@@ -132,7 +135,9 @@ anything = st.one_of(
 
 
 @given(
-    st.sampled_from(["sizes", "activation", "output", "init", "seed", "dtype", "input_scale"]),
+    st.sampled_from(
+        ["sizes", "activation", "output", "init", "seed", "dtype", "input_scale", "normalization"]
+    ),
     anything,
 )
 def test_nothing_but_value_and_type_errors_that_name_the_argument(name: str, value: Any) -> None:
@@ -171,7 +176,10 @@ def test_replacing_an_array_of_weights_is_an_error() -> None:
         Network([3, 2]).weights[0] = np.zeros((3, 2))  # type: ignore[index]
 
 
-@pytest.mark.parametrize("name", ["sizes", "activations", "output", "init", "input_scale"])
+@pytest.mark.parametrize(
+    "name",
+    ["sizes", "activations", "output", "init", "input_scale", "normalization", "statistics"],
+)
 def test_the_description_cannot_be_changed(name: str) -> None:
     with pytest.raises(AttributeError):
         setattr(Network([3, 2]), name, None)
@@ -180,3 +188,76 @@ def test_the_description_cannot_be_changed(name: str) -> None:
 def test_a_network_too_large_for_memory_says_how_large() -> None:
     with pytest.raises(ValueError, match=r"parameters, .* GiB: more than this machine"):
         Network([2_000_000_000, 2_000_000_000])
+
+
+# ---------------------------------------------------------------------------------------------
+# Normalisation
+
+
+def test_without_normalization_there_is_nothing_more() -> None:
+    network = Network([4, 3, 2])
+    assert network.normalization is None and network.layer_normalizations == (None, None)
+    assert network.n_parameters == 5 * 3 + 4 * 2 and network.statistics.shape == (0,)
+    assert all(each.shape == (0,) for each in (*network.gammas, *network.running_means))
+
+
+@pytest.mark.parametrize("normalization", ["batch", "layer"])
+def test_a_normalised_layer_has_gammas_after_its_biases(normalization: str) -> None:
+    network = Network([4, 3, 5, 2], normalization=normalization, seed=0)
+    plain = Network([4, 3, 5, 2], seed=0)
+    assert network.normalization == normalization
+    assert network.layer_normalizations == (normalization, normalization, None)
+    assert network.n_parameters == plain.n_parameters + 3 + 5
+    parts = zip(network.weights, network.biases, network.gammas, strict=True)
+    flat = np.concatenate([np.ravel(part) for layer in parts for part in layer])
+    np.testing.assert_array_equal(flat, network.parameters)
+    for mine, theirs in zip(network.weights, plain.weights, strict=True):
+        np.testing.assert_array_equal(mine, theirs)  # the same seed draws the same weights
+    assert [each.tolist() for each in network.gammas] == [[1.0] * 3, [1.0] * 5, []]
+    network.gammas[1][...] = 7.0
+    assert (network.parameters == 7.0).sum() == 5
+
+
+def test_a_batch_normalisation_has_statistics() -> None:
+    network = Network([4, 3, 5, 2], normalization="batch", dtype="float64")
+    assert network.statistics.shape == (16,) and network.statistics.dtype == "float64"
+    assert [each.tolist() for each in network.running_means] == [[0.0] * 3, [0.0] * 5, []]
+    assert [each.tolist() for each in network.running_variances] == [[1.0] * 3, [1.0] * 5, []]
+    network.running_variances[0][...] = 4.0
+    assert network.statistics[3:6].tolist() == [4.0] * 3
+    assert Network([4, 3, 2], normalization="layer").statistics.shape == (0,)
+    network.convert("float32")
+    assert network.statistics.dtype == "float32" and network.statistics[3] == 4.0
+
+
+def test_what_was_learned_comes_back() -> None:
+    network = Network([4, 3, 2], normalization="batch", seed=0)
+    kept, parameters = network.learned, network.parameters
+    assert kept.shape == (network.n_parameters + 6,) and not np.shares_memory(kept, parameters)
+    network.parameters[...], network.statistics[...] = 1.0, 2.0
+    network.learned = kept
+    assert network.parameters is parameters
+    np.testing.assert_array_equal(network.learned, kept)
+
+
+def test_a_part_of_a_normalised_network_shares_its_memory() -> None:
+    network = Network([4, 3, 5, 2], normalization="batch", seed=0)
+    part = network.up_to(1)
+    assert part.sizes == (4, 3, 5) and part.layer_normalizations == ("batch", "batch")
+    assert part.n_parameters == network.n_parameters - 12
+    for view, whole in zip(
+        (part.parameters, part.statistics), (network.parameters, network.statistics), strict=True
+    ):
+        assert np.shares_memory(view, whole)
+    assert network.up_to(0).statistics.shape == (6,)
+
+
+def test_summary_and_repr_name_the_normalisation() -> None:
+    network = Network([784, 128, 10], normalization="batch")
+    lines = network.summary().splitlines()
+    assert lines[2].split() == ["1", "hidden", "784", "128", "batch", "norm,", "relu", "100,608"]
+    assert lines[3].split() == ["2", "output", "128", "10", "softmax", "1,290"]
+    assert lines[5].split() == ["total", "101,898"]
+    assert "gammas" in lines[6] and "256 running means and variances" in lines[7]
+    assert "hidden relu with batch normalization, output softmax, 101,898" in repr(network)
+    assert "running" not in Network([4, 3, 2], normalization="layer").summary()

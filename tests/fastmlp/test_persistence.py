@@ -45,6 +45,37 @@ def test_five_save_load_five_is_ten(
     assert state_of(second) == state_of(straight)
 
 
+@pytest.mark.usefixtures("where_normalization_runs")
+@pytest.mark.parametrize("normalization", ["batch", "layer"])
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_five_save_load_five_is_ten_with_a_normalisation(
+    precision: str,
+    normalization: str,
+    backend_name: str,
+    make_trainer: Any,
+    make_problem: Any,
+    state_of: Any,
+    tmp_path: Path,
+) -> None:
+    x, y = make_problem(n_rows=21)
+    first, straight = (
+        make_trainer(
+            backend_name, normalization=normalization, precision=precision, optimizer="adam",
+            batch_size=5, dropout=0.1,
+        )
+        for _ in range(2)
+    )  # fmt: skip
+    first.fit(x, y, epochs=5)
+    fastmlp.save(first, tmp_path / "half.fastmlp")
+    second = fastmlp.load(tmp_path / "half.fastmlp", backend=backend_name)
+    assert second.network.normalization == normalization
+    assert state_of(second) == state_of(first)
+    assert np.array_equal(second.predict_proba(x), first.predict_proba(x))
+    second.fit(x, y, epochs=5)
+    straight.fit(x, y, epochs=10)
+    assert state_of(second) == state_of(straight)
+
+
 @pytest.mark.parametrize("optimizer", NAMED_OPTIMIZERS)
 def test_everything_comes_back(
     optimizer: str, make_trainer: Any, make_problem: Any, state_of: Any, tmp_path: Path
@@ -280,3 +311,42 @@ def test_what_cannot_be_made_again_is_not_saved(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match="of a class of your own, Halved, which cannot be saved"):
         fastmlp.save(trainer, tmp_path / "model")
     assert not list(tmp_path.iterdir())
+
+
+def changed_arrays(path: Path, change: Any) -> None:
+    """Write an archive anew, with all checksums right."""
+    with np.load(path) as archive:
+        arrays = dict(archive)
+    change(arrays)
+    with open(path, "wb") as file:
+        np.savez(file, **arrays)
+
+
+def test_a_file_from_before_there_was_a_normalisation(saved: tuple[Path, bytes, bytes]) -> None:
+    path = rewritten(saved, lambda header: header["network"].pop("normalization"))
+    changed_arrays(path, lambda arrays: arrays.pop("statistics"))
+    loaded = fastmlp.load(path, backend="numpy")
+    assert loaded.network.normalization is None and everything(loaded) == saved[2]
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        (None, "statistics has the shape"),
+        (np.zeros(3, np.float32), r"statistics has the shape \(3,\)"),
+        (np.full(8, np.nan, np.float32), "statistics has values that are not finite"),
+        (np.full(8, -1.0, np.float32), "variances below 0"),
+    ],
+)
+def test_statistics_that_do_not_fit(values: Any, text: str, tmp_path: Path) -> None:
+    network = fastmlp.Network([3, 4, 2], normalization="batch")
+    fastmlp.save(fastmlp.Trainer(network, backend="numpy"), tmp_path / "trainer")
+
+    def change(arrays: dict[str, Any]) -> None:
+        del arrays["statistics"]
+        if values is not None:
+            arrays["statistics"] = values
+
+    changed_arrays(tmp_path / "trainer", change)
+    with pytest.raises(FormatError, match=text):
+        fastmlp.load(tmp_path / "trainer")

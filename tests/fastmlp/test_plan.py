@@ -69,3 +69,22 @@ def test_threads(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("OMP_NUM_THREADS", without_effect)
         assert resolve_threads(None) == 3
     assert plan_of(n_threads=2).n_threads == 2
+
+
+def test_the_steps_of_a_normalised_layer() -> None:
+    plain = plan_of()
+    for normalization in ("batch", "layer"):
+        plan = plan_of(network=Network([4, 5, 3], normalization=normalization))
+        steps = [(step.operation, step.layer) for step in plan.forward]
+        before = steps.index(("normalization", 0))
+        assert steps[before - 1 : before + 2] == [
+            ("weighted_sum", 0), ("normalization", 0), ("activation", 0),
+        ]  # fmt: skip
+        back = [step.operation for step in plan.backward if step.layer == 0]
+        assert back == ["activation_slope", "normalization_slope", "weight_gradient"]
+        last = plan.update[-1].operation
+        assert last == ("running_statistics" if normalization == "batch" else "update")
+        assert plan.n_statistics == (10 if normalization == "batch" else 0)
+        assert plan.layers[0].parameters == slice(0, 30) and plan.n_parameters == 48
+    assert not any("normal" in step.operation for step in (*plain.forward, *plain.backward))
+    assert plain.n_statistics == 0

@@ -401,3 +401,10 @@ def test_layers_that_do_not_fit() -> None:
         QuantizedNetwork([layer, layer])
     with pytest.raises(ValueError, match="n_threads"):
         QuantizedNetwork([layer], n_threads=0)
+
+
+@pytest.mark.parametrize("normalization", ["batch", "layer"])
+def test_normalised_networks_are_refused(normalization: str) -> None:
+    trainer = Trainer(Network([3, 4, 2], normalization=normalization))
+    with pytest.raises(ValueError, match="more than weights and biases cannot be quantized"):
+        trainer.quantize(np.eye(3))

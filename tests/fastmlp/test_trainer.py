@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import _thread
+import pickle
 import threading
 import tracemalloc
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -741,3 +743,97 @@ def test_the_objective_has_the_penalties_in_it(divided: bool, weighted: bool) ->
         step = 1e-6 * direction
         slope = (objective(parameters + step)[0] - objective(parameters - step)[0]) / 2e-6
         assert slope == pytest.approx(gradient @ direction, rel=1e-6)
+
+
+# ---------------------------------------------------------------------------------------------
+# Normalisation
+
+
+@pytest.mark.usefixtures("where_normalization_runs")
+@pytest.mark.parametrize("normalization", ["batch", "layer"])
+def test_weights_that_are_far_too_large_learn_all_the_same(
+    normalization: str, backend_name: str, make_trainer: Any, make_problem: Any
+) -> None:
+    x, y = make_problem(n_rows=200)
+    losses = []
+    for chosen in (None, normalization):
+        trainer = make_trainer(
+            backend_name,
+            sizes=(4, *[16] * 6, 3),
+            activation="tanh",
+            normalization=chosen,
+            optimizer=SGD(0.2),
+            batch_size=20,
+            seed=1,
+        )
+        for weights in trainer.network.weights[:-1]:
+            weights *= 20.0
+        losses.append(trainer.fit(x, y, epochs=10).loss[-1])
+    assert losses[1] < 0.75 * losses[0]
+
+
+@pytest.mark.usefixtures("where_normalization_runs")
+def test_the_running_statistics_come_to_those_of_the_data(
+    backend_name: str, make_trainer: Any
+) -> None:
+    random = np.random.default_rng(0)
+    x = random.normal(3.0, 2.0, (400, 4))
+    trainer = make_trainer(backend_name, normalization="batch", optimizer=SGD(0.0), batch_size=40)
+    trainer.fit(x, np.arange(400) % 3, epochs=10)  # the weights stay
+    z = x @ trainer.network.weights[0]
+    np.testing.assert_allclose(trainer.network.running_means[0], z.mean(axis=0), atol=0.3)
+    np.testing.assert_allclose(trainer.network.running_variances[0], z.var(axis=0), rtol=0.15)
+
+
+@pytest.mark.parametrize("backend", ["numpy", "auto"])
+def test_a_normalised_network_has_an_objective_only_if_rows_do_not_matter(
+    backend: str, make_trainer: Any, make_problem: Any
+) -> None:
+    x, y = make_problem()
+    with pytest.raises(ValueError, match=r"no loss of all rows.*normalization='layer'"):
+        make_trainer(backend, normalization="batch").objective(x, y)
+    trainer = make_trainer(backend, normalization="layer")
+    objective = trainer.objective(x, y)
+    parameters = trainer.network.parameters + 0.1
+    loss, gradient = objective(parameters)
+    assert loss == pytest.approx(trainer.evaluate(x, y).loss, rel=1e-12)
+    step = 1e-6 * gradient / np.linalg.norm(gradient)
+    slope = (objective(parameters + step)[0] - objective(parameters - step)[0]) / 2e-6
+    assert slope == pytest.approx(np.linalg.norm(gradient), rel=1e-5)
+
+
+def test_statistics_that_are_not_finite_are_not_trained_with(
+    make_trainer: Any, make_problem: Any
+) -> None:
+    trainer = make_trainer(normalization="batch")
+    trainer.network.statistics[0] = np.nan
+    with pytest.raises(ValueError, match=r"network\.statistics must be finite"):
+        trainer.fit(*make_problem())
+
+
+@pytest.mark.usefixtures("where_normalization_runs")
+def test_a_divergence_puts_the_statistics_back(
+    backend_name: str, make_trainer: Any, make_problem: Any
+) -> None:
+    x, y = make_problem()
+    trainer = make_trainer(
+        backend_name, normalization="batch", output="identity", optimizer=SGD(1e9)
+    )
+    targets = np.eye(3)[y]
+    with pytest.raises(DivergenceError), np.errstate(all="ignore"):
+        trainer.fit(x, targets, epochs=100)
+    assert np.isfinite(trainer.network.learned).all()
+
+
+@pytest.mark.parametrize("normalization", ["batch", "layer"])
+def test_a_pickled_and_a_copied_trainer_go_on(
+    normalization: str, make_trainer: Any, make_problem: Any, state_of: Any
+) -> None:
+    x, y = make_problem()
+    trainer = make_trainer(normalization=normalization)
+    trainer.fit(x, y)
+    copies = [deepcopy(trainer), pickle.loads(pickle.dumps(trainer))]
+    trainer.fit(x, y)
+    for each in copies:
+        each.fit(x, y)
+        assert state_of(each) == state_of(trainer)

@@ -222,7 +222,7 @@ def test_stops_before_the_update_at_a_loss_that_is_not_finite() -> None:
     x[9] = np.nan
     trainer = make_trainer("softmax", "numba")
     parameters, state = trainer.network.parameters.copy(), trainer.optimizer_state.copy()
-    engine = numba_backend.compile(trainer.plan, parameters, state)
+    engine = numba_backend.compile(trainer.plan, parameters, state, np.zeros(0))
     coefficients = trainer.optimizer.coefficients(1, 3)
     labels, order = y.astype(np.int32), np.arange(24)
     sums = engine.train(x, labels, None, order, coefficients)
@@ -231,7 +231,7 @@ def test_stops_before_the_update_at_a_loss_that_is_not_finite() -> None:
     assert np.isnan(sums[1])
 
     once, once_state = trainer.network.parameters.copy(), trainer.optimizer_state.copy()
-    engine = numba_backend.compile(trainer.plan, once, once_state)
+    engine = numba_backend.compile(trainer.plan, once, once_state, np.zeros(0))
     engine.train(x, labels, None, order[:8], coefficients[:1])
     np.testing.assert_array_equal(parameters, once)
     np.testing.assert_array_equal(state, once_state)
@@ -286,7 +286,7 @@ def test_memory_that_is_not_contiguous_is_refused() -> None:
     trainer = make_trainer("softmax", "numba")
     parameters = np.zeros(2 * trainer.plan.n_parameters)[::2]
     with pytest.raises(ValueError, match="contiguous"):
-        numba_backend.compile(trainer.plan, parameters, trainer.optimizer_state)
+        numba_backend.compile(trainer.plan, parameters, trainer.optimizer_state, np.zeros(0))
 
 
 # ---- The cache and the cap on the instruction set.

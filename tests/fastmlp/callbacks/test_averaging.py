@@ -111,3 +111,22 @@ def test_bad_settings() -> None:
     ):
         with pytest.raises(ValueError, match=text):
             WeightAveraging(**arguments)
+
+
+@pytest.mark.usefixtures("where_normalization_runs")
+def test_statistics_are_averaged_along(
+    backend_name: str, make_trainer: Any, make_problem: Any
+) -> None:
+    class Statistics(Callback):
+        taken: list[np.ndarray] = []
+
+        def on_epoch_end(self, trainer: Trainer) -> None:
+            self.taken.append(trainer.network.learned)
+
+    averaged, plain = (make_trainer(backend_name, normalization="batch") for _ in range(2))
+    averaging, taken = WeightAveraging(), Statistics()
+    averaged.fit(*make_problem(), epochs=3, callbacks=[taken, averaging])
+    np.testing.assert_allclose(averaged.network.learned, np.mean(taken.taken, axis=0), rtol=1e-13)
+    averaged.fit(*make_problem(), callbacks=averaging)
+    plain.fit(*make_problem(), epochs=4)
+    np.testing.assert_array_equal(averaging._in_training, plain.network.learned)

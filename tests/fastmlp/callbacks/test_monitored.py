@@ -167,3 +167,17 @@ def test_the_lowered_rate_is_trained_with(
 def test_bad_settings(make: Any, error: type[Exception], text: str) -> None:
     with pytest.raises(error, match=text):
         make()
+
+
+def test_the_best_statistics_come_back(make_trainer: Any, make_problem: Any) -> None:
+    trainer, kept = make_trainer(normalization="batch"), []
+    values = iter([0.0, 2.0, 1.0])
+
+    def score(trainer: Any) -> float:
+        kept.append(trainer.network.learned)
+        return next(values)
+
+    stopping = EarlyStopping(patience=3, monitor=score)
+    trainer.fit(*make_problem(), epochs=3, callbacks=stopping)
+    np.testing.assert_array_equal(trainer.network.learned, kept[1])
+    assert not np.array_equal(kept[1][-12:], kept[2][-12:])

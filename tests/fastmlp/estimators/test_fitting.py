@@ -5,12 +5,14 @@ from __future__ import annotations
 import _thread
 import copy
 import inspect
+import pickle
 from typing import Any
 
 import numpy as np
 import pytest
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.metrics import f1_score, make_scorer
+from sklearn.utils._param_validation import InvalidParameterError
 from sklearn.utils.class_weight import compute_class_weight
 
 import fastmlp
@@ -608,3 +610,45 @@ def test_a_copy_goes_its_own_way(iris: Any) -> None:
 def test_the_signature_of_fit_begins_like_that_of_scikit_learn() -> None:
     names = list(inspect.signature(MLPClassifier.fit).parameters)
     assert names[:4] == ["self", "X", "y", "sample_weight"]
+
+
+@ignore_the_end
+@pytest.mark.parametrize("normalization", ["batch", "layer"])
+def test_normalization(normalization: str, problem: Any) -> None:
+    ours, _, (x, y) = problem
+    model = ours(normalization=normalization, max_iter=30, random_state=0).fit(x, y)
+    network = model.trainer_.network
+    assert network.normalization == normalization and len(network.gammas[0]) == 100
+    assert not np.array_equal(network.gammas[0], np.ones(100))
+    plain = ours(max_iter=30, random_state=0).fit(x, y)
+    assert model.score(x, y) > plain.score(x, y) - 0.1
+    np.testing.assert_array_equal(model.transform(x), model.trainer_.hidden(x))
+    again = pickle.loads(pickle.dumps(model))
+    np.testing.assert_array_equal(again.predict(x), model.predict(x))
+
+
+@ignore_the_end
+def test_early_stopping_restores_the_statistics_too(cancer: Any) -> None:
+    model = MLPClassifier(
+        normalization="batch", early_stopping=True, max_iter=40, n_iter_no_change=5,
+        random_state=0, scoring="loss",
+    )  # fmt: skip
+    x, y = cancer
+    model.fit(x[:400], y[:400], X_val=x[400:], y_val=y[400:])
+    found = model.trainer_.evaluate(x[400:], model._encode(y[400:])).loss
+    assert found == pytest.approx(min(model.validation_loss_curve_), rel=1e-12)
+
+
+def test_lbfgs_takes_a_layer_normalisation_alone(iris: Any) -> None:
+    with pytest.raises(ValueError, match=r"lbfgs.*no normalization='batch'"):
+        MLPClassifier(solver="lbfgs", normalization="batch").fit(*iris)
+    model = MLPClassifier(
+        (8,), solver="lbfgs", normalization="layer", max_iter=500, random_state=0
+    ).fit(*iris)
+    assert model.score(*iris) > 0.97
+
+
+@pytest.mark.parametrize("wrong", ["bach", 1, True])
+def test_a_wrong_normalization(wrong: Any, iris: Any) -> None:
+    with pytest.raises(InvalidParameterError, match="'normalization' parameter"):
+        MLPClassifier(normalization=wrong).fit(*iris)

@@ -255,3 +255,10 @@ def test_the_limit_itself_is_allowed() -> None:
 def test_an_optimizer_object_keeps_its_learning_rate() -> None:
     assert "learning rate 0.25" in explain(optimizer=SGD(0.25), max_iterations=2)
     assert "learning rate 0.5" in explain(optimizer=SGD(0.25), learning_rate=0.5, max_iterations=2)
+
+
+@pytest.mark.parametrize("normalization", ["batch", "layer"])
+def test_normalised_networks_are_refused(normalization: str) -> None:
+    network = Network([2, 2, 1], "sigmoid", "sigmoid", normalization=normalization)
+    with pytest.raises(ValueError, match=f"without normalization; got.*{normalization}"):
+        explain(network)
