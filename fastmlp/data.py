@@ -7,7 +7,7 @@ strides; other number types are converted to float32 (a copy). Sparse matrices s
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -20,18 +20,26 @@ from .rows import Rows, SparseRows
 
 Features = NDArray[Any] | Rows
 
+Scaled = Callable[[NDArray[Any]], NDArray[Any]]
+"""What makes of rows (rows, n_inputs) the inputs of the first layer: `Network.scaled`."""
+
 PASSED_AS_THEY_ARE = "fdB"
 """The dtype characters of float32, float64 and uint8."""
 ROWS_PER_CHECK = 4096
 
 
 def check_features(
-    x: object, n_inputs: int, argument: str = "X", limit: float | None = math.inf
+    x: object,
+    n_inputs: int,
+    argument: str = "X",
+    limit: float | None = math.inf,
+    scaled: Scaled | None = None,
 ) -> Features:
     """Return features (rows, n_inputs) as an array of a type that engines read, or as `Rows`.
 
-    No value may be larger than `limit`, beyond which the plan's precision overflows; None: the
-    values are not looked at. `Rows` other than sparse ones are checked when they are taken.
+    No value may be larger than `limit`, beyond which the plan's precision overflows (or, with
+    `scaled`, may: where what it makes of dense rows is finite, they pass); None: the values are
+    not looked at. `Rows` other than sparse ones are checked when they are taken.
 
     Raises
     ------
@@ -41,7 +49,7 @@ def check_features(
         If the shape does not fit the network, there are no rows, or a value is not finite.
     """
     if type(x) is np.ndarray:  # soonest: a single row takes few microseconds in all
-        return check_dense(x, n_inputs, argument, limit)
+        return check_dense(x, n_inputs, argument, limit, scaled)
     if hasattr(x, "tocsr"):  # SciPy is not loaded to find out
         x = SparseRows(x)
     if isinstance(x, Rows):
@@ -51,11 +59,15 @@ def check_features(
             if limit is not None:
                 check_finite(stored, f"{argument}.data", limit)
         return x
-    return check_dense(x, n_inputs, argument, limit)
+    return check_dense(x, n_inputs, argument, limit, scaled)
 
 
 def check_dense(
-    x: object, n_inputs: int, argument: str = "X", limit: float | None = math.inf
+    x: object,
+    n_inputs: int,
+    argument: str = "X",
+    limit: float | None = math.inf,
+    scaled: Scaled | None = None,
 ) -> NDArray[Any]:
     """Return features (rows, n_inputs) as an array of a type that engines read.
 
@@ -72,7 +84,7 @@ def check_dense(
     elif not array.flags.aligned:  # the engines read whole numbers
         array = array.copy()
     if limit is not None:
-        check_finite(array, argument, limit)
+        check_finite(array, argument, limit, scaled)
     return array
 
 
@@ -91,15 +103,18 @@ def _check_shape(shape: tuple[int, ...], n_inputs: int, argument: str) -> None:
         raise ValueError(f"{argument} must have at least one row; got the shape {shape}")
 
 
-def check_finite(array: NDArray[Any], argument: str, limit: float = math.inf) -> None:
+def check_finite(
+    array: NDArray[Any], argument: str, limit: float = math.inf, scaled: Scaled | None = None
+) -> None:
     """Refuse NaN, infinity and what is beyond `limit`, naming the first one.
 
-    Reads block by block, copying nothing.
+    What is beyond it passes if `scaled` makes finite numbers of it. Reads block by block, copying
+    nothing else.
     """
     if array.dtype.kind != "f":
         return
     limit = min(limit, float(np.finfo(array.dtype).max))
-    most = min(limit, 1e150) ** 2
+    most = min(limit, 1e150) ** 2 if limit > 0.0 else -1.0
     for start in range(0, len(array), ROWS_PER_CHECK):
         block = array[start : start + ROWS_PER_CHECK]
         # The sum of squares comes from BLAS, quickly and without a warning. If it is small enough,
@@ -107,6 +122,9 @@ def check_finite(array: NDArray[Any], argument: str, limit: float = math.inf) ->
         if block.flags.c_contiguous and float(np.vdot(block, block)) <= most:
             continue
         inside = np.abs(block) <= limit  # false for NaN
+        if scaled is not None and not inside.all():
+            with np.errstate(all="ignore"):
+                inside = np.isfinite(scaled(block))
         if not inside.all():
             place = tuple(int(i) for i in np.argwhere(~inside)[0])
             row = (start + place[0], *place[1:])

@@ -14,7 +14,7 @@ from .custom import CustomActivation
 from .errors import unknown_name
 from .initializers import INITIALIZERS
 from .kernels.contract import Normalization
-from .kernels.formulas import ACTIVATIONS
+from .kernels.formulas import ACTIVATIONS, scaled_input
 
 OUTPUTS = ("softmax", *ACTIVATIONS)
 DTYPES = ("float32", "float64")
@@ -47,8 +47,11 @@ class Network:
         Seed of the initial weights; None draws fresh ones.
     dtype : {"float32", "float64"}, default "float32"
         The type of the parameters. A `Trainer` of another precision converts them.
-    input_scale : float, default 1.0
-        Inputs are multiplied by it as they are read; ``1 / 255`` for pixels in uint8.
+    input_scale : float or array of shape (n_inputs,), default 1.0
+        Inputs become ``(x - input_center) * input_scale`` as they are read; ``1 / 255`` for pixels
+        in uint8. It is computed in float64 if the data are, and then converted to `dtype`.
+    input_center : float or array of shape (n_inputs,), default 0.0
+        Must be 0 for sparse inputs, whose zeros would not stay zeros.
     normalization : {"batch", "layer"} or None, default None
         "batch" (Ioffe and Szegedy, 2015): mean and variance are each unit's over the rows of a
         batch, all rows counting alike, whatever their sample weights. Training also keeps running
@@ -100,7 +103,8 @@ class Network:
         seed: int | None = None,
         *,
         dtype: str = "float32",
-        input_scale: float = 1.0,
+        input_scale: float | NDArray[Any] | Sequence[float] = 1.0,
+        input_center: float | NDArray[Any] | Sequence[float] = 0.0,
         normalization: str | None = None,
     ) -> None:
         self._sizes = _check_sizes(sizes)
@@ -124,7 +128,8 @@ class Network:
         self._init = init
         if seed is not None:
             seed = check_seed(seed)
-        self._input_scale = check_number("input_scale", input_scale, -1e30, 1e30)
+        self._input_scale = _check_per_input("input_scale", input_scale, self.sizes[0])
+        self._input_center = _check_per_input("input_center", input_center, self.sizes[0])
         self._layer_normalizations: tuple[Normalization | None, ...] = (
             *(_check_normalization(normalization),) * len(hidden),
             None,
@@ -166,9 +171,30 @@ class Network:
         return self._init
 
     @property
-    def input_scale(self) -> float:
-        """What inputs are multiplied by."""
+    def input_scale(self) -> float | NDArray[np.float64]:
+        """What inputs are multiplied by: a number, or one per input, (n_inputs,)."""
         return self._input_scale
+
+    @property
+    def input_center(self) -> float | NDArray[np.float64]:
+        """What is subtracted from inputs before that: a number, or one per input, (n_inputs,)."""
+        return self._input_center
+
+    @property
+    def scales_inputs(self) -> bool:
+        """Whether inputs are changed at all as they are read."""
+        return bool(np.any(self._input_center != 0.0) or np.any(self._input_scale != 1.0))
+
+    def scaled(self, X: NDArray[Any]) -> NDArray[Any]:  # noqa: N803 (the field's own name)
+        """Return inputs as the first layer takes them, in the network's `dtype`.
+
+        Parameters
+        ----------
+        X : ndarray of shape (rows, n_inputs)
+        """
+        kind = np.result_type(X.dtype, self.dtype)
+        by = (np.asarray(each, kind) for each in (self._input_center, self._input_scale))
+        return np.asarray(scaled_input(X.astype(kind, copy=False), *by)).astype(self.dtype)
 
     @property
     def normalization(self) -> Normalization | None:
@@ -358,6 +384,8 @@ class Network:
         hidden = ", ".join(dict.fromkeys(self.activations)) or "none"
         if self.normalization is not None:
             hidden = f"{hidden} with {self.normalization} normalization"
+        if self.scales_inputs:
+            sizes += ", inputs scaled"
         return (
             f"<Network {sizes}, hidden {hidden}, output {self.output}, "
             f"{self.n_parameters:,} parameters, {self.dtype}>"
@@ -383,6 +411,29 @@ def _check_sizes(sizes: Sequence[int]) -> tuple[int, ...]:
     if len(widths) < 2:
         raise ValueError(f"sizes must hold {expected}; got {list(widths)}")
     return widths
+
+
+def _check_per_input(argument: str, value: object, n_inputs: int) -> float | NDArray[np.float64]:
+    """Return a finite number, or an array of one per input that is nobody else's."""
+    expected = f"a finite number, or {n_inputs} of them, one per input"
+    try:
+        numbers = np.array(value)
+    except ValueError:  # lists of different lengths
+        numbers = np.array([None])
+    if numbers.ndim == 0:
+        return check_number(argument, value)
+    if numbers.dtype.kind not in "fiu":
+        raise TypeError(f"{argument} must be {expected}; got {value!r}")
+    if numbers.shape != (n_inputs,):
+        raise ValueError(
+            f"{argument} must be {expected}; got an array of the shape {numbers.shape}"
+        )
+    numbers = numbers.astype(np.float64)
+    if not np.isfinite(numbers).all():
+        place = int(np.flatnonzero(~np.isfinite(numbers))[0])
+        raise ValueError(f"{argument} must be {expected}; got {numbers[place]} at [{place}]")
+    numbers.flags.writeable = False
+    return numbers
 
 
 def _name_of(activation: Activation) -> str:

@@ -65,7 +65,8 @@ def save(trainer: Trainer, path: str | os.PathLike[str]) -> None:
             "output": network.output,
             "init": network.init,
             "dtype": network.dtype,
-            "input_scale": network.input_scale,
+            "input_scale": np.asarray(network.input_scale).tolist(),
+            "input_center": np.asarray(network.input_center).tolist(),  # newer than the scale
             "normalization": network.normalization,
         },
         "optimizer": _described(trainer.optimizer),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import os
 
+import numpy as np
+
 from .checks import check_integer
 from .errors import unknown_name
 from .kernels.contract import PRECISIONS, Layer, Plan, Step
@@ -68,6 +70,7 @@ def make_plan(
     check_kind("regularization", regularization, Regularization)
     check_kind("clipping", clipping, Clipping)
     adjusts_gradient = regularization.has_penalty or clipping.value is not None
+    center, scale = _input_numbers(network, precision)
 
     forward = [Step("gather", 0)]
     for layer in range(last + 1):
@@ -118,7 +121,8 @@ def make_plan(
         batch_size=check_integer("batch_size", batch_size, 1),
         precision=precision,
         n_threads=resolve_threads(n_threads),
-        input_scale=network.input_scale,
+        input_center=center,
+        input_scale=scale,
         n_parameters=network.n_parameters,
         forward=tuple(forward),
         output=tuple(output),
@@ -127,6 +131,21 @@ def make_plan(
         loss_parameters=chosen.parameters(network.sizes[-1]),
         outputs_per_target=chosen.outputs_per_target,
     )
+
+
+def _input_numbers(network: Network, precision: str) -> tuple[tuple[float, ...], ...]:
+    """Return the plan's input_center and input_scale: both one number, or both one per input."""
+    dtype = PRECISIONS[precision]
+    given = {"input_center": network.input_center, "input_scale": network.input_scale}
+    for name, numbers in given.items():
+        largest = float(np.abs(numbers).max())
+        if largest > float(np.finfo(dtype).max):
+            raise ValueError(
+                f"{name} must hold numbers that fit precision={precision!r} (up to "
+                f"{np.finfo(dtype).max:.3g}); got {largest:g}: take precision='float64'"
+            )
+    center, scale = np.broadcast_arrays(*map(np.atleast_1d, given.values()))
+    return tuple(center.tolist()), tuple(scale.tolist())
 
 
 def resolve_threads(n_threads: int | None) -> int:

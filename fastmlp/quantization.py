@@ -252,6 +252,15 @@ def quantize(trainer: Trainer, X_sample: object) -> QuantizedNetwork:  # noqa: N
             f"a network with {what} cannot be quantized: in int8 there are weights, biases and "
             "fastmlp's own activations alone; predict in float32, with the Trainer"
         )
+    scale = np.ravel(network.input_scale)
+    # A layer has one step for all of its inputs, and those of the first one are of X itself.
+    if np.any(network.input_center) or np.any(scale != scale[0]):
+        raise ValueError(
+            "a network with an input_center, or a different input_scale for each input, cannot be "
+            "quantized: in int8 all inputs share one step; predict in float32, with the Trainer, "
+            "or train with one input_scale on rows that are scaled before "
+            "(sklearn.preprocessing.StandardScaler)"
+        )
     _check_parameters(network.weights, network.biases)
     x = check_features(X_sample, network.sizes[0], "X_sample", INPUT_LIMIT)
     steps = [_input_step(x, network.sizes[0])]
@@ -267,7 +276,7 @@ def quantize(trainer: Trainer, X_sample: object) -> QuantizedNetwork:  # noqa: N
         # Symmetric, so that a weight of 0 is 0. Of an output whose weights are all 0, any will do.
         largest = np.abs(w).max(axis=0).astype(np.float64)
         weight_steps = np.where(largest > 0.0, largest, 1.0) / LARGEST_WEIGHT
-        of_input = step * network.input_scale if index == 0 else step
+        of_input = step * float(scale[0]) if index == 0 else step
         with np.errstate(over="ignore", under="ignore"):
             factors = (of_input * weight_steps).astype(np.float32)
             layers.append(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -20,7 +19,7 @@ DENSEST = 0.15
 
 
 class Rows(ABC):
-    """Features that a `Trainer` asks for chunk by chunk: sparse, scaled, or read from elsewhere.
+    """Features that a `Trainer` asks for chunk by chunk: sparse, or read from elsewhere.
 
     A subclass says its `shape` and gives `take`. What `take` returns is checked as an array
     passed to the Trainer would be; it may be changed by nobody until the next call.
@@ -112,35 +111,3 @@ def _check_compressed(matrix: Any) -> None:
             f"X must be a sparse matrix whose indices are column numbers from 0 to {width - 1}; "
             f"got {columns.min()} to {columns.max()}"
         )
-
-
-class TransformedRows(Rows):
-    """Rows that a function is applied to whenever they are taken, such as a scaler's `transform`.
-
-    Parameters
-    ----------
-    source : array or Rows, shape (rows, columns)
-    transform : callable
-        Takes an array (some rows, columns) and returns an array (as many rows, n_inputs).
-    n_inputs : int or None, default None
-        The width of what `transform` returns; None if it keeps the columns.
-    """
-
-    def __init__(
-        self,
-        source: NDArray[Any] | Rows,
-        transform: Callable[[NDArray[Any]], NDArray[Any]],
-        n_inputs: int | None = None,
-    ) -> None:
-        self.source = source
-        self.transform = transform
-        self.n_inputs = source.shape[1] if n_inputs is None else n_inputs
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(rows, n_inputs)."""
-        return len(self.source), self.n_inputs
-
-    def take(self, rows: slice | NDArray[np.int64]) -> NDArray[Any]:
-        """Return some rows, transformed."""
-        return np.asarray(self.transform(self.source[rows]))

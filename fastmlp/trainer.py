@@ -188,7 +188,10 @@ class Trainer:
         self.dropout_seed = int(np.random.SeedSequence(seed).generate_state(1)[0])
         self._engine: Engine | None = None
         plan = self._plan
-        self._input_limit = float(np.finfo(plan.dtype).max) / max(1.0, abs(plan.input_scale))
+        center, scale = (np.abs(each).max() for each in (plan.input_center, plan.input_scale))
+        largest = float(np.finfo(plan.dtype).max) / max(1.0, scale)
+        # Up to here inputs stay finite in any column; half of it for what a difference rounds to.
+        self._input_limit = largest / 2.0 - center if center else largest
         self._rows_per_call = max(ROWS_PER_CALL, MULTIPLICATIONS_PER_CALL // plan.n_parameters)
         # An engine's buffers serve one call at a time.
         self._lock = threading.RLock()
@@ -389,7 +392,10 @@ class Trainer:
         X : array of shape (rows, n_inputs)
         """
         network = self._network
-        x = check_features(X, network.sizes[0], limit=None)  # the engine looks at the values
+        if type(X) is np.ndarray:  # quickly: the engine looks at the values
+            x: Features = check_features(X, network.sizes[0], limit=None)
+        else:
+            x = self._check_features(X, looks_at_values=False)
         out = np.empty((len(x), network.sizes[-1]), network.parameters.dtype)
         if len(x) <= self._rows_per_call and isinstance(x, np.ndarray):  # quickly, for single rows
             with self._lock:
@@ -445,7 +451,8 @@ class Trainer:
         ValueError, TypeError
             If X_sample does not fit, the network's parameters are not finite or not trained, a
             layer has over 33,000 inputs or a range that is not finite, or the network has more
-            than layers of weights, biases and fastmlp's own activations.
+            than layers of weights, biases and fastmlp's own activations, such as an input_center
+            or an input_scale for each input.
         """
         from .quantization import quantize  # imported late: it imports this module's users
 
@@ -569,8 +576,18 @@ class Trainer:
             )
         return self._engine
 
-    def _check_features(self, x: object, argument: str = "X") -> Features:
-        return check_features(x, self._plan.n_inputs, argument, self._input_limit)
+    def _check_features(
+        self, x: object, argument: str = "X", *, looks_at_values: bool = True
+    ) -> Features:
+        limit = self._input_limit if looks_at_values else None
+        found = check_features(x, self._plan.n_inputs, argument, limit, self._network.scaled)
+        if isinstance(found, SparseRows) and any(self._plan.input_center):
+            raise ValueError(
+                f"{argument} must be dense where the network has an input_center, because zeros "
+                "would not stay zeros; got a sparse matrix: take a Network with input_center=0, or "
+                f"{argument}.toarray()"
+            )
+        return found
 
     def _becomes_dense(self, x: Features) -> bool:
         """Tell whether rows are made dense, part by part, for the engine."""
@@ -594,7 +611,9 @@ class Trainer:
 
     def _dense_part(self, x: Features, rows: slice | NDArray[np.int64]) -> NDArray[Any]:
         if isinstance(x, Rows):
-            return check_dense(x[rows], self._plan.n_inputs, "X", self._input_limit)
+            return check_dense(
+                x[rows], self._plan.n_inputs, "X", self._input_limit, self._network.scaled
+            )
         return np.asarray(x[rows])
 
     def _loss_and_gradient(
@@ -769,12 +788,13 @@ class Trainer:
             self.optimizer_state[...] = state
             self.n_steps = n_steps
         advice = [f"a smaller learning rate (now {rate:g})"]
-        largest = float(np.abs(self._dense_part(x, slice(ROWS_LOOKED_AT)).astype(float)).max())
-        if largest * abs(self.network.input_scale) > 20.0:
+        rows = self._dense_part(x, slice(ROWS_LOOKED_AT))
+        largest = float(np.abs(self.network.scaled(rows)).max())
+        if largest > 20.0:
             advice.insert(
                 0,
-                f"inputs of about unit size (X reaches {largest:g} with input_scale="
-                f"{self.network.input_scale:g}; pass Network(..., input_scale=...))",
+                f"inputs of about unit size (as scaled they reach {largest:g}; pass "
+                "Network(..., input_scale=..., input_center=...))",
             )
         raise DivergenceError(
             f"training diverged in epoch {self.history.n_epochs + 1} (step {self.n_steps + 1}): "

@@ -118,8 +118,9 @@ class Plan:
         weights, slopes) is rounded to bfloat16, to nearest with ties to even; its products are
         summed up in float32, and all else is float32.
     n_threads : int
-    input_scale : float
-        Inputs are multiplied by it when their rows are gathered.
+    input_center, input_scale : tuple of float
+        What ``formulas.scaled_input`` takes after x when rows are gathered: one number for all
+        inputs, or one per input, (n_inputs,); of both alike.
     n_parameters : int
     forward, output, backward, update : tuple of Step
         The steps of one batch in order. `forward` ends with what the loss takes; `output` makes the
@@ -142,7 +143,8 @@ class Plan:
     batch_size: int
     precision: str
     n_threads: int
-    input_scale: float
+    input_center: tuple[float, ...]
+    input_scale: tuple[float, ...]
     n_parameters: int
     forward: tuple[Step, ...]
     output: tuple[Step, ...]
@@ -230,8 +232,9 @@ class Engine(ABC):
     (n_states, n_parameters) and `statistics` (n_statistics,) are the caller's own arrays, of the
     plan's dtype: they are changed in place and are true whenever a call returns. `x` is
     (rows, n_inputs) of float32, float64 or uint8, of any strides, or a `SparseMatrix` if the
-    backend reads one; `targets` is (rows,) int32 or (rows, n_outputs) of the plan's dtype;
-    `sample_weight` is (rows,) of the plan's dtype, or None. The caller has checked all of it.
+    backend reads one (and the plan's inputs have no center, for zeros to stay zeros); `targets` is
+    (rows,) int32 or (rows, n_outputs) of the plan's dtype; `sample_weight` is
+    (rows,) of the plan's dtype, or None. The caller has checked all of it.
     """
 
     def __init__(self, plan: Plan, parameters: Array, state: Array, statistics: Array) -> None:

@@ -167,7 +167,10 @@ cdef class NativeEngine:
     cdef object thread_choice  # of the training
     cdef list predicting  # a Workspace per thread
     cdef bint targets_are_labels
-    cdef double input_scale
+    cdef object input_numbers, wide_input_numbers  # center, then scale: of the plan's type, float64
+    cdef ptrdiff_t n_input_numbers  # of each: 1 or n_inputs
+    cdef const char *center
+    cdef const double *wide_center
     cdef object parameters, state, statistics  # the caller's, whose addresses `native` has
     cdef readonly bint inputs_were_finite  # of the last prediction
 
@@ -202,7 +205,12 @@ cdef class NativeEngine:
         native.n_coefficients = plan.n_coefficients
         native.n_outputs = plan.n_outputs
         self.targets_are_labels = plan.targets_are_labels
-        self.input_scale = plan.input_scale
+        by = plan.input_center, plan.input_scale
+        self.n_input_numbers = len(plan.input_scale)
+        self.input_numbers = flat_numbers(by, plan.dtype)
+        self.wide_input_numbers = flat_numbers(by, "float64")
+        self.center = address(self.input_numbers)
+        self.wide_center = <const double *>address(self.wide_input_numbers)
         self.native.n_parameters = plan.n_parameters
         self.predicting = []
         assert plan.n_coefficients + 2 * N_ADJUSTED <= MAX_COEFFICIENTS
@@ -387,13 +395,21 @@ cdef class NativeEngine:
             stored.starts = <const int64_t *>address(x.starts)
             stored.columns = <const int32_t *>address(x.columns)
             stored.values = address(x.values)
-            stored.scale = self.input_scale
+            stored.scales_each = self.n_input_numbers > 1
+            stored.scale = self.center + self.n_input_numbers * self.native.value_bytes
             call.sparse = stored
             if call.native is not NULL:  # the update may need the gradient laid out
                 self.make_gradient()
                 call.native.gradient = self.native.gradient
         else:
-            rows[0] = source_of(x, self.input_scale)
+            rows[0] = source_of(x)
+            rows.scales_each = self.n_input_numbers > 1
+            if rows.type == ELEMENT_FLOAT64:
+                rows.center = self.wide_center
+                rows.scale = self.wide_center + self.n_input_numbers
+            else:
+                rows.center = self.center
+                rows.scale = self.center + self.n_input_numbers * self.native.value_bytes
 
     cdef wanted_targets targets_of(self, wanted, sample_weight) except *:
         cdef wanted_targets goals
@@ -424,7 +440,7 @@ cdef char *address(array) except NULL:
     return start
 
 
-cdef source source_of(x, double scale) except *:
+cdef source source_of(x) except *:
     """An array (rows, features) as the kernels read it."""
     cdef Py_buffer view
     cdef source rows
@@ -433,7 +449,6 @@ cdef source source_of(x, double scale) except *:
     rows.row_stride, rows.column_stride = view.strides[0], view.strides[1]
     rows.type = (ELEMENT_UINT8 if view.format[0] == b"B" else
                  ELEMENT_FLOAT32 if view.format[0] == b"f" else ELEMENT_FLOAT64)
-    rows.scale = scale
     PyBuffer_Release(&view)
     return rows
 

@@ -14,13 +14,16 @@ cdef extern from "kernels.h":
         ptrdiff_t row_stride
         ptrdiff_t column_stride
         element_type type
-        double scale
+        int scales_each
+        const void *center
+        const void *scale
 
     struct sparse_rows "sparse":
         const int64_t *starts
         const int32_t *columns
         const void *values
-        double scale
+        int scales_each
+        const void *scale
 
     struct wanted_targets "targets":
         const int32_t *labels

@@ -160,7 +160,7 @@ cdef class Int8Engine:
     def predict(self, x, out):
         """Write the outputs for all rows of `x` to `out`; return whether the rows are finite."""
         cdef Int8Prediction call = self.prediction
-        cdef source rows = source_of(x, 1.0)
+        cdef source rows = source_of(x)
         cdef bint[MAX_PREDICTING] finite
         cdef ptrdiff_t n_blocks, i
         call.n_rows = len(x)

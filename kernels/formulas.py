@@ -78,6 +78,19 @@ def dropout_threshold(rate: float) -> int:
 
 
 # ---------------------------------------------------------------------------------------------
+# Inputs.
+
+
+def scaled_input(x: Any, center: Any, scale: Any) -> Any:
+    """Return (x - center) * scale, an input as the first layer takes it.
+
+    Computed in the wider of the data's type and the plan's, then converted to the plan's: what is
+    large beside its own spread keeps its digits.
+    """
+    return (x - center) * scale
+
+
+# ---------------------------------------------------------------------------------------------
 # Elementary functions. All rest on exp(x) = 2**n * exp(r), |r| <= ln(2) / 2 (Cody and Waite, 1980);
 # the polynomials are minimax (Remez), their errors below a quarter of the last place.
 

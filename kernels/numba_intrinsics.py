@@ -13,6 +13,8 @@ from numba.core import cgutils as numba_cgutils
 from numba.core import types as numba_types
 from numba.extending import intrinsic
 
+from .formulas import scaled_input
+
 cgutils: Any = numba_cgutils  # Numba has type hints in places only
 types: Any = numba_types
 
@@ -103,26 +105,44 @@ def vector_copy(precision: str, lanes: int) -> Any:
 
 
 def vector_conversion(name: str, precision: str, lanes: int) -> Any:
-    """Return a compiled function ``convert(source, scale, to)``.
+    """Return a compiled function ``convert(source, center, scale, to)``, all addresses of vectors.
 
-    It makes a vector of numbers real and multiplies it by `scale`: what `gather` does to a row.
+    It makes a vector of numbers real by ``formulas.scaled_input``: what `gather` does to a row.
+    `center` and `scale` are of the wider of the two types, in which it is computed.
     """
+    wide = "float64" if "float64" in (name, precision) else "float32"
 
-    def convert(typing_context, source, scale, to):  # type: ignore[no-untyped-def]
+    def convert(typing_context, source, center, scale, to):  # type: ignore[no-untyped-def]
         def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-            vectors = _Vectors(context, builder, precision, lanes)
+            vectors = _Vectors(context, builder, wide, lanes)
             given = _Vectors(context, builder, name, lanes).load(arguments[0])
-            if name == "uint8":
-                given = builder.uitofp(given, vectors.kind)
-            elif name != precision:
-                change = builder.fpext if precision == "float64" else builder.fptrunc
+            if name != wide:
+                change = builder.uitofp if name == "uint8" else builder.fpext
                 given = change(given, vectors.kind)
-            vectors.store(builder.fmul(given, vectors.spread(arguments[1])), arguments[2])
+            by = map(vectors.load, arguments[1:3])
+            scaled = scaled_input(*(_Operand(builder, each) for each in (given, *by))).value
+            to = _Vectors(context, builder, precision, lanes)
+            if wide != precision:
+                scaled = builder.fptrunc(scaled, to.kind)
+            to.store(scaled, arguments[3])
             return context.get_dummy_value()
 
-        return types.void(types.intp, getattr(types, precision), types.intp), generate
+        return types.void(*[types.intp] * 4), generate
 
     return intrinsic(convert)
+
+
+class _Operand:
+    """A value of LLVM that a formula is run over: its operators write instructions."""
+
+    def __init__(self, builder: Any, value: Any) -> None:
+        self.builder, self.value = builder, value
+
+    def __sub__(self, other: Any) -> Any:
+        return _Operand(self.builder, self.builder.fsub(self.value, other.value))
+
+    def __mul__(self, other: Any) -> Any:
+        return _Operand(self.builder, self.builder.fmul(self.value, other.value))
 
 
 def vector_transpose(precision: str, lanes: int) -> Any:

@@ -115,6 +115,17 @@ class Parameters:
         self.packed = aligned_zeros(int(packed_bytes) * (1 + plan.n_states))
         self.one = np.ones(1, plan.precision)
         self.loss_parameters = np.array(plan.loss_parameters, plan.precision)
+        by = np.array([plan.input_center, plan.input_scale])
+        is_each = by.shape[1] > 1
+        if not is_each:
+            by = np.repeat(by, panels.lanes, axis=1)
+        self.input_numbers = by.astype(plan.precision), by
+        # INPUT_CENTER, INPUT_SCALE and INPUT_STEP by the type of x.
+        self.input_words = {}
+        for name, x_type in X_TYPES.items():
+            numbers = self.input_numbers[x_type == names.FLOAT64]
+            step = numbers.itemsize * is_each
+            self.input_words[name] = (*map(address_of, numbers), step)
         self.gradient = self.packed
         if plan.needs_whole_gradient:
             self.gradient = aligned_zeros(int(packed_bytes))
@@ -142,7 +153,6 @@ class Parameters:
             IS_GRADIENT_DESCENT=plan.optimizer == "sgd" and at_once,
             LOSS_PARAMETERS=address_of(self.loss_parameters),
             ONE=address_of(self.one),
-            INPUT_SCALE=bits_of(plan.input_scale),
             **functions_of(kernels),
             **functions,
         )
@@ -294,11 +304,14 @@ class Workspace:
     ) -> None:
         """Write what a call is about. The arrays must stay alive, and be contiguous but for x."""
         if isinstance(x, SparseMatrix):
+            x_type = x.values.dtype.name
             rows = (address_of(x.values), 0, 0, 0, address_of(x.starts), address_of(x.columns))
         else:
-            rows = (address_of(x), *x.strides, X_TYPES[x.dtype.name], 0, 0)
+            x_type = x.dtype.name
+            rows = (address_of(x), *x.strides, X_TYPES[x_type], 0, 0)
         self.call[names.X : names.OUT + 1] = (
             *rows,
+            *self.parameters.input_words[x_type],
             address_of(targets),
             address_of(sample_weight),
             address_of(order),

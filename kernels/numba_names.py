@@ -77,6 +77,7 @@ gradient_tile: Any = None
 exp: Any = None
 log: Any = None
 adjusted_gradient: Any = None
+scaled_input: Any = None
 # With the loss's own parameters (n_parameters, n_outputs); loss_slope alike:
 loss_value: Any = None  # (taken, y, parameters, output, n_outputs) -> number
 loss_slope: Any = None
@@ -179,7 +180,6 @@ CALL_WORDS = 72
     CALLS,  # of threads that predict: the address of the addresses of each one's own call
     # Of training:
     BATCH_SIZE,
-    INPUT_SCALE,  # the bits of a float64
     COEFFICIENTS,  # float64, N_COEFFICIENTS per batch
     DROPOUT_KEYS,  # int64, N_LAYERS per batch; 0: nothing is dropped
     N_DONE,  # batches done
@@ -191,11 +191,14 @@ CALL_WORDS = 72
     X_TYPE,
     STARTS,  # int64, where each sparse row begins in its values and columns; 0: rows are dense
     COLUMNS,  # int32
+    INPUT_CENTER,  # of the wider of the types of x and the plan: for each column, or a vector of
+    INPUT_SCALE,  # one number for all columns
+    INPUT_STEP,  # from column to column; 0: one number
     TARGETS,
     SAMPLE_WEIGHT,  # 0: all rows count 1
     ORDER,
     N_ROWS,
     LOSS_SUMS,  # float64, per batch or block of predicted rows; 0: not wanted
     OUT,  # the outputs, in the rows' order; 0: not wanted
-) = range(65)
+) = range(67)
 """The words (int64) of a call."""

@@ -8,8 +8,6 @@ order of every sum is fixed, whatever the tile and whoever computes it.
 
 from __future__ import annotations
 
-import numpy as np
-
 from .numba_names import (
     FAN_IN,
     FAN_OUT,
@@ -17,7 +15,9 @@ from .numba_names import (
     FLOAT32,
     FROM_PANELS,
     GRADIENT_ROWS,
+    INPUT_CENTER,
     INPUT_SCALE,
+    INPUT_STEP,
     IS_READ_FLAT,
     LANES,
     LAYER_WORDS,
@@ -53,6 +53,7 @@ from .numba_names import (
     prefetch,
     real,
     reals,
+    scaled_input,
     sum_tile,
     transpose_vectors,
     uint8s,
@@ -286,7 +287,7 @@ def unpack(call: Words, packed: int, flat: int, thread: int) -> None:
 
 @exported
 def gather(address: int, order: int, n_rows: int, n_known: int, panels: int) -> None:
-    """Write rows of x, made real and scaled, to panels.
+    """Write rows of x to panels, as `formulas.scaled_input` makes them real.
 
     `order` goes on from `n_rows` to `n_known`: rows of the next batch are fetched ahead.
     """
@@ -294,7 +295,7 @@ def gather(address: int, order: int, n_rows: int, n_known: int, panels: int) -> 
     x, x_stride, x_step = call[X], call[X_STRIDE], call[X_STEP]
     n_columns = int64s(call[LAYERS])[FAN_IN]
     stride, rows, x_type = call[STRIDE], int64s(order), call[X_TYPE]
-    scale = real(np.int64(call[INPUT_SCALE]).view(np.float64))
+    center, scale, step = call[INPUT_CENTER], call[INPUT_SCALE], call[INPUT_STEP]
     n_bytes = n_columns * x_step
     whole = n_columns // LANES  # panels that are converted a vector at a time
     if x_step != (1 if x_type == UINT8 else 4 if x_type == FLOAT32 else 8):
@@ -307,22 +308,44 @@ def gather(address: int, order: int, n_rows: int, n_known: int, panels: int) -> 
                 prefetch(ahead + offset)
         if x_type == UINT8:
             for panel in range(whole):
-                convert_uint8s(source + panel * LANES, scale, to + panel * stride)
+                by = panel * LANES * step
+                convert_uint8s(source + panel * LANES, center + by, scale + by, to + panel * stride)
             for column in range(whole * LANES, n_columns):
-                number = real(uint8s(source + column * x_step)[0]) * scale
+                by = column * step
+                number = scaled_input(
+                    real(uint8s(source + column * x_step)[0]),
+                    reals(center + by)[0],
+                    reals(scale + by)[0],
+                )
                 reals(to + column // LANES * stride)[column % LANES] = number
         elif x_type == FLOAT32:
             for panel in range(whole):
-                convert_float32s(source + panel * LANES * 4, scale, to + panel * stride)
+                by = panel * LANES * step
+                convert_float32s(
+                    source + panel * LANES * 4, center + by, scale + by, to + panel * stride
+                )
             for column in range(whole * LANES, n_columns):
-                number = real(float32s(source + column * x_step)[0]) * scale
+                by = column * step
+                number = scaled_input(
+                    real(float32s(source + column * x_step)[0]),
+                    reals(center + by)[0],
+                    reals(scale + by)[0],
+                )
                 reals(to + column // LANES * stride)[column % LANES] = number
         else:
             for panel in range(whole):
-                convert_float64s(source + panel * LANES * 8, scale, to + panel * stride)
+                by = panel * LANES * step
+                convert_float64s(
+                    source + panel * LANES * 8, center + by, scale + by, to + panel * stride
+                )
             for column in range(whole * LANES, n_columns):
-                number = real(float64s(source + column * x_step)[0]) * scale
-                reals(to + column // LANES * stride)[column % LANES] = number
+                by = column * step
+                number = scaled_input(
+                    float64s(source + column * x_step)[0],
+                    float64s(center + by)[0],
+                    float64s(scale + by)[0],
+                )
+                reals(to + column // LANES * stride)[column % LANES] = real(number)
 
 
 @exported

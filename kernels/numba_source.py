@@ -276,7 +276,7 @@ def load_batches(precision: str, cpu: Cpu) -> ModuleType:
     """Return the module of products and batches, the same for all plans of a precision."""
     text = _text_of(*_functions_of(numba_products), *_functions_of(numba_batches))
     names = MATRICES.format(precision=precision) + MEETINGS
-    return load_module(_prelude(precision, cpu, ()) + names + text)
+    return load_module(_prelude(precision, cpu, [formulas.scaled_input]) + names + text)
 
 
 @cache
@@ -292,13 +292,13 @@ def load_sparse(precision: str, cpu: Cpu) -> ModuleType:
     """Return a module with `look_at_stored`, `sparse_sum` and `sparse_gradient`."""
     k = numba_sparse
     text = SPARSE.format(**POWER_OF_TWO_NUMBERS[precision])
-    text += "@formula\n" + _text_of(formulas.random_bits, numba_batches.layer_of, k.kept)
+    text += "@formula\n" + _text_of(formulas.random_bits, numba_batches.layer_of, k.kept, k.stored)
     of_four = "\n\n" + _text_of(k.sum_of_four, k.gradient_of_four) + "\n\n"
     for name, count in (("one", 1), ("four", k.PANELS_AT_ONCE)):
         text += PANELS.format(name=name, count=count, precision=precision)
         text += of_four.replace("_four", f"_{name}")
     text += _text_of(k.look_at_stored, k.sparse_sum, k.sparse_gradient)
-    return load_module(_prelude(precision, cpu, ()) + text)
+    return load_module(_prelude(precision, cpu, [formulas.scaled_input]) + text)
 
 
 @cache

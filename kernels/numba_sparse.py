@@ -1,7 +1,7 @@
 """The first layer on sparse rows in the `numba` backend: templates, see `numba_names`.
 
 Work goes with what is stored, not with the width, as in `native/sparse_real.h`. A stored value
-counts as it is, or as dropout leaves it. A module of its own: dense rows compile nothing of it.
+counts scaled, and as dropout leaves it. A module of its own: dense rows compile nothing of it.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from .numba_names import (
     GRADIENT,
     INFINITE_BITS,
     INPUT_SCALE,
+    INPUT_STEP,
     KEPT_FACTOR,
     LANES,
     LARGEST_BITS,
@@ -50,6 +51,7 @@ from .numba_names import (
     random_bits,
     real,
     reals,
+    scaled_input,
     scatter_four,
     store_four,
 )
@@ -66,15 +68,21 @@ def kept(value: Number, threshold: int, factor: Number, row_bits: int, unit: int
     return value * (factor if random_bits(row_bits + unit) >= threshold else real(0.0))
 
 
+@inlined
+def stored(call: Pointer, values: Pointer, at: int) -> Number:
+    """Return a stored value as the first layer takes it; sparse rows have no center."""
+    step = call[INPUT_STEP] * int32s(call[COLUMNS])[at]
+    return scaled_input(values[at], real(0.0), reals(call[INPUT_SCALE] + step)[0])
+
+
 @exported
 def look_at_stored(address: int, order: int, n_rows: int, n_known: int, panels: int) -> None:
     """Take the place of `gather`: rows stay where they are; set NOT_FINITE if some value is not."""
     call = int64s(address)
     rows, starts, values = int64s(order), int64s(call[STARTS]), reals(call[X])
-    scale = real(np.int64(call[INPUT_SCALE]).view(np.float64))
     for row in range(n_rows):
         for at in range(starts[rows[row]], starts[rows[row] + 1]):
-            if bits_of_real(values[at] * scale) & LARGEST_BITS >= INFINITE_BITS:
+            if bits_of_real(stored(call, values, at)) & LARGEST_BITS >= INFINITE_BITS:
                 call[NOT_FINITE] = 1
 
 
@@ -97,11 +105,10 @@ def sum_of_four(
 ) -> None:
     """Compute z = x @ w + b of a row for four panels."""
     columns, values, sums = int32s(call[COLUMNS]), reals(call[X]), memory_of_four()
-    scale = real(np.int64(call[INPUT_SCALE]).view(np.float64))
     load_four(b, w_stride, sums)
     for at in range(begin, end):
         unit = plain(columns[at])
-        value = kept(values[at] * scale, threshold, factor, row_bits, unit)
+        value = kept(stored(call, values, at), threshold, factor, row_bits, unit)
         add_four(value, w + unit * w_step, w_stride, sums)
     store_four(sums, z, call[STRIDE])
 
@@ -159,14 +166,13 @@ def gradient_of_four(
     """Add ``step * x.T @ dz`` to `out` for four panels."""
     columns, values, slopes = int32s(call[COLUMNS]), reals(call[X]), memory_of_four()
     rows, starts = int64s(order), int64s(call[STARTS])
-    scale = real(np.int64(call[INPUT_SCALE]).view(np.float64))
     for row in range(n_rows):
         row_bits = random_bits(key + row)
         load_four(dz + row * VECTOR, call[STRIDE], slopes)
         for at in range(starts[rows[row]], starts[rows[row] + 1]):
             unit = plain(columns[at])
             if first_input <= unit < last_input:
-                value = kept(values[at] * scale, threshold, factor, row_bits, unit)
+                value = kept(stored(call, values, at), threshold, factor, row_bits, unit)
                 scatter_four(step * value, slopes, out + unit * VECTOR, out_stride)
 
 

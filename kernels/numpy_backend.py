@@ -89,6 +89,8 @@ class NumpyEngine(StepEngine):
         self.dw = [self.gradient[layer.weights].reshape(shape) for layer, shape in pairs]
         self.db = [self.gradient[layer.biases] for layer in plan.layers]
         self.dgamma = [self.gradient[layer.gamma] for layer in plan.layers]
+        self.input_numbers = np.array([plan.input_center, plan.input_scale])  # float64
+        self.scales_inputs = bool((self.input_numbers != [[0.0], [1.0]]).any())
         empty = np.empty((0, 0), self.dtype)
         self.inputs: list[Array] = [empty] * len(shapes)  # (rows, fan_in): what the layer takes
         self.kept: list[Array] = [empty] * len(shapes)  # by dropout, times its factor
@@ -132,9 +134,12 @@ class NumpyEngine(StepEngine):
         self.row_factors = (self.row_weights * self.dtype.type(factor))[:, None]
 
     def gather(self, layer: Layer) -> None:
-        self.inputs[0] = self.x_rows.astype(self.dtype, order="C")  # the same bits for any strides
-        if self.plan.input_scale != 1.0:
-            self.inputs[0] *= self.plan.input_scale
+        kind = np.result_type(self.x_rows.dtype, self.dtype)
+        rows = self.x_rows.astype(kind, order="C")  # the same bits for any strides
+        if self.scales_inputs:
+            by = (np.array(numbers, kind) for numbers in self.input_numbers)
+            rows = formulas.scaled_input(rows, *by)
+        self.inputs[0] = rows.astype(self.dtype, copy=False)
 
     def dropout(self, layer: Layer) -> None:
         assert self.dropout_keys is not None

@@ -114,8 +114,16 @@ class PythonEngine(StepEngine):
         self.row_factors = [weight / total if total > 0.0 else 0.0 for weight in weights]
 
     def gather(self, layer: Layer) -> None:
-        scale = self.plan.input_scale
-        self.inputs[0] = [[float(value) * scale for value in self.x[r].tolist()] for r in self.rows]
+        center, scale = self.plan.input_center, self.plan.input_scale
+        times = 1 if len(scale) > 1 else layer.fan_in  # one number for all inputs
+        by = list(zip(center * times, scale * times, strict=True))
+        self.inputs[0] = [
+            [
+                formulas.scaled_input(float(value), *each)
+                for value, each in zip(row, by, strict=True)
+            ]
+            for row in (self.x[r].tolist() for r in self.rows)
+        ]
 
     def dropout(self, layer: Layer) -> None:
         assert self.dropout_keys is not None

@@ -239,8 +239,13 @@ def formula_trees(
 
 def all_formulas(module: ModuleType) -> list[Callable[..., Any]]:
     """Return every function that backends call, those of the tables in the tables' order."""
-    functions: list[Callable[..., Any]] = [module.exp, module.adjusted_gradient]
-    functions += [module.quantized, module.dequantized]
+    functions: list[Callable[..., Any]] = [
+        module.scaled_input,
+        module.exp,
+        module.adjusted_gradient,
+        module.quantized,
+        module.dequantized,
+    ]
     functions += module.NORMALIZATION_FORMULAS
     for activation in module.ACTIVATIONS.values():
         functions += [activation.value, activation.derivative]

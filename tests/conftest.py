@@ -139,7 +139,9 @@ def make_trainer() -> MakeTrainer:
             "seed": 3,
             "input_scale": 1.0,
         }
-        for name in ("activation", "output", "seed", "input_scale", "init", "normalization"):
+        for name in (
+            "activation", "output", "seed", "input_scale", "input_center", "init", "normalization",
+        ):  # fmt: skip
             if name in arguments:
                 of_network[name] = arguments.pop(name)
         precision = arguments.get("precision", "float64")

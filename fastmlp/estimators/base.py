@@ -21,7 +21,6 @@ from ..errors import DivergenceError
 from ..network import Network
 from ..optimizers import Optimizer
 from ..regularization import Dropout
-from ..rows import TransformedRows
 from ..trainer import Trainer
 from .constraints import SHARED
 from .epochs import EpochEnd
@@ -29,7 +28,7 @@ from .held_out import HeldOut, hold_out
 from .lbfgs import minimize_whole
 from .order import EpochOrder
 from .parameters import ParameterViews, copy_into, draw_parameters
-from .scaling import Scaling, make_scaler
+from .scaling import center_and_scale
 from .settings import (
     hidden_widths,
     is_stochastic,
@@ -212,7 +211,7 @@ class BaseMLP(
         """Make the network and its Trainer, and the attributes as they are before an epoch."""
         self._random_state = check_random_state(self.random_state)
         self._order = EpochOrder(self._random_state)
-        self._scaler = None if self.scale_inputs is None else make_scaler(self.scale_inputs, X)
+        center, scale = center_and_scale(self.scale_inputs, X)
         activation = self.activation
         if isinstance(activation, (str, CustomActivation)):
             activation = [activation] * len(hidden)
@@ -225,6 +224,8 @@ class BaseMLP(
             seed=None if drawn_here else int(self._random_state.randint(2**31 - 1)),
             dtype=network_precision(self, X.dtype),
             normalization=self.normalization,
+            input_center=center,
+            input_scale=scale,
         )
         if drawn_here:
             logistic = self.activation in ("logistic", "sigmoid")
@@ -261,7 +262,7 @@ class BaseMLP(
     ) -> None:
         self.loss_, self.n_iter_ = minimize_whole(
             self._trainer,
-            (self._scaled(X), targets, sample_weight),
+            (X, targets, sample_weight),
             max_iter=self.max_iter,
             max_fun=self.max_fun,
             tol=self.tol,
@@ -289,7 +290,7 @@ class BaseMLP(
             )
         validation_data = None
         if held_out is not None:
-            validation_data = (self._scaled(held_out.x), held_out.targets, held_out.sample_weight)
+            validation_data = (held_out.x, held_out.targets, held_out.sample_weight)
         self._open_curves(validates=held_out is not None)
         end = EpochEnd(self, n_rows, n_counted, held_out)
         self.n_iter_ = 0
@@ -297,7 +298,7 @@ class BaseMLP(
         limit = [] if self.time_limit is None else [TimeLimit(self.time_limit)]
         try:
             self._trainer.fit(
-                self._scaled(X),
+                X,
                 targets,
                 epochs=1 if incremental else self.max_iter,
                 validation_data=validation_data,
@@ -387,18 +388,10 @@ class BaseMLP(
             self, X, accept_sparse=["csr", "csc"], dtype=READ_AS_THEY_ARE, reset=False
         )
 
-    def _scaled(self, X: Any) -> Any:  # noqa: N803
-        """Return features as the network takes them; dense ones are scaled when they are read."""
-        if self._scaler is None:
-            return X
-        if hasattr(X, "tocsr"):  # the entries alone are copied
-            return self._scaler.transform(X)
-        return TransformedRows(X, Scaling.of(self._scaler, self._trainer.plan.precision))
-
     def _outputs(self, X: Any) -> NDArray[Any]:  # noqa: N803
         """Return the network's outputs, (rows, n_outputs)."""
         check_is_fitted(self)
-        return self._trainer.predict_proba(self._scaled(self._check_features(X)))
+        return self._trainer.predict_proba(self._check_features(X))
 
     def transform(self, X: Any, layer: int = -1) -> NDArray[Any]:  # noqa: N803
         """Return what a hidden layer hands on, (rows, its width).
@@ -410,7 +403,7 @@ class BaseMLP(
             0 is the first hidden layer, -1 the last.
         """
         check_is_fitted(self)
-        return self._trainer.hidden(self._scaled(self._check_features(X)), layer)
+        return self._trainer.hidden(self._check_features(X), layer)
 
     @property
     def _n_features_out(self) -> int:

@@ -1,8 +1,7 @@
-"""Scaling inside the estimator: as scikit-learn's scalers do, of rows as they are read."""
+"""Scaling inside the estimator: what scikit-learn's scalers do, as numbers for the network."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,14 +9,20 @@ from numpy.typing import NDArray
 from sklearn.preprocessing import MinMaxScaler, RobustScaler, StandardScaler
 
 ROWS_PER_STEP = 8192
+VALUES_PER_STEP = 2**19
+"""Of dense rows, which a scaler converts to float64: so many fit a cache and take few MiB."""
+
+Numbers = float | NDArray[np.float64]
 
 
-def make_scaler(kind: str, X: Any) -> Any:  # noqa: N803 (the field's own name)
-    """Return a scaler that has seen X; sparse X keeps its zeros.
+def center_and_scale(kind: str | None, X: Any) -> tuple[Numbers, Numbers]:  # noqa: N803 (the field's own name)
+    """Return the network's `input_center` and `input_scale` for X: one per feature, or 0 and 1.
+
+    Sparse X keeps its zeros: its center is 0.
 
     Parameters
     ----------
-    kind : {"standard", "minmax", "robust"}
+    kind : {"standard", "minmax", "robust"} or None
     X : array or sparse matrix, shape (rows, n_features)
 
     Raises
@@ -25,9 +30,12 @@ def make_scaler(kind: str, X: Any) -> Any:  # noqa: N803 (the field's own name)
     ValueError
         For "minmax" and sparse X, which would not stay sparse.
     """
+    if kind is None:
+        return 0.0, 1.0
     is_sparse = hasattr(X, "tocsr")
     if kind == "robust":  # quantiles need all rows
-        return RobustScaler(with_centering=not is_sparse).fit(X)
+        robust = RobustScaler(with_centering=not is_sparse).fit(X)
+        return 0.0 if is_sparse else robust.center_, 1.0 / robust.scale_
     if kind == "minmax" and is_sparse:
         raise ValueError(
             "scale_inputs='minmax' needs a dense X, because zeros would not stay zeros; got a "
@@ -35,41 +43,11 @@ def make_scaler(kind: str, X: Any) -> Any:  # noqa: N803 (the field's own name)
         )
     scaler = MinMaxScaler() if kind == "minmax" else StandardScaler(with_mean=not is_sparse)
     rows = X.tocsr() if is_sparse else X
-    for start in range(0, rows.shape[0], ROWS_PER_STEP):
-        scaler.partial_fit(rows[start : start + ROWS_PER_STEP])
-    return scaler
-
-
-@dataclass(frozen=True)
-class Scaling:
-    """What a scaler does to dense rows: ``(x - center) * factor``, in one type from end to end.
-
-    Attributes
-    ----------
-    center, factor : ndarray, shape (n_features,)
-    """
-
-    center: NDArray[Any]
-    factor: NDArray[Any]
-
-    @classmethod
-    def of(cls, scaler: Any, precision: str) -> Scaling:
-        """Return that of a scikit-learn scaler, computed in `precision`."""
-        if isinstance(scaler, MinMaxScaler):
-            center, factor = scaler.data_min_, scaler.scale_
-        else:
-            factor = 1.0 / scaler.scale_
-            is_robust = isinstance(scaler, RobustScaler)
-            is_centred = scaler.with_centering if is_robust else scaler.with_mean
-            # One that has seen sparse rows leaves zeros where they are.
-            center = np.zeros_like(factor)
-            if is_centred:
-                center = scaler.center_ if is_robust else scaler.mean_
-        return cls(np.asarray(center, precision), np.asarray(factor, precision))
-
-    def __call__(self, rows: NDArray[Any]) -> NDArray[Any]:
-        """Return rows (some rows, n_features), scaled; float64 ones stay float64."""
-        kind = np.result_type(rows.dtype, self.center.dtype)
-        scaled: NDArray[Any] = np.subtract(rows, self.center, dtype=kind)
-        scaled *= self.factor
-        return scaled
+    step = ROWS_PER_STEP
+    if not is_sparse:
+        step = min(step, max(512, VALUES_PER_STEP // X.shape[1]))
+    for start in range(0, rows.shape[0], step):
+        scaler.partial_fit(rows[start : start + step])
+    if kind == "minmax":
+        return scaler.data_min_, scaler.scale_
+    return 0.0 if is_sparse else scaler.mean_, 1.0 / scaler.scale_

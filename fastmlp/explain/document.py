@@ -198,7 +198,7 @@ def _is_notes_network(network: Network) -> bool:
     return (
         network.sizes == notes.sizes
         and network.layer_activations == notes.layer_activations
-        and network.input_scale == 1.0
+        and not network.scales_inputs
         and bool(np.array_equal(network.parameters, notes.parameters))
     )
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from ..kernels.formulas import ACTIVATIONS, LOSSES, exp
 from ..network import Network
 from .formula_text import definition, with_numbers
@@ -64,10 +66,15 @@ def network_section(lesson: Lesson) -> str:
     )
     last = len(counts)
     scale = ""
-    if network.input_scale != 1.0:
+    if network.scales_inputs:
+        center, by = (
+            vector(np.ravel(numbers)) for numbers in (network.input_center, network.input_scale)
+        )
+        steps = f"multiplies its inputs by {by}"
+        if np.any(network.input_center):
+            steps = f"subtracts {center} from its inputs and multiplies them by {by}"
         scale = (
-            f"The network multiplies its inputs by {number(network.input_scale)} as it reads them: "
-            f"below, x stands for {vector(lesson.inputs[0])}."
+            f"The network {steps} as it reads them: below, x stands for {vector(lesson.inputs[0])}."
         )
     targets = ""
     if trainer.plan.targets_are_labels:

@@ -65,7 +65,7 @@ class Lesson:
         Of a copy of the network; trained to the end.
     sample : Sample
     inputs : list of ndarray
-        What each layer takes, (fan_in,); the first is `x` times the network's input_scale.
+        What each layer takes, (fan_in,); the first is `x` as the network scales it.
     targets : ndarray, shape (n_outputs,)
         One-hot for a softmax output.
     found : Gradients
@@ -137,7 +137,7 @@ def make_lesson(
     )
     first = copy.deepcopy(trained)
     found = trainer.gradients(sample.x, sample.y)
-    inputs = [sample.x[0] * first.input_scale, *(a[0] for a in found.a[:-1])]
+    inputs = [first.scaled(sample.x)[0], *(a[0] for a in found.a[:-1])]
     targets = _target_values(sample.y, trainer)
     da = _activation_gradients(first, trainer, found, targets)
     difference = FiniteDifference(first, sample.x, sample.y, trainer.loss)

@@ -22,21 +22,25 @@ enum { LOSS_BLOCK = 16 };
 
 enum element_type { ELEMENT_UINT8, ELEMENT_FLOAT32, ELEMENT_FLOAT64 };
 
-/* Rows of the caller's array, of any strides (in bytes), multiplied by `scale`. */
+/* Rows of the caller's array, of any strides (in bytes), as formulas.scaled_input makes them of
+ * `center` and `scale`. Both are of the wider of the rows' type and the table's: (n_columns,) if
+ * `scales_each`, else one number for all columns. */
 struct source {
     const char *data;
     ptrdiff_t row_stride, column_stride;
     enum element_type type;
-    double scale;
+    int scales_each;
+    const void *center, *scale;
 };
 
-/* Rows of a sparse matrix (CSR), its values of the table's precision, multiplied by `scale`: row r has
- * those from starts[r] to starts[r + 1]. */
+/* Rows of a sparse matrix (CSR), its values of the table's precision, multiplied by `scale`, which is
+ * as above: row r has those from starts[r] to starts[r + 1]. */
 struct sparse {
     const int64_t *starts;
     const int32_t *columns;
     const void *values;
-    double scale;
+    int scales_each;
+    const void *scale;
 };
 
 /* What a batch is trained towards. */

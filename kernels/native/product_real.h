@@ -118,23 +118,32 @@ static void NAME(from_panels)(const void *panels_, ptrdiff_t stride, ptrdiff_t r
 
 /* One stretch of a row, converted and scaled, to a buffer: a plain loop that is vectorized for rows
  * whose elements lie side by side. From there whole vectors go to the panels. */
-#define CONVERT(TYPE)                                                                             \
-    if (x->column_stride == (ptrdiff_t)sizeof(TYPE)) {                                            \
+#define CONVERT(TYPE, WIDE, SCALED)                                                               \
+    {                                                                                             \
+        const WIDE *center = (const WIDE *)x->center + first, one_center = *center;               \
+        const WIDE *scale = (const WIDE *)x->scale + first, one_scale = *scale;                   \
         const TYPE *values = (const TYPE *)from;                                                  \
-        for (ptrdiff_t i = 0; i < n; i++) to[i] = (REAL)values[i] * scale;                        \
-    } else {                                                                                      \
-        for (ptrdiff_t i = 0; i < n; i++)                                                         \
-            to[i] = (REAL)*(const TYPE *)(from + i * x->column_stride) * scale;                   \
-    }                                                                                             \
-    break;
+        if (x->column_stride != (ptrdiff_t)sizeof(TYPE)) {                                        \
+            for (ptrdiff_t i = 0; i < n; i++)                                                     \
+                to[i] = (REAL)SCALED((WIDE)*(const TYPE *)(from + i * x->column_stride),          \
+                                     center[i * x->scales_each], scale[i * x->scales_each]);      \
+        } else if (x->scales_each) {                                                              \
+            for (ptrdiff_t i = 0; i < n; i++)                                                     \
+                to[i] = (REAL)SCALED((WIDE)values[i], center[i], scale[i]);                       \
+        } else {                                                                                  \
+            for (ptrdiff_t i = 0; i < n; i++)                                                     \
+                to[i] = (REAL)SCALED((WIDE)values[i], one_center, one_scale);                     \
+        }                                                                                         \
+        break;                                                                                    \
+    }
 
-static inline void NAME(convert)(const struct source *x, const char *restrict from, ptrdiff_t n,
-                                 REAL *restrict to) {
-    const REAL scale = (REAL)x->scale;
+static inline void NAME(convert)(const struct source *x, const char *restrict from,
+                                 ptrdiff_t column, ptrdiff_t n, REAL *restrict to) {
+    const ptrdiff_t first = x->scales_each ? column : 0; /* of the numbers to scale by */
     switch (x->type) {
-    case ELEMENT_UINT8: CONVERT(uint8_t)
-    case ELEMENT_FLOAT32: CONVERT(float)
-    case ELEMENT_FLOAT64: CONVERT(double)
+    case ELEMENT_UINT8: CONVERT(uint8_t, REAL, NAME(scaled_input))
+    case ELEMENT_FLOAT32: CONVERT(float, REAL, NAME(scaled_input))
+    case ELEMENT_FLOAT64: CONVERT(double, double, scaled_input_float64)
     }
 }
 #undef CONVERT
@@ -159,7 +168,7 @@ static int NAME(gather)(const struct source *x, const int64_t *order, ptrdiff_t 
         for (ptrdiff_t column = 0; column < n_columns; column += NAME(COLUMNS_AT_ONCE)) {
             const ptrdiff_t left = n_columns - column;
             const ptrdiff_t n = left < NAME(COLUMNS_AT_ONCE) ? left : NAME(COLUMNS_AT_ONCE);
-            NAME(convert)(x, from + column * x->column_stride, n, buffer);
+            NAME(convert)(x, from + column * x->column_stride, column, n, buffer);
             /* The last vector carries zeros past the last column. */
             for (ptrdiff_t i = n; i % LANES; i++) buffer[i] = 0;
             for (ptrdiff_t i = 0; i < n; i += LANES) {

@@ -1,6 +1,8 @@
-/* Gathering and matrix products, compiled once per ISA, with contraction to fused multiply-add. */
+/* Gathering and matrix products, compiled once per ISA, with contraction to fused multiply-add (which
+ * the one formula here, scaled_input, has nothing for: its product comes last). */
 #include <string.h>
 
+#include "formulas.h"
 #include "unit.h"
 
 #define MULTIPLY_ADD NAME(multiply_add)

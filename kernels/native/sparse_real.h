@@ -1,5 +1,11 @@
 /* The first layer on sparse rows, for one precision: work goes with what is stored, not with the
- * width. Included after element_real.h. A stored value counts as it is, or as dropout leaves it. */
+ * width. Included after element_real.h. A stored value counts scaled, and as dropout leaves it. */
+
+static inline REAL NAME(stored)(const struct sparse *x, int64_t at) {
+    const REAL *scale = x->scale;
+    return FORMULA(scaled_input)(((const REAL *)x->values)[at], 0,
+                                 scale[x->scales_each ? x->columns[at] : 0]);
+}
 
 static inline REAL NAME(kept)(REAL value, const struct dropout *dropout, ptrdiff_t row, int32_t unit) {
     if (!dropout) return value;
@@ -9,12 +15,10 @@ static inline REAL NAME(kept)(REAL value, const struct dropout *dropout, ptrdiff
 }
 
 static int NAME(sparse_finite)(const struct sparse *x, const int64_t *order, ptrdiff_t rows) {
-    const REAL *values = x->values;
-    const REAL scale = (REAL)x->scale;
     REAL zero = 0; /* as long as all values are finite */
     for (ptrdiff_t row = 0; row < rows; row++)
         for (int64_t at = x->starts[order[row]]; at < x->starts[order[row] + 1]; at++)
-            zero += (values[at] * scale) * 0;
+            zero += NAME(stored)(x, at) * 0;
     return zero == 0;
 }
 
@@ -26,12 +30,11 @@ static ALWAYS_INLINE void NAME(sum_panels)(const int panels, const struct sparse
                                            ptrdiff_t row, const REAL *w, ptrdiff_t w_stride,
                                            ptrdiff_t w_step, const REAL *b, REAL *z,
                                            ptrdiff_t z_stride) {
-    const REAL *values = x->values, scale = (REAL)x->scale;
     REAL sum[4 * LANES];
     memcpy(sum, b, panels * LANES * sizeof(REAL));
     for (int64_t at = begin; at < end; at++) {
         const int32_t unit = x->columns[at];
-        const REAL value = NAME(kept)(values[at] * scale, dropout, row, unit);
+        const REAL value = NAME(kept)(NAME(stored)(x, at), dropout, row, unit);
         const REAL *from = w + unit * w_step;
         for (int j = 0; j < panels; j++)
             for (int i = 0; i < LANES; i++) sum[j * LANES + i] += value * from[j * w_stride + i];
@@ -64,12 +67,11 @@ static ALWAYS_INLINE void NAME(gradient_panels)(const int panels, const struct s
                                                 ptrdiff_t rows, const REAL *dz, ptrdiff_t dz_stride,
                                                 REAL factor, REAL *out, ptrdiff_t out_stride,
                                                 ptrdiff_t first_input, ptrdiff_t last_input) {
-    const REAL *values = x->values, scale = (REAL)x->scale;
     for (ptrdiff_t row = 0; row < rows; row++) {
         for (int64_t at = x->starts[order[row]]; at < x->starts[order[row] + 1]; at++) {
             const int32_t unit = x->columns[at];
             if (unit < first_input || unit >= last_input) continue;
-            const REAL value = factor * NAME(kept)(values[at] * scale, dropout, row, unit);
+            const REAL value = factor * NAME(kept)(NAME(stored)(x, at), dropout, row, unit);
             for (int j = 0; j < panels; j++) {
                 const REAL *slopes = dz + j * dz_stride + row * LANES;
                 REAL *to = out + j * out_stride + unit * LANES;

@@ -119,6 +119,12 @@ BAD: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"normalization": "bach"}, ValueError, "normalization.*'batch', 'layer'.*mean 'batch'"),
     ({"normalization": 1}, TypeError, "normalization, if not None, must be one of.*got int"),
     ({"normalization": False}, TypeError, "normalization, if not None, must be.*got bool"),
+    ({"input_scale": [1.0, 2.0]}, ValueError, r"or 3 of them, one per input; got .* \(2,\)"),
+    ({"input_scale": np.ones((3, 1))}, ValueError, r"input_scale must be .*shape \(3, 1\)"),
+    ({"input_scale": [[1.0], 2.0, 3.0]}, TypeError, "input_scale must be a finite number, or 3"),
+    ({"input_center": ["a", "b", "c"]}, TypeError, "input_center must be a finite number, or 3"),
+    ({"input_center": [0, 1, math.inf]}, ValueError, r"input_center must be.*got inf at \[2\]"),
+    ({"input_center": math.inf}, ValueError, "input_center must be a finite number"),
 ]
 
 
@@ -136,7 +142,17 @@ anything = st.one_of(
 
 @given(
     st.sampled_from(
-        ["sizes", "activation", "output", "init", "seed", "dtype", "input_scale", "normalization"]
+        [
+            "sizes",
+            "activation",
+            "output",
+            "init",
+            "seed",
+            "dtype",
+            "input_scale",
+            "input_center",
+            "normalization",
+        ]
     ),
     anything,
 )
@@ -178,11 +194,28 @@ def test_replacing_an_array_of_weights_is_an_error() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["sizes", "activations", "output", "init", "input_scale", "normalization", "statistics"],
+    [
+        *("sizes", "activations", "output", "init", "input_scale", "input_center"),
+        *("normalization", "statistics"),
+    ],
 )
 def test_the_description_cannot_be_changed(name: str) -> None:
     with pytest.raises(AttributeError):
         setattr(Network([3, 2]), name, None)
+
+
+def test_scaled_inputs() -> None:
+    scale = np.array([2.0, 0.5])
+    network = Network([2, 2], input_scale=scale, input_center=[1, -1])
+    scale[0] = 99.0  # the network's own are its own
+    assert network.input_scale.tolist() == [2.0, 0.5]  # type: ignore[union-attr]
+    with pytest.raises(ValueError, match="read-only"):
+        network.input_center[0] = 3.0  # type: ignore[index]
+    found = network.scaled(np.array([[1, 2], [3, 4]], np.uint8))
+    assert found.tolist() == [[0.0, 1.5], [4.0, 2.5]] and found.dtype == np.float32
+    assert "<Network 2-2, inputs scaled," in repr(network)
+    plain = Network([2, 2], input_scale=np.ones(2))
+    assert not plain.scales_inputs and "scaled" not in repr(plain)
 
 
 def test_a_network_too_large_for_memory_says_how_large() -> None:

@@ -33,7 +33,14 @@ def test_five_save_load_five_is_ten(
 ) -> None:
     x, y = make_problem(n_rows=21)
     first, straight = (
-        make_trainer(backend_name, optimizer=optimizer, precision=precision, batch_size=6)
+        make_trainer(
+            backend_name,
+            optimizer=optimizer,
+            precision=precision,
+            batch_size=6,
+            input_center=x.mean(axis=0),
+            input_scale=0.5,
+        )
         for _ in range(2)
     )
     first.fit(x, y, epochs=5)
@@ -83,7 +90,8 @@ def test_everything_comes_back(
     x, y = make_problem(output="sigmoid")
     trainer = make_trainer(
         sizes=(4, 5, 6, 3), activation=["relu", "gelu"], output="sigmoid", loss="squared_error",
-        input_scale=1 / 255, optimizer=optimizer, batch_size=3,
+        input_scale=np.array([1 / 255, 1.0, 1 / 3, 2.0]), input_center=0.1, optimizer=optimizer,
+        batch_size=3,
     )  # fmt: skip
     trainer.fit(x, y, epochs=2, validation_data=(x, y))
     path = tmp_path / "trainer"
@@ -93,9 +101,24 @@ def test_everything_comes_back(
     assert loaded.history == trainer.history
     assert loaded.optimizer == trainer.optimizer and loaded.plan.n_threads == 1
     assert repr(loaded) == repr(trainer)
-    for name in ("layers", "loss", "batch_size", "precision", "input_scale"):
+    for name in ("layers", "loss", "batch_size", "precision", "input_scale", "input_center"):
         assert getattr(loaded.plan, name) == getattr(trainer.plan, name)
     assert np.array_equal(loaded.predict_proba(x), trainer.predict_proba(x))
+
+
+def test_a_file_from_before_inputs_had_a_center(tmp_path: Path) -> None:
+    path = tmp_path / "trainer.fastmlp"
+    trainer = fastmlp.Trainer(fastmlp.Network([3, 2], seed=0, input_scale=0.5), backend="numpy")
+    fastmlp.save(trainer, path)
+    with np.load(path) as archive:
+        arrays = dict(archive)
+    header = json.loads(arrays["header"].tobytes())
+    del header["network"]["input_center"]
+    arrays["header"] = np.frombuffer(json.dumps(header).encode(), np.uint8)
+    with path.open("wb") as file:
+        np.savez(file, **arrays)
+    network = fastmlp.load(path, backend="numpy").network
+    assert (network.input_scale, network.input_center) == (0.5, 0.0)
 
 
 @pytest.fixture(scope="module")

@@ -374,6 +374,25 @@ def test_networks_that_cannot_be_quantized(make_trainer: Any, make_problem: Any)
         wide.quantize(np.zeros((1, MOST_INPUTS + 1), np.uint8))
 
 
+@pytest.mark.parametrize(
+    "scaling",
+    [{"input_center": 2.0}, {"input_center": [0, 0, 0, 1]}, {"input_scale": [1, 1, 2, 1]}],
+)
+def test_inputs_with_numbers_of_their_own_are_refused(scaling: Any) -> None:
+    trainer = Trainer(Network([4, 3, 2], seed=0, **scaling))
+    with pytest.raises(ValueError, match=r"cannot be quantized.*share one step.*StandardScaler"):
+        trainer.quantize(np.ones((5, 4)))
+
+
+def test_one_scale_given_for_each_input_is_one_scale() -> None:
+    x = np.random.default_rng(0).random((50, 4), np.float32)
+    found = [
+        Trainer(Network([4, 3, 2], seed=0, input_scale=scale)).quantize(x).predict_proba(x)
+        for scale in (0.25, np.full(4, 0.25))
+    ]
+    np.testing.assert_array_equal(*found)
+
+
 def test_ranges_that_are_not_finite(make_trainer: Any) -> None:
     trainer = make_trainer(sizes=(4, 3, 2), precision="float32", activation="identity")
     trainer.network.weights[0][...] = 1e38

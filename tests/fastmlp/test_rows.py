@@ -10,7 +10,7 @@ from scipy import sparse
 
 import fastmlp
 import fastmlp.rows
-from fastmlp.rows import Rows, SparseRows, TransformedRows
+from fastmlp.rows import Rows, SparseRows
 
 
 class CountedRows(Rows):
@@ -82,24 +82,11 @@ def test_no_call_makes_more_rows_dense_than_the_limit(
     np.testing.assert_array_equal(trainer.network.parameters, trained(x, y).network.parameters)
 
 
-def test_transformed_rows_are_those_of_the_transformed_array(problem: Any) -> None:
-    x, y = problem
-    found = trained(TransformedRows(x, lambda part: part * 2.0 - 1.0), y)
-    np.testing.assert_array_equal(
-        found.network.parameters, trained(x * 2.0 - 1.0, y).network.parameters
-    )
+class NarrowRows(CountedRows):
+    """Rows that lack a column once they are taken."""
 
-
-def test_a_transform_may_change_the_width(problem: Any) -> None:
-    x, y = problem
-    doubled = TransformedRows(
-        SparseRows(sparse.csr_matrix(x[:, :10])), lambda part: part.repeat(2, axis=1), n_inputs=20
-    )
-    assert doubled.shape == (300, 20)
-    expected = trained(x[:, :10].repeat(2, axis=1), y)
-    np.testing.assert_array_equal(
-        trained(doubled, y).network.parameters, expected.network.parameters
-    )
+    def take(self, rows: Any) -> np.ndarray:
+        return super().take(rows)[:, 1:]
 
 
 @pytest.mark.parametrize(
@@ -110,7 +97,7 @@ def test_a_transform_may_change_the_width(problem: Any) -> None:
         (sparse.csr_matrix(np.full((300, 20), np.nan)), "X.data must hold finite numbers"),
         (CountedRows(np.zeros((300, 3))), r"shape \(rows, 20\).*got \(300, 3\)"),
         (CountedRows(np.full((300, 20), np.inf)), "X must hold finite numbers"),
-        (TransformedRows(np.zeros((300, 20)), lambda part: part[:, 1:]), r"got \(\d+, 19\)"),
+        (NarrowRows(np.zeros((300, 20))), r"got \(\d+, 19\)"),
     ],
 )
 def test_what_does_not_fit_is_refused(bad: Any, message: str, problem: Any) -> None:
@@ -196,8 +183,10 @@ def test_a_first_layer_on_sparse_rows_is_that_on_dense_ones(
     x[7] = 0.0  # a row without anything
     y = np.arange(150) % 3
 
+    scale = np.linspace(0.5, 1.5, 70) if len(sizes) > 2 else 0.7  # one per input, or for all
+
     def outcome(backend: str, features: Any, n_threads: int) -> list[np.ndarray]:
-        network = fastmlp.Network(sizes, seed=1, dtype=precision, input_scale=0.7)
+        network = fastmlp.Network(sizes, seed=1, dtype=precision, input_scale=scale)
         settings = {"batch_size": 32, "seed": 2, "precision": precision, **SETTINGS[name]}
         trainer = fastmlp.Trainer(network, backend=backend, n_threads=n_threads, **settings)
         trainer.fit(features, y, epochs=2)
@@ -226,6 +215,18 @@ def test_sparse_rows_are_not_made_dense_where_they_are_read(monkeypatch: Any) ->
         trainer.fit(x, np.arange(64) % 2)
         trainer.predict(x)
         trainer.evaluate(x, np.arange(64) % 2)
+
+
+def test_sparse_rows_are_refused_where_inputs_have_a_center(backend_name: str) -> None:
+    network = fastmlp.Network([9, 2], seed=0, input_center=np.eye(9)[4])
+    trainer = fastmlp.Trainer(network, backend=backend_name)
+    before = network.parameters.copy()
+    x, y = sparse.csr_matrix(np.eye(9)), np.arange(9) % 2
+    for use in (lambda: trainer.fit(x, y), lambda: trainer.predict(x)):
+        with pytest.raises(ValueError, match=r"X must be dense.*input_center.*toarray"):
+            use()
+    np.testing.assert_array_equal(network.parameters, before)
+    trainer.fit(x.toarray(), y)
 
 
 def test_rows_with_much_stored_are_made_dense() -> None:

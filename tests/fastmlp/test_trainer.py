@@ -260,6 +260,30 @@ def test_inputs_are_not_changed_and_may_be_read_only(
         assert np.array_equal(array, copy)
 
 
+def test_inputs_count_as_they_are_once_scaled(backend_name: str) -> None:
+    network = Network([2, 2], input_center=[0.0, 1e300], input_scale=[1e-308, 1.0], dtype="float64")
+    trainer = Trainer(network, backend=backend_name, precision="float64")
+    wide = np.array([[1e308, 1e300], [-1e308, 1e300]])
+    trainer.fit(wide, [0, 1])
+    assert np.isfinite(trainer.predict_proba(wide)).all()
+    # The same in float32, which none of the numbers but the scaled ones fits.
+    network = Network([2, 2], input_scale=1e-60)
+    trainer = Trainer(network, backend=backend_name)
+    trainer.fit([[1e60, 1.0]], [0])
+    assert np.isfinite(trainer.predict_proba([[1e60, 1.0]])).all()
+    for use in (lambda x: trainer.fit(x, [0]), trainer.predict_proba):
+        with pytest.raises(
+            ValueError, match=r"X must hold numbers up to .*got 1e\+99 at X\[0, 1\]"
+        ):
+            use([[1e60, 1e99]])
+
+
+def test_numbers_to_scale_by_must_fit_the_precision() -> None:
+    network = Network([2, 2], input_center=[0.0, 1e300])
+    with pytest.raises(ValueError, match=r"input_center must hold numbers that fit.*float64"):
+        Trainer(network)
+
+
 @pytest.mark.parametrize("dtype", ["uint8", "float32", "float64"])
 def test_inputs_are_not_copied_whole(
     dtype: str, compiled_or_numpy_name: str, tmp_path: Path

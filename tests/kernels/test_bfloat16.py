@@ -204,13 +204,14 @@ def test_training_follows_the_reference(
     assert 0.0 < difference(found, of_float32) < 0.1
 
 
+@pytest.mark.parametrize("center", [0.0, 33.3])
 @pytest.mark.parametrize("name", WITH_BFLOAT16)
-def test_pixels_are_scaled_before_they_are_rounded(name: str, make_trainer: Any) -> None:
+def test_pixels_are_scaled_before_they_are_rounded(name: str, center: float) -> None:
     x = np.arange(256, dtype=np.uint8).reshape(-1, 1)
-    network = fastmlp.Network((1, 1), output="identity", input_scale=1 / 255)
+    network = fastmlp.Network((1, 1), output="identity", input_scale=1 / 255, input_center=center)
     network.weights[0][...], network.biases[0][...] = 1.0, 0.0
     trainer = fastmlp.Trainer(network, precision="bfloat16", backend=name)
-    wanted = rounded_array(x.astype(np.float32) * np.float32(1 / 255))
+    wanted = rounded_array((x.astype(np.float32) - np.float32(center)) * np.float32(1 / 255))
     assert np.array_equal(trainer.predict_proba(x).ravel(), wanted.ravel())
 
 

@@ -454,6 +454,69 @@ def test_inputs_of_every_kind(
     assert relative_difference(*outputs) < tolerance
 
 
+def scaling_trainer(backend: str, x: np.ndarray, precision: str, **of_network: Any) -> Any:
+    """Return a Trainer whose network hands its scaled inputs out as they are."""
+    width = x.shape[1]
+    network = fastmlp.Network((width, width), output="identity", dtype=precision, **of_network)
+    network.parameters = np.zeros(network.n_parameters)
+    network.weights[0][...] = np.eye(width)
+    return fastmlp.Trainer(network, backend=backend, precision=precision, batch_size=8, seed=5)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("kind", INPUT_KINDS)
+def test_inputs_of_every_kind_with_a_center_and_a_scale_each(
+    kind: str, precision: str, backend_name: str, state_of: Any, tmp_path: Path
+) -> None:
+    x = input_of_kind(kind, tmp_path)
+    center, scale = np.array([0.5, -3.0, 100.0, 0.0]), np.array([0.02, -0.005, 1 / 255, 0.03])
+    wanted = (x.astype(np.longdouble) - center) * scale
+    trainer = scaling_trainer(backend_name, x, precision, input_center=center, input_scale=scale)
+    # Half a unit each for the difference, the product, the scale in float32, and the result.
+    two_units = 2.0 * float(np.finfo(precision).eps)
+    np.testing.assert_allclose(trainer.predict_proba(x), wanted, two_units)
+    if backend_name != "python":  # which computes in float64
+        np.testing.assert_array_equal(trainer.network.scaled(x), trainer.predict_proba(x))
+    plain = scaling_trainer("numpy", x, precision)
+    contiguous = scaling_trainer(backend_name, x, precision, input_center=center, input_scale=scale)
+    trainer.fit(x, x * 1e-2, epochs=2)
+    plain.fit(wanted.astype(np.float64), x * 1e-2, epochs=2)
+    contiguous.fit(np.ascontiguousarray(x), x * 1e-2, epochs=2)
+    assert state_of(trainer) == state_of(contiguous)
+    tolerance = 1e-12 if precision == "float64" else 2e-5
+    assert relative_difference(trainer.network.parameters, plain.network.parameters) < tolerance
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32", "float64"])
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_each_of_many_inputs_gets_its_own_numbers(
+    precision: str, dtype: str, compiled_or_numpy_name: str
+) -> None:
+    width = 1031  # more than are converted at once, and no whole number of vectors
+    x = np.random.default_rng(2).integers(0, 256, (3, width)).astype(dtype)
+    center, scale = np.arange(width) / 8.0, 1.0 + np.arange(width) / 64.0
+    trainer = scaling_trainer(
+        compiled_or_numpy_name, x, precision, input_center=center, input_scale=scale
+    )
+    tolerance = 1e-15 if precision == "float64" else 3e-7
+    np.testing.assert_allclose(trainer.predict_proba(x), (x - center) * scale, tolerance)
+
+
+def test_one_center_for_all_inputs(backend_name: str) -> None:
+    x = np.random.default_rng(2).integers(0, 256, (3, 11)).astype(np.uint8)
+    trainer = scaling_trainer(backend_name, x, "float64", input_center=127.5, input_scale=2.0)
+    np.testing.assert_array_equal(trainer.predict_proba(x), (x - 127.5) * 2.0)
+
+
+def test_data_far_from_zero_keep_their_digits_in_float32(backend_name: str) -> None:
+    # One step of float32 at 1e9 is 64: converted first, the data would be lost.
+    small = np.random.default_rng(4).normal(size=(20, 5))
+    x, center = 1e9 + small, np.full(5, 1e9)
+    trainer = scaling_trainer(backend_name, x, "float32", input_center=center)
+    np.testing.assert_allclose(trainer.predict_proba(x), x - center, rtol=1e-7)
+    np.testing.assert_allclose(trainer.predict_proba(x), small, atol=2e-7)
+
+
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_the_same_seed_gives_the_same_bits(
     precision: str, backend_name: str, make_trainer: Any, make_problem: Any, state_of: Any
@@ -482,6 +545,8 @@ def test_the_number_of_threads_does_not_change_a_bit(
             precision=precision,
             batch_size=100,
             n_threads=n_threads,
+            input_center=x.mean(axis=0),
+            input_scale=1.0 / x.std(axis=0),
         )
         trainer.fit(x, y, epochs=2)
         states.append((state_of(trainer), trainer.predict_proba(x).tobytes()))

@@ -135,6 +135,17 @@ def test_input_scale_is_told_and_used() -> None:
     assert "Verdict: all 3 derivatives agree" in text
 
 
+def test_a_center_and_a_scale_per_input_are_told_and_used() -> None:
+    network = Network(
+        [2, 1], output="identity", input_center=[10, 0], input_scale=[0.1, 2], seed=0,
+        dtype="float64",
+    )  # fmt: skip
+    text = " ".join(explain(network, [15, 0.2], 1, max_iterations=2).split())
+    assert "subtracts (10, 0) from its inputs and multiplies them by (0.1, 2)" in text
+    assert "x stands for (0.5, 0.4)" in text
+    assert "Verdict: all 3 derivatives agree" in text
+
+
 def test_a_kink_is_named_as_the_cause() -> None:
     network = Network([2, 2, 1], "relu", "identity", seed=0, dtype="float64")  # biases of 0
     network.weights[1][...] = 1.0
