@@ -185,12 +185,13 @@ def _steps() -> Iterator[Case]:
         flops=STEP.training_flops(BATCH_SIZE),
         dimensions="full",
     )
-    for name in NAMED_OPTIMIZERS:
+    for name, optimizer in NAMED_OPTIMIZERS.items():
+        alone = " Its orthogonal steps are not in it." if optimizer.formula.matrix else ""
         yield Case(
             f"update_{name}",
             "kernels",
             f"{name} update",
-            f"One optimizer step of the {N_PARAMETERS:,} parameters of {STEP.name}.",
+            f"One optimizer step of the {N_PARAMETERS:,} parameters of {STEP.name}.{alone}",
             rows=N_PARAMETERS,
             prepare=partial(_prepare_update, name=name),
             reference_rows=4096,

@@ -43,6 +43,7 @@ _HOMES = {
     "MLPClassifier": "estimators",
     "MLPRegressor": "estimators",
     "MissingExtraError": "errors",
+    "Muon": "optimizers",
     "Nadam": "optimizers",
     "Network": "network",
     "OneCycle": "schedules",
@@ -110,6 +111,7 @@ if TYPE_CHECKING:
     from .optimizers import Adam as Adam
     from .optimizers import AdamW as AdamW
     from .optimizers import Lion as Lion
+    from .optimizers import Muon as Muon
     from .optimizers import Nadam as Nadam
     from .optimizers import RMSprop as RMSprop
     from .persistence import load as load

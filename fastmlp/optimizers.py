@@ -36,8 +36,12 @@ class Optimizer:
     bounds: ClassVar[dict[str, Bounds]] = {}
     """Of the hyperparameters besides the learning rate."""
 
+    rate_names: ClassVar[tuple[str, ...]] = ("learning_rate",)
+    """The hyperparameters that may be schedules or functions."""
+
     def __post_init__(self) -> None:
-        object.__setattr__(self, "learning_rate", check_rate("learning_rate", self.learning_rate))
+        for name in self.rate_names:
+            object.__setattr__(self, name, check_rate(name, getattr(self, name)))
         for name, bounds in self.bounds.items():
             value = check_number(
                 name,
@@ -81,10 +85,12 @@ class Optimizer:
         """
         step = np.arange(first_step, first_step + n_steps, dtype=np.float64)
         settings = self.settings()
-        settings["learning_rate"] = self.rates(step - 1.0 if epochs is None else epochs, n_rows)
+        done = step - 1.0 if epochs is None else epochs
+        for name in self.rate_names:
+            settings[name] = rates_of(settings[name], done, n_rows)
         hyperparameters = [settings[name] for name in self.formula.hyperparameters]
         columns = self.formula.coefficients(step, *hyperparameters)
-        table = np.empty((n_steps, self.formula.n_coefficients))
+        table = np.empty((n_steps, self.formula.n_coefficients_in_all))
         for column, values in enumerate(columns):
             table[:, column] = values
         return table
@@ -283,6 +289,70 @@ class Lion(Optimizer):
         return "lion"
 
 
+@dataclass(frozen=True)
+class Muon(Optimizer):
+    """Muon (Jordan, 2024): the weights between hidden layers move by the same in all directions.
+
+    The mean of the gradients of each such weight matrix is made orthogonal (its singular values
+    about 1, by five steps of Newton and Schulz) before it is subtracted: what the gradient shows
+    weakly counts as much as what it shows strongly. That takes the time of about ten products of
+    such matrices at every step, whatever the batch size: large batches pay for it.
+
+    What is updated how, in a network of at least two hidden layers:
+
+    - the weights between two hidden layers: orthogonal steps at `learning_rate`, times
+      ``sqrt(fan_out / fan_in)`` where that is above 1;
+    - all biases, the weights of the first layer (which reads the inputs) and of the last (which
+      makes the outputs): `AdamW` at `adam_learning_rate`.
+
+    With fewer hidden layers there is no such matrix: all is AdamW's, and a `Trainer` warns of it.
+
+    Parameters
+    ----------
+    learning_rate : float, Schedule or function, default 0.02
+        Of the weights between hidden layers. A step changes them by about this much in every
+        direction, however long the gradient is.
+    momentum : float in [0, 1), default 0.95
+        Decay of the mean of their gradients.
+    nesterov : bool, default True
+        Take the mean where it will be after this gradient counts once more.
+    weight_decay : float, default 0.0
+        Each step first multiplies all parameters by ``1 - rate * weight_decay``, with the rate
+        that they are updated at.
+    adam_learning_rate : float, Schedule or function, default 0.001
+        Of all other parameters. It does not follow a schedule of `learning_rate`: give both one.
+    beta_1, beta_2, epsilon
+        As in `Adam`, for all other parameters.
+
+    References
+    ----------
+    K. Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024.
+    """
+
+    learning_rate: Rate = 0.02
+    momentum: float = 0.95
+    nesterov: bool = True
+    weight_decay: float = 0.0
+    adam_learning_rate: Rate = 0.001
+    beta_1: float = 0.9
+    beta_2: float = 0.999
+    epsilon: float = 1e-8
+
+    bounds = {**AdamW.bounds, "momentum": DECAY}
+    rate_names = ("learning_rate", "adam_learning_rate")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not isinstance(self.nesterov, (bool, np.bool_)):
+            raise TypeError(f"nesterov must be True or False; got {self.nesterov!r}")
+        object.__setattr__(self, "nesterov", bool(self.nesterov))  # as a file can hold it
+
+    @property
+    def formula_name(self) -> str:
+        """Its row in ``formulas.OPTIMIZERS``."""
+        return "muon"
+
+
 NAMED_OPTIMIZERS: dict[str, Optimizer] = {
     "sgd": SGD(),
     "momentum": SGD(momentum=0.9),
@@ -293,6 +363,7 @@ NAMED_OPTIMIZERS: dict[str, Optimizer] = {
     "adagrad": Adagrad(),
     "nadam": Nadam(),
     "lion": Lion(),
+    "muon": Muon(),
 }
 
 

@@ -102,7 +102,9 @@ def make_plan(
         update += [Step("adjust_gradient", layer) for layer in every]
     if clipping.norm is not None:
         update.append(Step("clip_norm", 0))
-    update += [Step("update", layer) for layer in every]
+    # A matrix between two hidden layers: neither reads the network's inputs nor makes its outputs.
+    is_matrix = [optimizer.formula.matrix is not None and 0 < layer < last for layer in every]
+    update += [Step("update_matrix" if is_matrix[each] else "update", each) for each in every]
     if regularization.max_norm is not None:
         update += [Step("limit_norm", layer) for layer in every]
     update += [Step("running_statistics", i) for i in every if layers[i].normalization == "batch"]
@@ -113,7 +115,7 @@ def make_plan(
         targets_are_labels=network.output == "softmax",
         optimizer=optimizer.formula_name,
         n_states=len(optimizer.formula.states),
-        n_coefficients=optimizer.formula.n_coefficients,
+        n_coefficients=optimizer.formula.n_coefficients_in_all,
         dropout=rates,
         adjusts_gradient=adjusts_gradient,
         clip_norm=math.inf if clipping.norm is None else clipping.norm,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -83,7 +84,7 @@ class Trainer:
         `Gamma`; for identity `Hinge`; for any but softmax `SquaredError`, `AbsoluteError`, `Huber`
         or `Quantile`. Or a name: "categorical_cross_entropy", "focal", "huber" and so on.
     optimizer : Optimizer or str, default ``SGD(learning_rate=0.1)``
-        `SGD`, `Adam`, `AdamW`, `Nadam`, `RMSprop`, `Adagrad` or `Lion`, or a name: "sgd",
+        `SGD`, `Adam`, `AdamW`, `Nadam`, `RMSprop`, `Adagrad`, `Lion` or `Muon`, or a name: "sgd",
         "momentum", "nesterov", "adam" and so on.
     batch_size : int, default 32
         Rows per weight update; the last batch of an epoch may be smaller.
@@ -166,6 +167,14 @@ class Trainer:
             regularization=regularization,
             clipping=clipping,
         )
+        if self._optimizer.formula.matrix is not None and not self._plan.matrix_layers:
+            warnings.warn(
+                f"{type(self._optimizer).__name__} has a rule of its own for the weights between "
+                f"hidden layers, and this network has none (its sizes are {list(network.sizes)}): "
+                "all of it is trained by AdamW, at adam_learning_rate. Add a hidden layer, or "
+                "take AdamW",
+                stacklevel=2,
+            )
         self._regularization, self._clipping = regularization, clipping
         if seed is not None:
             seed = check_seed(seed)

@@ -30,6 +30,7 @@ Operation = Literal[
     "adjust_gradient",
     "clip_norm",
     "update",
+    "update_matrix",
     "limit_norm",
     "running_statistics",
 ]
@@ -70,6 +71,11 @@ class Layer:
         """Where all of its parameters lie."""
         return slice(self.weights.start, self.gamma.stop)
 
+    @property
+    def vectors(self) -> slice:
+        """Where those besides its weights lie."""
+        return slice(self.biases.start, self.gamma.stop)
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -100,7 +106,7 @@ class Plan:
     optimizer : str
         A name in ``formulas.OPTIMIZERS``.
     n_states, n_coefficients : int
-        How many state vectors the optimizer keeps, how many coefficients its step takes.
+        How many state vectors the optimizer keeps, how many coefficients its steps take in all.
     dropout : tuple of float
         Per layer, the share of its inputs (of the network's inputs for the first) that training
         leaves out of each row; the others are multiplied by 1 / (1 - share). 0 for none.
@@ -171,7 +177,12 @@ class Plan:
     @property
     def needs_whole_gradient(self) -> bool:
         """Whether the update must wait until the gradients of all layers are known."""
-        return min(self.clip_norm, self.max_norm) < math.inf
+        return min(self.clip_norm, self.max_norm) < math.inf or bool(self.matrix_layers)
+
+    @property
+    def matrix_layers(self) -> tuple[int, ...]:
+        """The layers whose weights the optimizer updates as a matrix (see `MatrixUpdate`)."""
+        return tuple(step.layer for step in self.update if step.operation == "update_matrix")
 
     @property
     def n_statistics(self) -> int:
@@ -355,4 +366,14 @@ class Backend(ABC):
     def update(
         self, name: str, w: Array, g: Array, state: Array, coefficients: Sequence[float]
     ) -> None:
-        """Change `w` (n,) and `state` (n_states, n) in place by one optimizer step."""
+        """Change `w` (n,) and `state` (n_states, n) in place by one step of ``formulas.STEPS``.
+
+        `coefficients` may go on after those that the step takes.
+        """
+
+    @abstractmethod
+    def orthogonalized(self, matrix: Array) -> Array:
+        """Return `matrix` (rows, columns) by Newton and Schulz: see ``formulas.NEWTON_SCHULZ``.
+
+        Its singular values are then about 1, the vectors as they were; zeros stay zeros.
+        """

@@ -19,7 +19,7 @@ from cpython.buffer cimport (
 )
 from cpython.mem cimport PyMem_RawCalloc, PyMem_RawFree
 from libc.math cimport INFINITY, isfinite, sqrt
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uintptr_t
 
 from . import formulas
@@ -163,6 +163,7 @@ cdef class NativeEngine:
     cdef Native native
     cdef Memory layer_memory, parameter_memory, gradient_memory, zero_memory
     cdef object loss_parameters
+    cdef OrthogonalMemory orthogonal  # of the weights that are updated as matrices, if any
     cdef Workspace training
     cdef object thread_choice  # of the training
     cdef list predicting  # a Workspace per thread
@@ -188,7 +189,7 @@ cdef class NativeEngine:
         native.loss_formula = formula_number(LOSS_NAMES, plan.loss)
         self.loss_parameters = flat_numbers(plan.loss_parameters, plan.dtype)
         native.loss_parameters = address(self.loss_parameters)
-        native.optimizer_formula = formula_number(OPTIMIZER_NAMES, plan.optimizer)
+        native.step_formula = formula_number(STEP_NAMES, plan.optimizer)
         native.is_gradient_descent = plan.optimizer == "sgd"
         native.adjusts_gradient = plan.adjusts_gradient
         native.needs_whole_gradient = plan.needs_whole_gradient
@@ -218,6 +219,8 @@ cdef class NativeEngine:
         self.lay_out_parameters(plan)
         if plan.needs_whole_gradient:
             self.make_gradient()
+        if plan.matrix_layers:
+            self.make_orthogonal(plan)
 
     cdef lay_out_parameters(self, plan):
         cdef Native *native = &self.native
@@ -265,6 +268,21 @@ cdef class NativeEngine:
         native.parameters = self.parameter_memory.start
         self.zero_memory = Memory(longest)
         native.zeros = self.zero_memory.start
+
+    cdef make_orthogonal(self, plan):
+        """Make the memory and the steps of the weights that are updated as matrices."""
+        cdef Native *native = &self.native
+        optimizer = formulas.OPTIMIZERS[plan.optimizer]
+        direction, step = optimizer.matrix.direction.update, optimizer.matrix.step.update
+        native.direction = native.element.steps[formula_number(STEP_NAMES, direction.__name__)]
+        native.matrix_step = native.element.steps[formula_number(STEP_NAMES, step.__name__)]
+        _, of_direction, of_step = optimizer.coefficient_slices
+        native.direction_coefficients, native.matrix_coefficients = of_direction.start, of_step.start
+        shapes = [(plan.layers[i].fan_in, plan.layers[i].fan_out) for i in plan.matrix_layers]
+        self.orthogonal = OrthogonalMemory(plan.dtype, shapes)
+        native.orthogonal = self.orthogonal.native
+        for index, shape in zip(plan.matrix_layers, shapes, strict=True):
+            native.layers[index].direction_scale = optimizer.matrix.scale(*shape)
 
     cdef make_gradient(self):
         """Give the native gradient its memory, if it has none."""
@@ -516,7 +534,7 @@ class CythonBackend(Backend):
         return min(n_threads, team_limit())
 
     def refusal(self, plan):
-        wanted = [(plan.loss, LOSS_NAMES), (plan.optimizer, OPTIMIZER_NAMES)]
+        wanted = [(plan.loss, LOSS_NAMES), (plan.optimizer, STEP_NAMES)]
         wanted += [(layer.activation, [*ACTIVATION_NAMES, "softmax"]) for layer in plan.layers]
         for name, built in wanted:
             if name not in built:
@@ -609,9 +627,27 @@ class CythonBackend(Backend):
         import numpy
 
         values = numpy.array(coefficients, w.dtype)
-        kernels_for(w.dtype.name).element.steps[formula_number(OPTIMIZER_NAMES, name)](
+        kernels_for(w.dtype.name).element.steps[formula_number(STEP_NAMES, name)](
             address(w), address(g), address(state) if len(state) else NULL, w.size,
             address(values), w.size)
+
+    def orthogonalized(self, matrix):
+        import numpy
+
+        matrix = numpy.ascontiguousarray(matrix)
+        cdef ptrdiff_t rows = matrix.shape[0], columns = matrix.shape[1]
+        cdef OrthogonalMemory memory = OrthogonalMemory(matrix.dtype.name, [matrix.shape])
+        cdef Orthogonal *own = &memory.native
+        cdef ptrdiff_t stride = spaced(rows, own.lanes, own.value_bytes)
+        cdef Memory panels = Memory(memory.panel_bytes(rows, columns))
+        cdef Alone call = Alone(own=own, stride=stride, rows=rows, columns=columns, out=panels.start)
+        cdef int n_threads = available_cpus()
+        own.product.to_panels(address(matrix), rows, columns, own.start, stride)
+        with nogil:
+            team_run(n_threads, orthogonalize_alone, &call)
+        found = numpy.empty_like(matrix)
+        own.product.from_panels(panels.start, stride, rows, columns, address(found))
+        return found
 
 
 choose_kernels()  # an unknown FASTMLP_MAX_ISA is the reason that the registry shows

@@ -18,7 +18,7 @@ cdef void train_batches(void *context, team *team, int thread) noexcept nogil:
     cdef ptrdiff_t n_coefficients = native.n_coefficients
     cdef Batch batch_of_rows
     cdef update_rule update
-    update.step = native.element.steps[native.optimizer_formula]
+    update.step = native.element.steps[native.step_formula]
     update.is_gradient_descent = native.is_gradient_descent
     update.state_offset = native.packed_bytes
     update.state_stride = native.packed_bytes // native.value_bytes

@@ -162,7 +162,7 @@ cdef extern from "kernels.h":
     const char *fastmlp_isa_name(int i)
     const char *fastmlp_activation_name(int i)
     const char *fastmlp_loss_name(int i)
-    const char *fastmlp_optimizer_name(int i)
+    const char *fastmlp_step_name(int i)
 
 cdef extern from "pages.h":
     void advise_huge_pages(void *start, size_t n_bytes) noexcept nogil
@@ -196,6 +196,7 @@ cdef enum:
     NOT_NORMALIZED = 0
     BATCH = 1
     LAYER = 2
+    GROUPS = 16  # of panels of a symmetric matrix: the more, the less of it is computed twice
 
 
 cdef list names_of(const char *(*name_at)(int)):
@@ -211,7 +212,7 @@ ISA_NAMES = names_of(fastmlp_isa_name)
 # The formulas as they were when the extension was built, in the order of their tables.
 ACTIVATION_NAMES = names_of(fastmlp_activation_name)
 LOSS_NAMES = names_of(fastmlp_loss_name)
-OPTIMIZER_NAMES = names_of(fastmlp_optimizer_name)
+STEP_NAMES = names_of(fastmlp_step_name)
 
 
 cdef const kernels *kernel_tables = NULL  # by precision_number

@@ -1,6 +1,22 @@
 # A plan laid out in memory: panels of parameters and of a batch, and the ways between them and the
 # flat vectors.
 
+cdef ptrdiff_t panels_of(ptrdiff_t columns, ptrdiff_t lanes) noexcept nogil:
+    return (columns + lanes - 1) // lanes
+
+
+cdef ptrdiff_t spaced(ptrdiff_t rows, ptrdiff_t lanes, ptrdiff_t value_bytes) noexcept nogil:
+    """How far apart panels of so many rows lie: never a multiple of 4096 bytes, which would put the
+    same row of every panel in the same cache set."""
+    cdef ptrdiff_t stride = rows * lanes
+    if stride * value_bytes % 4096 == 0:
+        stride += lanes
+    return stride
+
+
+include "cython_orthogonal.pxi"
+
+
 cdef struct NativeLayer:
     ptrdiff_t fan_in
     ptrdiff_t fan_out
@@ -17,6 +33,8 @@ cdef struct NativeLayer:
     # one); where they lie in the packed vectors, in bytes. A row takes `vector_bytes`.
     ptrdiff_t w_stride
     ptrdiff_t packed_weights
+    # What the optimizer's orthogonal direction of w is multiplied by; 0 if w is not updated so.
+    double direction_scale
     ptrdiff_t packed_biases
     ptrdiff_t n_vectors  # b; or b and gamma, one after the other
     ptrdiff_t vector_bytes
@@ -65,10 +83,17 @@ cdef struct Native:
     int n_layers
     int loss_formula
     const char *loss_parameters  # (parameters, outputs), of the plan's precision
-    int optimizer_formula
+    int step_formula
     bint is_gradient_descent
     bint adjusts_gradient
-    bint needs_whole_gradient  # before the update: `clip_norm` or `max_norm` is finite
+    bint needs_whole_gradient  # before the update (see contract.Plan)
+    # For weights that are updated as matrices: the two steps besides `step_formula`, and where
+    # their coefficients begin, in values.
+    Orthogonal orthogonal
+    step_function direction
+    step_function matrix_step
+    ptrdiff_t direction_coefficients
+    ptrdiff_t matrix_coefficients
     double clip_norm
     double max_norm
     bint loss_is_merged
@@ -214,13 +239,8 @@ cdef void store(Native *native, const char *packed, char *flat, team *team,
 
 
 cdef ptrdiff_t panels(Native *native, ptrdiff_t columns) noexcept:
-    return (columns + native.lanes - 1) // native.lanes
+    return panels_of(columns, native.lanes)
 
 
 cdef ptrdiff_t stride_for(Native *native, ptrdiff_t rows) noexcept:
-    """How far apart panels of so many rows lie: never a multiple of 4096 bytes, which would put the
-    same row of every panel in the same cache set."""
-    cdef ptrdiff_t stride = rows * native.lanes
-    if stride * native.value_bytes % 4096 == 0:
-        stride += native.lanes
-    return stride
+    return spaced(rows, native.lanes, native.value_bytes)

@@ -311,6 +311,10 @@ cdef void update_at_once(Native *native, const update_rule *update, team *team,
     cdef NativeLayer *layer
     cdef ptrdiff_t panel, n_panels = 0, weights, biases, n, i
     cdef double total = 0.0, factor = 1.0, squares
+    cdef update_rule of_matrix = update[0]
+    of_matrix.step = native.matrix_step
+    of_matrix.coefficients = (
+        <const char *>update.coefficients + native.matrix_coefficients * native.value_bytes)
     team_barrier(team)
     for index in range(native.n_layers):
         layer = &native.layers[index]
@@ -343,16 +347,40 @@ cdef void update_at_once(Native *native, const update_rule *update, team *team,
     for index in range(native.n_layers):
         layer = &native.layers[index]
         n = layer.fan_in * native.lanes
+        if layer.direction_scale > 0.0:
+            find_direction(native, layer, update, factor, team, thread)
         for panel in range(share(layer.out_panels, thread, team.n_threads),
                            share(layer.out_panels, thread + 1, team.n_threads)):
             weights = layer.packed_weights + panel * layer.w_stride * native.value_bytes
             biases = layer.packed_biases + panel * native.lanes * native.value_bytes
-            step_scaled(native, update, weights, factor, n)
+            if layer.direction_scale > 0.0:
+                step_scaled(native, &of_matrix, weights, layer.direction_scale, n)
+            else:
+                step_scaled(native, update, weights, factor, n)
             for i in range(layer.n_vectors):
                 step_scaled(native, update, biases + i * layer.vector_bytes, factor, native.lanes)
             if native.max_norm < INFINITY:
                 native.element.limit_norm(native.parameters + weights, layer.fan_in, native.max_norm)
     team_barrier(team)
+
+
+cdef void find_direction(Native *native, NativeLayer *layer, const update_rule *update, double factor,
+                         team *team, int thread) noexcept nogil:
+    """The orthogonal direction of w in the place of its gradient, which `factor` multiplies first."""
+    cdef ptrdiff_t panel, offset, weights, n = layer.fan_in * native.lanes
+    cdef const char *coefficients = (
+        <const char *>update.coefficients + native.direction_coefficients * native.value_bytes)
+    for panel in range(share(layer.out_panels, thread, team.n_threads),
+                       share(layer.out_panels, thread + 1, team.n_threads)):
+        offset = panel * layer.w_stride * native.value_bytes
+        weights = layer.packed_weights + offset
+        if factor != 1.0:
+            native.element.scale(native.gradient + weights, factor, n)
+        native.direction(
+            native.orthogonal.start + offset, native.gradient + weights,
+            native.parameters + weights + update.state_offset, update.state_stride, coefficients, n)
+    orthogonalize(&native.orthogonal, layer.w_stride, layer.fan_in, layer.fan_out,
+                  native.gradient + layer.packed_weights, team, thread)
 
 
 cdef void step_scaled(Native *native, const update_rule *update, ptrdiff_t offset, double factor,

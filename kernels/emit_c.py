@@ -161,8 +161,8 @@ def uniform_wrappers(module: ModuleType, precision: str) -> list[str]:
                 f"    (void)parameters;\n"
                 f"    return {formula.__name__}_{precision}(z, y{parameters});\n}}"
             )
-    for name, optimizer in module.OPTIMIZERS.items():
-        n_states, n_coefficients = len(optimizer.states), optimizer.n_coefficients
+    for name, step in module.STEPS.items():
+        n_states, n_coefficients = len(step.states), step.n_coefficients
         states = [f"state[{i} * stride]" for i in range(n_states)]
         coefficients = [f"coefficients[{i}]" for i in range(n_coefficients)]
         results = ["w", *[f"&{state}" for state in states]]
@@ -171,7 +171,7 @@ def uniform_wrappers(module: ModuleType, precision: str) -> list[str]:
             f"static inline void {name}_step_{precision}({c_type} *w, {c_type} g, {c_type} *state,"
             f" ptrdiff_t stride, const {c_type} *coefficients) {{\n"
             f"    (void)state; (void)stride;\n"
-            f"    {optimizer.update.__name__}_{precision}({arguments});\n}}"
+            f"    {step.update.__name__}_{precision}({arguments});\n}}"
         )
     return wrappers
 
@@ -186,9 +186,9 @@ def table_lists(module: ModuleType) -> list[str]:
         f"X({name}, {int(loss.of == 'log_softmax')}, {len(loss.parameters)})"
         for name, loss in module.LOSSES.items()
     ]
-    optimizers = [
-        f"X({name}, {len(optimizer.states)}, {optimizer.n_coefficients})"
-        for name, optimizer in module.OPTIMIZERS.items()
+    steps = [
+        f"X({name}, {len(step.states)}, {step.n_coefficients})"
+        for name, step in module.STEPS.items()
     ]
     return [
         "/* X(name, derivative is written in z) */",
@@ -196,7 +196,7 @@ def table_lists(module: ModuleType) -> list[str]:
         "/* X(name, is of log_softmax, number of parameters) */",
         f"#define FOREACH_LOSS(X) {' '.join(losses)}",
         "/* X(name, number of states, number of coefficients) */",
-        f"#define FOREACH_OPTIMIZER(X) {' '.join(optimizers)}",
+        f"#define FOREACH_STEP(X) {' '.join(steps)}",
     ]
 
 

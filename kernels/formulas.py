@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Formula = Callable[..., float]
@@ -869,13 +869,94 @@ def lion(w, g, m, keep, learning_rate, beta_1, rest_1, beta_2, rest_2):
     return keep * w - learning_rate * direction, m
 
 
+# Some optimizers make a step orthogonal: a weight matrix between two hidden layers moves by the
+# same in all directions. The singular values of X (rows, columns), rows >= columns, of norm 1,
+# come near 1 by an odd polynomial, applied NEWTON_SCHULZ_STEPS times:
+#     G = X^T X,  X <- X (first I + second G + third G G)
+# (Newton and Schulz; with Jordan's factors, 2024, they soon lie between 0.7 and 1.2). A wide X is
+# transposed before and after. The products are the backends' own.
+
+NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
+NEWTON_SCHULZ_STEPS = 5
+SMALLEST_NORM = 1e-35
+"""A matrix whose norm is not above it has no direction: it becomes 0 instead of being divided."""
+
+
+def gram_polynomial(square, gram, second, third):
+    """Return the polynomial of G, with ``square = G G``, but for what it has on the diagonal."""
+    return (second * gram + third * square,)
+
+
+def muon_coefficients(
+    step,
+    learning_rate,
+    momentum,
+    nesterov,
+    weight_decay,
+    adam_learning_rate,
+    beta_1,
+    beta_2,
+    epsilon,
+):
+    """Return AdamW's coefficients, those of `muon_direction`, then those of `muon_matrix`."""
+    of_adam = adamw_coefficients(step, adam_learning_rate, beta_1, beta_2, epsilon, weight_decay)
+    of_mean, of_gradient = (momentum, 1.0 - momentum) if nesterov else (1.0, 0.0)
+    keep = 1.0 - learning_rate * weight_decay
+    return (*of_adam, momentum, 1.0 - momentum, of_mean, of_gradient, keep, learning_rate)
+
+
+def muon_direction(direction, g, m, decay, rest, of_mean, of_gradient):
+    """Return the mean of the gradients, or (Nesterov's) where it will be; and the mean."""
+    m = decay * m + rest * g
+    return of_mean * m + of_gradient * g, m
+
+
+def muon_matrix(w, direction, keep, learning_rate):
+    """Step along the orthogonal direction, decayed (Jordan, 2024)."""
+    return (keep * w - learning_rate * direction,)
+
+
+def stretched(fan_in: int, fan_out: int) -> float:
+    """Return what a matrix's orthogonal direction is multiplied by: more, if it widens."""
+    return math.sqrt(max(1.0, fan_out / fan_in))
+
+
 @dataclass(frozen=True)
-class Optimizer:
-    """An optimizer: its update, the coefficients of a step, and the names of its states."""
+class Step:
+    """A step of single numbers: its formula and the names of its states."""
 
     update: TupleFormula
+    states: tuple[str, ...] = field(default=(), kw_only=True)
+
+    @property
+    def n_coefficients(self) -> int:
+        """How many numbers `update` takes after w, g and the states."""
+        return self.update.__code__.co_argcount - 2 - len(self.states)
+
+
+@dataclass(frozen=True)
+class MatrixUpdate:
+    """What an optimizer does to a weight matrix between two hidden layers, not to other parameters.
+
+    `direction` makes of the gradient what becomes orthogonal (its first argument, in the place of
+    w, counts for nothing); that, times ``scale(fan_in, fan_out)``, is `step`'s gradient.
+    """
+
+    direction: Step
+    step: Step
+    scale: Callable[[int, int], float]
+
+
+@dataclass(frozen=True)
+class Optimizer(Step):
+    """An optimizer: its update, its states, the coefficients of a step; and for matrices, or None.
+
+    `coefficients` returns those of `update`, then those of the direction and the step of `matrix`,
+    whose states are the first ones of `states`.
+    """
+
     coefficients: TupleFormula
-    states: tuple[str, ...] = ()
+    matrix: MatrixUpdate | None = None
 
     @property
     def hyperparameters(self) -> tuple[str, ...]:
@@ -884,9 +965,18 @@ class Optimizer:
         return code.co_varnames[1 : code.co_argcount]
 
     @property
-    def n_coefficients(self) -> int:
-        """How many numbers `update` takes after w, g and the states."""
-        return self.update.__code__.co_argcount - 2 - len(self.states)
+    def coefficient_slices(self) -> tuple[slice, slice, slice]:
+        """Where the coefficients of the update, the direction and the matrix's step lie."""
+        n = self.n_coefficients
+        matrix = self.matrix
+        of_direction = n if matrix is None else n + matrix.direction.n_coefficients
+        end = n if matrix is None else of_direction + matrix.step.n_coefficients
+        return slice(0, n), slice(n, of_direction), slice(of_direction, end)
+
+    @property
+    def n_coefficients_in_all(self) -> int:
+        """How many numbers `coefficients` returns."""
+        return int(self.coefficient_slices[-1].stop)
 
 
 OPTIMIZERS: dict[str, Optimizer] = {
@@ -899,4 +989,22 @@ OPTIMIZERS: dict[str, Optimizer] = {
     "adagrad": Optimizer(adagrad, adagrad_coefficients, states=("v",)),
     "nadam": Optimizer(nadam, nadam_coefficients, states=("m", "v")),
     "lion": Optimizer(lion, lion_coefficients, states=("m",)),
+    "muon": Optimizer(
+        adamw,
+        muon_coefficients,
+        states=("m", "v"),
+        matrix=MatrixUpdate(Step(muon_direction, states=("m",)), Step(muon_matrix), stretched),
+    ),
+}
+
+# Everything that runs over single numbers, by name: what the backends compile.
+STEPS: dict[str, Step] = {
+    **OPTIMIZERS,
+    **{
+        step.update.__name__: step
+        for optimizer in OPTIMIZERS.values()
+        if optimizer.matrix is not None
+        for step in (optimizer.matrix.direction, optimizer.matrix.step)
+    },
+    "gram_polynomial": Step(gram_polynomial),
 }

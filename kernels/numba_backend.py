@@ -19,6 +19,7 @@ from . import formulas
 from .contract import Array, Backend, Engine, Gradients, Plan, SparseMatrix
 from .numba_cpu import Cpu, select_cpu
 from .numba_memory import (
+    OrthogonalMemory,
     Panels,
     Parameters,
     Workspace,
@@ -31,6 +32,7 @@ from .numba_memory import (
 )
 from .numba_names import (
     CALL_WORDS,
+    DIRECTION_SCALE,
     LOSS_BLOCK,
     N_DONE,
     NOT_FINITE,
@@ -45,6 +47,7 @@ from .numba_source import (
     load_limits,
     load_loss,
     load_optimizer,
+    load_orthogonal,
     load_sparse,
 )
 from .numba_team import MAX_THREADS, give_way_address, team
@@ -98,6 +101,8 @@ class NumbaEngine(Engine):
         self.memory = Parameters(
             plan, parameters, state, self.panels, self.kernels, functions, activations
         )
+        if plan.matrix_layers:
+            self.load_matrices()
         if not plan.loss_is_merged:
             self.load_output()
         self.workspace: Workspace | None = None  # for training
@@ -112,6 +117,30 @@ class NumbaEngine(Engine):
         module = load_activation(self.plan.layers[-1].activation, self.plan.precision, self.cpu)
         self.memory.set_activation(-1, module)
         return module
+
+    def load_matrices(self) -> None:
+        """Make the memory and the functions of the weights that are updated as matrices."""
+        plan, size = self.plan, self.panels.size
+        optimizer = formulas.OPTIMIZERS[plan.optimizer]
+        assert optimizer.matrix is not None
+        _, of_direction, of_step = optimizer.coefficient_slices
+        steps = {"DIRECTION": optimizer.matrix.direction, "MATRIX_STEP": optimizer.matrix.step}
+        functions = {
+            word: load_optimizer(step.update.__name__, plan.precision, self.cpu).update.address
+            for word, step in steps.items()
+        }
+        functions["FIND_DIRECTION"] = load_orthogonal(
+            plan.precision, self.cpu
+        ).find_direction.address
+        functions["DIRECTION_COEFFICIENTS"] = of_direction.start * size
+        functions["MATRIX_COEFFICIENTS"] = of_step.start * size
+        matrices = [plan.layers[index] for index in plan.matrix_layers]
+        shapes = [(layer.fan_in, layer.fan_out) for layer in matrices]
+        for layer, shape in zip(matrices, shapes, strict=True):
+            scale = optimizer.matrix.scale(*shape)
+            self.memory.layers[layer.index, DIRECTION_SCALE] = bits_of(scale)
+        self.orthogonal = OrthogonalMemory(self.panels, shapes, functions)
+        self.memory.set(ORTHOGONAL=address_of(self.orthogonal.words))
 
     def bind(self, workspace: Workspace, x: Array | SparseMatrix) -> None:
         """Let a call of a workspace read `x` by the functions that fit it."""
@@ -369,6 +398,21 @@ class NumbaBackend(Backend):
         numbers = np.array(coefficients, w.dtype)
         update = load_optimizer(name, w.dtype.name, usable_cpu()).update
         update.ctypes(*map(address_of, (w, g, state)), w.nbytes, address_of(numbers), w.size)
+
+    def orthogonalized(self, matrix: Array) -> Array:
+        precision, cpu = matrix.dtype.name, usable_cpu()
+        panels, (rows, columns) = Panels(precision, lanes_of(precision, cpu)), matrix.shape
+        own, stride = OrthogonalMemory(panels, [matrix.shape], {}), panels.stride(rows)
+        call = np.zeros(CALL_WORDS, np.int64)
+        set_words(call, {"N_THREADS": 1, **functions_of(load_batches(precision, cpu))})
+        out, given = aligned_zeros(panels.count(columns) * stride), panels.of(matrix)
+        of_start, n_bytes = panels.count(columns), rows * panels.vector
+        start = own.memory[: of_start * stride].reshape(of_start, stride)
+        start[:, :n_bytes] = given.reshape(of_start, n_bytes)
+        load_orthogonal(precision, cpu).orthogonalize_alone.ctypes(
+            *(address_of(call), address_of(own.words), stride, rows, columns, address_of(out), 0)
+        )
+        return panels.matrix(out, stride, rows, columns)
 
 
 backend = NumbaBackend()

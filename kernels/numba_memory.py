@@ -79,6 +79,44 @@ class Panels:
         return memory
 
 
+class OrthogonalMemory:
+    """The memory of `numba_orthogonal` for matrices of some shapes (rows, columns); its words."""
+
+    def __init__(
+        self, panels: Panels, shapes: list[tuple[int, int]], functions: dict[str, int]
+    ) -> None:
+        def n_bytes(rows: int, columns: int) -> int:
+            return round_up(panels.count(columns) * panels.stride(rows), CACHE_LINE)
+
+        large_and_small = [(max(shape), min(shape)) for shape in shapes]
+        # It lies as a layer's weights do, panels of which end with a row of biases.
+        of_start = max(n_bytes(rows + 1, columns) for rows, columns in shapes)
+        of_x = max(n_bytes(*pair) for pair in large_and_small)
+        of_gram = max(n_bytes(small, small) for _, small in large_and_small)
+        self.memory = aligned_zeros(of_start + 2 * of_x + 2 * of_gram)
+        self.squares = np.zeros(max(panels.count(columns) for _, columns in shapes))
+        self.words = np.zeros(names.ORTHOGONAL_WORDS, np.int64)
+        start = address_of(self.memory)
+        first, second, third = map(bits_of, formulas.NEWTON_SCHULZ)
+        set_words(
+            self.words,
+            {
+                "ORTHOGONAL_START": start,
+                "ORTHOGONAL_X": start + of_start,
+                "ORTHOGONAL_NEXT_X": start + of_start + of_x,
+                "GRAM": start + of_start + 2 * of_x,
+                "TERMS": start + of_start + 2 * of_x + of_gram,
+                "SQUARES": address_of(self.squares),
+                "FIRST_FACTOR": first,
+                "SECOND_FACTOR": second,
+                "THIRD_FACTOR": third,
+                "N_ITERATIONS": formulas.NEWTON_SCHULZ_STEPS,
+                "SMALLEST_NORM": bits_of(formulas.SMALLEST_NORM),
+                **functions,
+            },
+        )
+
+
 class Parameters:
     """The packed parameters and states of a plan, and what is the same for all of its calls."""
 

@@ -78,6 +78,7 @@ exp: Any = None
 log: Any = None
 adjusted_gradient: Any = None
 scaled_input: Any = None
+gram_polynomial: Any = None
 # With the loss's own parameters (n_parameters, n_outputs); loss_slope alike:
 loss_value: Any = None  # (taken, y, parameters, output, n_outputs) -> number
 loss_slope: Any = None
@@ -123,7 +124,8 @@ LAYER_WORDS = 24
     KEPT,  # its inputs after dropout while training; those of the first layer stay where they are
     THRESHOLD,  # see formulas.dropout_bits; 0: nothing is dropped
     KEPT_FACTOR,  # the bits of a float64
-) = range(22)
+    DIRECTION_SCALE,  # of its orthogonal direction: the bits of a float64; 0: w is no such matrix
+) = range(23)
 """The words (int64) of a layer; those without a comment are sizes or addresses of arrays."""
 
 CALL_WORDS = 72
@@ -200,5 +202,28 @@ CALL_WORDS = 72
     N_ROWS,
     LOSS_SUMS,  # float64, per batch or block of predicted rows; 0: not wanted
     OUT,  # the outputs, in the rows' order; 0: not wanted
-) = range(67)
+    # Of weights that are updated as matrices:
+    ORTHOGONAL,  # the address of its words
+) = range(68)
 """The words (int64) of a call."""
+
+ORTHOGONAL_WORDS = 16
+(
+    DIRECTION,  # functions
+    MATRIX_STEP,
+    FIND_DIRECTION,
+    DIRECTION_COEFFICIENTS,  # where they begin, in bytes
+    MATRIX_COEFFICIENTS,
+    ORTHOGONAL_START,  # panels of the matrix, as it comes
+    ORTHOGONAL_X,  # of the matrix, or of its transpose if it is wide: (large, small)
+    ORTHOGONAL_NEXT_X,
+    GRAM,  # (small, small)
+    TERMS,
+    SQUARES,  # float64, of each panel of the matrix: summed in order, whoever computed them
+    FIRST_FACTOR,  # of the polynomial: the bits of float64
+    SECOND_FACTOR,
+    THIRD_FACTOR,
+    N_ITERATIONS,
+    SMALLEST_NORM,  # the bits of a float64
+) = range(16)
+"""The words (int64) of ORTHOGONAL."""

@@ -15,12 +15,17 @@ from .numba_names import (
     ADJUST,
     ADJUSTMENTS,
     CLIP_NORM,
+    DIRECTION_SCALE,
     FAN_IN,
+    FIND_DIRECTION,
     GRADIENT,
     LANES,
+    MATRIX_COEFFICIENTS,
+    MATRIX_STEP,
     MAX_NORM,
     N_LAYERS,
     N_THREADS,
+    ORTHOGONAL,
     OUT_PANELS,
     PACKED,
     PACKED_BYTES,
@@ -161,12 +166,24 @@ def update_whole(address: int, numbers: int, thread: int) -> None:
     for index in range(call[N_LAYERS]):
         layer = layer_of(call, index)
         n, panels = (layer[FAN_IN] + 1) * LANES, layer[OUT_PANELS]
+        done = 0  # what of a panel is updated already
+        if layer[DIRECTION_SCALE] != 0:
+            done = layer[FAN_IN] * LANES
+            own, factor_bits = int64s(call[ORTHOGONAL]), np.float64(factor).view(np.int64)
+            call_address(own[FIND_DIRECTION], (address, index, factor_bits, numbers, thread))
         for panel in range(share(panels, thread, n_threads), share(panels, thread + 1, n_threads)):
             place = layer[PACKED] + panel * layer[PACKED_STRIDE]
             w, g = call[PARAMETERS] + place, call[GRADIENT] + place
+            if layer[DIRECTION_SCALE] != 0:
+                own = int64s(call[ORTHOGONAL])
+                scale(g, np.int64(layer[DIRECTION_SCALE]).view(np.float64), done)
+                coefficients = numbers + own[MATRIX_COEFFICIENTS]
+                how = (w + packed_bytes, packed_bytes, coefficients, done)
+                call_address(own[MATRIX_STEP], (w, g, *how))
+            rest = (w + done * SIZE, g + done * SIZE, w + done * SIZE + packed_bytes)
             if factor != 1.0:
-                scale(g, factor, n)
-            call_address(call[UPDATE], (w, g, w + packed_bytes, packed_bytes, numbers, n))
+                scale(rest[1], factor, n - done)
+            call_address(call[UPDATE], (*rest, packed_bytes, numbers, n - done))
             if max_norm < math.inf:
                 limit_norm(w, layer[FAN_IN], max_norm)
     meet(call)

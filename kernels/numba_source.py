@@ -19,6 +19,7 @@ from . import (
     numba_batches,
     numba_losses,
     numba_names,
+    numba_orthogonal,
     numba_products,
     numba_regularization,
     numba_sparse,
@@ -234,7 +235,7 @@ def lanes_of(precision: str, cpu: Cpu) -> int:
 def _prelude(precision: str, cpu: Cpu, functions: Iterable[Callable[..., Any]]) -> str:
     """Return the start of every module: the names that it needs, then the formulas."""
     constants: dict[str, Any] = {}
-    for template in (numba_names, numba_products, numba_batches, numba_sparse):
+    for template in (numba_names, numba_products, numba_batches, numba_sparse, numba_orthogonal):
         constants |= {name: value for name, value in vars(template).items() if name.isupper()}
     constants["SIZE"] = 4 if precision == "float32" else 8
     constants["LANES"] = lanes_of(precision, cpu)
@@ -312,6 +313,16 @@ def load_limits(precision: str, cpu: Cpu) -> ModuleType:
 
 
 @cache
+def load_orthogonal(precision: str, cpu: Cpu) -> ModuleType:
+    """Return a module with `find_direction` and `orthogonalize_alone`."""
+    k = numba_regularization
+    text = _text_of(numba_products.share, numba_batches.meet, numba_batches.layer_of)
+    text += "\n\n" + _text_of(k.sum_of_squares, k.scale, *_functions_of(numba_orthogonal))
+    names = REGULARIZATION.format(precision=precision) + MEETINGS
+    return load_module(_prelude(precision, cpu, [formulas.gram_polynomial]) + names + text)
+
+
+@cache
 def load_activation(name: str, precision: str, cpu: Cpu) -> ModuleType:
     """Return a module with `activate` and `differentiate`; for "softmax" without the latter."""
     if name == SOFTMAX:
@@ -353,13 +364,13 @@ def load_loss(name: str, targets_are_labels: bool, precision: str, cpu: Cpu) -> 
 
 @cache
 def load_optimizer(name: str, precision: str, cpu: Cpu) -> ModuleType:
-    """Return a module with `update`."""
-    optimizer = formulas.OPTIMIZERS[name]
-    text = _prelude(precision, cpu, [optimizer.update]) + _write_update(optimizer)
+    """Return a module with `update`, of a step of ``formulas.STEPS``."""
+    step = formulas.STEPS[name]
+    text = _prelude(precision, cpu, [step.update]) + _write_update(step)
     return load_module(text)
 
 
-def _write_update(optimizer: formulas.Optimizer) -> str:
+def _write_update(optimizer: formulas.Step) -> str:
     """Return `update`: the loop over some parameters; a state lies `state_stride` after another."""
     coefficients = [f"c_{i}" for i in range(optimizer.n_coefficients)]
     lines = ["@exported", "def update(w, g, state, state_stride, coefficients, n):"]

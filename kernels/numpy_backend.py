@@ -241,8 +241,7 @@ class NumpyEngine(StepEngine):
     def adjust_gradient(self, layer: Layer) -> None:
         l1, l2, limit = self.adjustments
         adjusted = self.formulas[formulas.adjusted_gradient.__name__]
-        others = slice(layer.biases.start, layer.gamma.stop)
-        for part, penalty in ((layer.weights, (l1, l2)), (others, (0.0, 0.0))):
+        for part, penalty in ((layer.weights, (l1, l2)), (layer.vectors, (0.0, 0.0))):
             self.gradient[part] = adjusted(
                 self.parameters[part], self.gradient[part], *penalty, limit
             )
@@ -260,13 +259,28 @@ class NumpyEngine(StepEngine):
         w *= (self.plan.max_norm / norms).astype(self.dtype)
 
     def update(self, layer: Layer) -> None:
-        part = layer.parameters
-        update = self.formulas[formulas.OPTIMIZERS[self.plan.optimizer].update.__name__]
+        self.update_part(layer.parameters)
+
+    def update_part(self, part: slice) -> None:
+        """Do the optimizer's own step of a part of the parameters."""
+        optimizer = formulas.OPTIMIZERS[self.plan.optimizer]
+        own = self.coefficients[optimizer.coefficient_slices[0]]
         states = [vector[part] for vector in self.state]
-        parameters = self.parameters[part]
-        results = update(parameters, self.gradient[part], *states, *self.coefficients)
-        for destination, result in zip([parameters, *states], results, strict=True):
-            destination[...] = result
+        do_step(optimizer, self.parameters[part], self.gradient[part], states, own, self.formulas)
+
+    def update_matrix(self, layer: Layer) -> None:
+        matrix = formulas.OPTIMIZERS[self.plan.optimizer].matrix
+        assert matrix is not None
+        _, of_direction, of_step = formulas.OPTIMIZERS[self.plan.optimizer].coefficient_slices
+        w, dw = self.w[layer.index], self.dw[layer.index]
+        states = [vector[layer.weights].reshape(w.shape) for vector in self.state]
+        direction = np.zeros_like(w)
+        own = self.coefficients[of_direction]
+        do_step(matrix.direction, direction, dw, states, own, self.formulas)
+        found = orthogonalized(direction, self.formulas)
+        found *= self.dtype.type(matrix.scale(*w.shape))
+        do_step(matrix.step, w, found, states, self.coefficients[of_step], self.formulas)
+        self.update_part(layer.vectors)
 
     def running_statistics(self, layer: Layer) -> None:
         n_rows = len(self.x_rows)
@@ -288,6 +302,39 @@ class NumpyEngine(StepEngine):
 
     def write_output(self, out: Array, start: int, stop: int) -> None:
         out[start:stop] = self.a[-1]
+
+
+def do_step(
+    step: formulas.Step,
+    w: Array,
+    g: Array,
+    states: Sequence[Array],
+    coefficients: Sequence[float],
+    compiled: dict[str, Callable[..., Any]],
+) -> None:
+    """Change w and the step's states, the first ones, in place; all are of one shape."""
+    changed = [w, *states[: len(step.states)]]
+    own = coefficients[: step.n_coefficients]
+    results = compiled[step.update.__name__](w, g, *changed[1:], *own)
+    for destination, result in zip(changed, results, strict=True):
+        destination[...] = result
+
+
+def orthogonalized(matrix: Array, compiled: dict[str, Callable[..., Any]]) -> Array:
+    """Return the matrix (rows, columns) with singular values of about 1 (Newton and Schulz)."""
+    if len(matrix) < matrix.shape[1]:
+        return np.ascontiguousarray(orthogonalized(np.ascontiguousarray(matrix.T), compiled).T)
+    wide = matrix.astype(np.float64).ravel()
+    norm = float(np.sqrt(np.dot(wide, wide)))
+    real = matrix.dtype.type
+    x = matrix * real(1.0 / norm if norm > formulas.SMALLEST_NORM else 0.0)
+    first, *others = formulas.NEWTON_SCHULZ
+    for _ in range(formulas.NEWTON_SCHULZ_STEPS):
+        gram = x.T @ x
+        (terms,) = compiled["gram_polynomial"](gram @ gram, gram, *others)
+        terms[np.diag_indices_from(terms)] += real(first)
+        x = x @ terms
+    return x
 
 
 def loss_and_slope(
@@ -349,11 +396,10 @@ class NumpyBackend(Backend):
     def update(
         self, name: str, w: Array, g: Array, state: Array, coefficients: Sequence[float]
     ) -> None:
-        update = compile_formulas(w.dtype.name)[formulas.OPTIMIZERS[name].update.__name__]
-        for destination, result in zip(
-            [w, *state], update(w, g, *state, *coefficients), strict=True
-        ):
-            destination[...] = result
+        do_step(formulas.STEPS[name], w, g, state, coefficients, compile_formulas(w.dtype.name))
+
+    def orthogonalized(self, matrix: Array) -> Array:
+        return orthogonalized(matrix, compile_formulas(matrix.dtype.name))
 
 
 backend = NumpyBackend()

@@ -61,6 +61,27 @@ def loss_and_slope(
     return value, [slope - p_k * total for slope, p_k in zip(slopes, p, strict=True)]
 
 
+def orthogonalized(matrix: Matrix) -> Matrix:
+    """Return the matrix (rows, columns) with singular values of about 1 (Newton and Schulz)."""
+    if len(matrix) < len(matrix[0]):
+        return transpose(orthogonalized(transpose(matrix)))
+    norm = math.sqrt(sum(value * value for row in matrix for value in row))
+    factor = 1.0 / norm if norm > formulas.SMALLEST_NORM else 0.0
+    x = [[value * factor for value in row] for row in matrix]
+    first, *others = formulas.NEWTON_SCHULZ
+    polynomial: formulas.TupleFormula = formulas.gram_polynomial
+    for _ in range(formulas.NEWTON_SCHULZ_STEPS):
+        gram = matmul(transpose(x), x)
+        terms = [
+            [polynomial(*pair, *others)[0] for pair in zip(*rows, strict=True)]
+            for rows in zip(matmul(gram, gram), gram, strict=True)
+        ]
+        for i, row in enumerate(terms):
+            row[i] += first
+        x = matmul(x, terms)
+    return x
+
+
 class PythonEngine(StepEngine):
     """Runs a plan on lists of floats."""
 
@@ -277,14 +298,36 @@ class PythonEngine(StepEngine):
         self.round_parameters(layer)
 
     def update(self, layer: Layer) -> None:
-        step = formulas.OPTIMIZERS[self.plan.optimizer].update
+        optimizer = formulas.OPTIMIZERS[self.plan.optimizer]
         gradient = [g for row in self.dw[layer.index] for g in row]
         gradient += self.db[layer.index] + self.dgamma[layer.index]
-        for i, g in enumerate(gradient, start=layer.weights.start):
-            states = [vector[i] for vector in self.flat_state]
-            self.flat[i], *states = step(self.flat[i], g, *states, *self.coefficients)
-            for vector, value in zip(self.flat_state, states, strict=True):
+        self.step(optimizer, layer.weights.start, gradient, optimizer.coefficient_slices[0])
+        self.round_parameters(layer)
+
+    def step(self, step: formulas.Step, start: int, gradient: Vector, own: slice) -> None:
+        """Do a step of the parameters from `start` on, by its own coefficients."""
+        coefficients, vectors = self.coefficients[own], self.flat_state[: len(step.states)]
+        for i, g in enumerate(gradient, start=start):
+            states = [vector[i] for vector in vectors]
+            self.flat[i], *states = step.update(self.flat[i], g, *states, *coefficients)
+            for vector, value in zip(vectors, states, strict=True):
                 vector[i] = value
+
+    def update_matrix(self, layer: Layer) -> None:
+        optimizer = formulas.OPTIMIZERS[self.plan.optimizer]
+        assert optimizer.matrix is not None
+        direction, step = optimizer.matrix.direction, optimizer.matrix.step
+        of_update, of_direction, of_step = optimizer.coefficient_slices
+        start, width = layer.weights.start, layer.fan_out
+        weights = self.flat[layer.weights]
+        self.step(direction, start, [g for row in self.dw[layer.index] for g in row], of_direction)
+        # Where the weights are, the direction is for now.
+        found = orthogonalized(self.weights(layer))
+        self.flat[layer.weights] = weights
+        scale = optimizer.matrix.scale(layer.fan_in, width)
+        self.step(step, start, [scale * value for row in found for value in row], of_step)
+        gradient = self.db[layer.index] + self.dgamma[layer.index]
+        self.step(optimizer, layer.biases.start, gradient, of_update)
         self.round_parameters(layer)
 
     def round_parameters(self, layer: Layer) -> None:
@@ -350,12 +393,16 @@ class PythonBackend(Backend):
         return [value for value, _ in results], [slope for _, slope in results]
 
     def update(self, name: str, w: Any, g: Any, state: Any, coefficients: Any) -> None:
-        step = formulas.OPTIMIZERS[name].update
+        step = formulas.STEPS[name]
+        coefficients = coefficients[: step.n_coefficients]
         for i, gradient in enumerate(g):
             states = [float(vector[i]) for vector in state]
-            w[i], *states = step(float(w[i]), float(gradient), *states, *coefficients)
+            w[i], *states = step.update(float(w[i]), float(gradient), *states, *coefficients)
             for vector, value in zip(state, states, strict=True):
                 vector[i] = value
+
+    def orthogonalized(self, matrix: Any) -> Any:
+        return orthogonalized(_rows(matrix))
 
 
 def _rows(matrix: Any) -> Matrix:

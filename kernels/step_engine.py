@@ -189,6 +189,10 @@ class StepEngine(Engine):
         """Change w, b, gamma and the optimizer's state of this layer."""
 
     @abstractmethod
+    def update_matrix(self, layer: Layer) -> None:
+        """Change w as a matrix (see ``formulas.MatrixUpdate``), b and gamma as `update` does."""
+
+    @abstractmethod
     def limit_norm(self, layer: Layer) -> None:
         """Scale each column of w to at most the plan's norm."""
 

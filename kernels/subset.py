@@ -251,5 +251,5 @@ def all_formulas(module: ModuleType) -> list[Callable[..., Any]]:
         functions += [activation.value, activation.derivative]
     for loss in module.LOSSES.values():
         functions += [loss.value, loss.slope]
-    functions += [optimizer.update for optimizer in module.OPTIMIZERS.values()]
+    functions += [step.update for step in module.STEPS.values()]
     return functions

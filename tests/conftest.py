@@ -132,7 +132,9 @@ def run_python() -> Callable[..., subprocess.CompletedProcess[str]]:
 def make_trainer() -> MakeTrainer:
     """Return a function that makes a small seeded Trainer; its arguments override the defaults."""
 
-    def make(backend: str = "numpy", sizes: Any = (4, 6, 3), **arguments: Any) -> fastmlp.Trainer:
+    def make(backend: str = "numpy", sizes: Any = None, **arguments: Any) -> fastmlp.Trainer:
+        if sizes is None:  # Muon is about the weights between two hidden layers
+            sizes = (4, 6, 5, 3) if arguments.get("optimizer") == "muon" else (4, 6, 3)
         of_network: dict[str, Any] = {
             "activation": "tanh",
             "output": "softmax",

@@ -139,7 +139,7 @@ class ReduceOnPlateau(Monitored):
     Parameters
     ----------
     factor : float in (0, 1), default 0.1
-        What the learning rate, or the schedule in its place, is multiplied by.
+        What the learning rate, or the schedule in its place, is multiplied by; `Muon` has two.
     patience : int, default 5
         So many epochs without an improvement lower the rate; then the count begins again.
     min_delta : float, default 0.0
@@ -174,11 +174,15 @@ class ReduceOnPlateau(Monitored):
         if present <= self.minimum:
             return
         factor = max(self.factor, self.minimum / present)
-        rate: Any = optimizer.learning_rate
-        if isinstance(rate, float):
-            lowered: Any = rate * factor
-        elif isinstance(rate, Scaled):
-            lowered = Scaled(rate.schedule, rate.factor * factor)
-        else:
-            lowered = Scaled(rate, factor)
-        trainer.optimizer = replace(optimizer, learning_rate=lowered)
+        rates = {name: getattr(optimizer, name) for name in optimizer.rate_names}
+        lowered = {name: _times(rate, factor) for name, rate in rates.items()}
+        trainer.optimizer = replace(optimizer, **lowered)
+
+
+def _times(rate: Any, factor: float) -> Any:
+    """Return a learning rate, a number or a schedule, times a factor."""
+    if isinstance(rate, float):
+        return rate * factor
+    if isinstance(rate, Scaled):
+        return Scaled(rate.schedule, rate.factor * factor)
+    return Scaled(rate, factor)

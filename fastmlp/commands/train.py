@@ -45,7 +45,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--optimizer", metavar="NAME", default="sgd",
-        help="sgd, momentum, nesterov, adam, adamw, nadam, rmsprop, adagrad or lion (default: sgd)",
+        help="sgd, momentum, nesterov, adam, adamw, nadam, rmsprop, adagrad, lion, muon "
+        "(default: sgd)",
     )  # fmt: skip
     parser.add_argument(
         "--activation", metavar="NAME[,NAME...]", default="relu",

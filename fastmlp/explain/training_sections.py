@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..kernels.formulas import NEWTON_SCHULZ_STEPS
 from .formula_text import argument_names, assignments, definition
 from .layout import blocks, heading, number, paragraph, table, vector
 from .lesson import Lesson, Moment
@@ -39,13 +40,14 @@ def update_section(lesson: Lesson, section: int) -> str:
         coefficients = zip(
             argument_names(formula.update)[n_first:],
             optimizer.coefficients(1, 1)[0].tolist(),
-            strict=True,
+            strict=formula.matrix is None,  # the matrices' own follow
         )
         settings = ", ".join(f"{key} = {number(value)}" for key, value in coefficients)
         how = blocks(
             paragraph(f"{name}: {words[0].lower()}{words[1:]}. With g = ∂L/∂w:"),
             "\n".join(lines),
             paragraph(f"In this first step {start} at 0, and {settings}."),
+            _matrix_update(lesson),
         )
     before, after = lesson.network.parameters, lesson.updated.parameters
     rows = [
@@ -84,6 +86,27 @@ def update_section(lesson: Lesson, section: int) -> str:
             f"{number(lesson.found.loss, keep_zeros=True)} to "
             f"{number(first.loss, keep_zeros=True)}. {_comment(lesson, first)}"
         ),
+    )
+
+
+def _matrix_update(lesson: Lesson) -> str:
+    """Tell how the weights between two hidden layers are updated, if not like the others."""
+    matrix, layers = lesson.trainer.optimizer.formula.matrix, lesson.trainer.plan.matrix_layers
+    if matrix is None or not layers:
+        return ""
+    names = " and ".join(f"w[{layer + 1}]" for layer in layers)
+    (step,) = assignments(matrix.step.update, "w_new")
+    return blocks(
+        paragraph(
+            f"But {names}, between two hidden layers, moves as a whole. Of its derivatives g and "
+            f"their mean m a direction is made:"
+        ),
+        "\n".join(f"  {line}" for line in assignments(matrix.direction.update, "direction")),
+        paragraph(
+            f"The direction is made orthogonal (all its singular values about 1; "
+            f"{NEWTON_SCHULZ_STEPS} steps of Newton and Schulz), and then:"
+        ),
+        f"  {step}",
     )
 
 

@@ -29,12 +29,12 @@ static const char *const isa_names[] = {FOREACH_ISA(NAME_ROW) FOREACH_INT8(NAME_
                                               FOREACH_BFLOAT16(NAME_ROW) 0};
 static const char *const activation_names[] = {FOREACH_ACTIVATION(NAME_ROW) 0};
 static const char *const loss_names[] = {FOREACH_LOSS(NAME_ROW) 0};
-static const char *const optimizer_names[] = {FOREACH_OPTIMIZER(NAME_ROW) 0};
+static const char *const step_names[] = {FOREACH_STEP(NAME_ROW) 0};
 
 const char *fastmlp_isa_name(int i) { return isa_names[i]; }
 const char *fastmlp_activation_name(int i) { return activation_names[i]; }
 const char *fastmlp_loss_name(int i) { return loss_names[i]; }
-const char *fastmlp_optimizer_name(int i) { return optimizer_names[i]; }
+const char *fastmlp_step_name(int i) { return step_names[i]; }
 
 const struct kernels *fastmlp_kernels(const char *cap) {
     static struct kernels tables[N_PRECISIONS];

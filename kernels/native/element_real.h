@@ -316,10 +316,10 @@ static void NAME(limit_norm)(void *panel_, ptrdiff_t rows, double limit) {
         for (ptrdiff_t i = 0; i < n; i++)                                                         \
             FORMULA(name##_step)(&w[i], g[i], state + i, state_stride, c);                        \
     }
-FOREACH_OPTIMIZER(STEP)
+FOREACH_STEP(STEP)
 
 #define STEP_ENTRY(name, ...) NAME(name##_steps),
-static const step_function NAME(steps)[] = {FOREACH_OPTIMIZER(STEP_ENTRY)};
+static const step_function NAME(steps)[] = {FOREACH_STEP(STEP_ENTRY)};
 
 #include "sparse_real.h"
 #include "normalization_real.h"

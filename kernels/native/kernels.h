@@ -238,6 +238,6 @@ const char *fastmlp_isa_name(int i);
 /* The names in the formula tables, in order; NULL past the last. */
 const char *fastmlp_activation_name(int i);
 const char *fastmlp_loss_name(int i);
-const char *fastmlp_optimizer_name(int i);
+const char *fastmlp_step_name(int i);
 
 #endif

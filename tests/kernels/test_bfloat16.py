@@ -187,7 +187,8 @@ def test_training_follows_the_reference(
     weights = np.linspace(0.5, 2.0, 23)
     results = []
     for backend, precision in ((name, "bfloat16"), ("numpy", "bfloat16"), ("numpy", "float32")):
-        trainer = make_trainer(backend, precision="float32", **{"batch_size": 8})
+        sizes = (4, 6, 5, 3) if setting == "muon" else (4, 6, 3)  # with a hidden matrix
+        trainer = make_trainer(backend, sizes, precision="float32", **{"batch_size": 8})
         trainer = fastmlp.Trainer(
             trainer.network, backend=backend, precision=precision, batch_size=8, seed=5,
             **SETTINGS[setting],

@@ -284,7 +284,8 @@ class Oracle:
         elif name == "rmsprop":
             self.second = settings["rho"] * self.second + (1 - settings["rho"]) * g**2
             self.w = self.w - rate * g / (np.sqrt(self.second) + settings["epsilon"])
-        elif name in ("adam", "adamw"):
+        elif name in ("adam", "adamw", "muon"):  # muon: what is no hidden layer's matrix
+            rate = settings.get("adam_learning_rate", rate)
             beta_1, beta_2 = settings["beta_1"], settings["beta_2"]
             self.first = beta_1 * self.first + (1 - beta_1) * g
             self.second = beta_2 * self.second + (1 - beta_2) * g**2

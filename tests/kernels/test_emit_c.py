@@ -46,7 +46,7 @@ FOREACH_LOSS(X)
 EXPORT void name##_update_PRECISION( \\
     REAL *w, const REAL *g, REAL *state, const REAL *coefficients, long n) { \\
     for (long i = 0; i < n; i++) name##_step_PRECISION(w + i, g[i], state + i, n, coefficients); }
-FOREACH_OPTIMIZER(X)
+FOREACH_STEP(X)
 #undef X
 """
 
@@ -122,9 +122,9 @@ def test_loss_value_and_slope(library: ctypes.CDLL, name: str, precision: str) -
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-@pytest.mark.parametrize("name", formulas.OPTIMIZERS)
+@pytest.mark.parametrize("name", formulas.STEPS)
 def test_update(library: ctypes.CDLL, name: str, precision: str) -> None:
-    row, random = formulas.OPTIMIZERS[name], np.random.default_rng(2)
+    row, random = formulas.STEPS[name], np.random.default_rng(2)
     w, g = random.normal(size=(2, 500)).astype(precision)
     state = random.uniform(size=(len(row.states), 500)).astype(precision)
     coefficients = random.uniform(0.1, 0.9, row.n_coefficients)
@@ -169,5 +169,5 @@ def test_the_lists_name_every_row() -> None:
     for name, loss in formulas.LOSSES.items():
         of_softmax = int(loss.of == "log_softmax")
         assert f"X({name}, {of_softmax}, {len(loss.parameters)})" in header
-    for name, optimizer in formulas.OPTIMIZERS.items():
-        assert f"X({name}, {len(optimizer.states)}, {optimizer.n_coefficients})" in header
+    for name, step in formulas.STEPS.items():
+        assert f"X({name}, {len(step.states)}, {step.n_coefficients})" in header

@@ -267,9 +267,9 @@ def test_losses_give_the_same_bits_in_numpy_and_python(name: str) -> None:
         assert bits(compile_formulas("float64")[formula.__name__](z, y, *own)) == bits(wanted)
 
 
-@pytest.mark.parametrize("name", formulas.OPTIMIZERS)
+@pytest.mark.parametrize("name", formulas.STEPS)
 def test_updates_give_the_same_bits_in_numpy_and_python(name: str) -> None:
-    row = formulas.OPTIMIZERS[name]
+    row = formulas.STEPS[name]
     columns = np.random.default_rng(3).uniform(0.1, 1.0, (2 + len(row.states), 50))
     coefficients = np.random.default_rng(4).uniform(0.1, 0.9, row.n_coefficients).tolist()
     found = compile_formulas("float64")[row.update.__name__](*columns, *coefficients)
@@ -402,6 +402,37 @@ def test_softmax_rows_sum_to_one_and_are_shift_invariant() -> None:
 def test_optimizer_rows_describe_their_formulas() -> None:
     for name, row in formulas.OPTIMIZERS.items():
         hyperparameters = [0.1] * len(row.hyperparameters)
-        assert len(row.coefficients(1, *hyperparameters)) == row.n_coefficients, name
+        assert len(row.coefficients(1, *hyperparameters)) == row.n_coefficients_in_all, name
         results = row.update(*[0.5] * (2 + len(row.states) + row.n_coefficients))
         assert len(results) == 1 + len(row.states), name
+
+
+def test_a_matrix_has_steps_states_and_coefficients_of_its_own() -> None:
+    for name, row in formulas.OPTIMIZERS.items():
+        of_update, of_direction, of_step = row.coefficient_slices
+        assert of_update == slice(0, row.n_coefficients), name
+        if row.matrix is None:
+            assert row.n_coefficients_in_all == row.n_coefficients, name
+            continue
+        for own, step in ((of_direction, row.matrix.direction), (of_step, row.matrix.step)):
+            assert formulas.STEPS[step.update.__name__] == step, name
+            assert own.stop - own.start == step.n_coefficients, name
+            assert step.states == row.states[: len(step.states)], name
+            results = step.update(*[0.5] * (2 + len(step.states) + step.n_coefficients))
+            assert len(results) == 1 + len(step.states), name
+        assert of_direction.start == of_update.stop and of_step.start == of_direction.stop, name
+
+
+def test_newton_schulz_leads_singular_values_near_one() -> None:
+    # What five steps make of singular values of 1% to all of the norm.
+    first, *others = formulas.NEWTON_SCHULZ
+    for start in np.geomspace(0.01, 1.0, 200).tolist():
+        s = start
+        for _ in range(formulas.NEWTON_SCHULZ_STEPS):
+            s *= first + formulas.gram_polynomial(s**4, s**2, *others)[0]
+        assert 0.65 < s < 1.25, start
+
+
+def test_a_direction_is_stretched_where_the_layer_widens() -> None:
+    assert formulas.stretched(9, 9) == formulas.stretched(9, 4) == 1.0
+    assert formulas.stretched(4, 9) == 1.5

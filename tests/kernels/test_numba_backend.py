@@ -16,7 +16,7 @@ pytest.importorskip("numba", reason="Numba is not installed: pip install 'fastml
 
 from fastmlp import Network, Trainer
 from fastmlp.kernels import numba_cpu, numba_memory, numba_source
-from fastmlp.kernels.formulas import ACTIVATIONS, LOSSES, OPTIMIZERS
+from fastmlp.kernels.formulas import ACTIVATIONS, LOSSES, STEPS
 from fastmlp.kernels.numba_backend import NumbaEngine
 from fastmlp.kernels.numba_backend import backend as numba_backend
 from fastmlp.kernels.numpy_backend import backend as numpy_backend
@@ -56,13 +56,13 @@ def test_activation_and_derivative_have_numpys_bits(name: str, precision: str) -
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("name", STEPS)
 def test_update_has_numpys_bits(name: str, precision: str) -> None:
-    optimizer = OPTIMIZERS[name]
+    step = STEPS[name]
     random = np.random.default_rng(1)
     w, g = random.normal(size=(2, 1003)).astype(precision)
-    state = np.abs(random.normal(size=(len(optimizer.states), 1003))).astype(precision)
-    coefficients = random.uniform(0.01, 1.0, optimizer.n_coefficients).tolist()
+    state = np.abs(random.normal(size=(len(step.states), 1003))).astype(precision)
+    coefficients = random.uniform(0.01, 1.0, step.n_coefficients).tolist()
     expected_w, expected_state = w.copy(), state.copy()
     numpy_backend.update(name, expected_w, g, expected_state, coefficients)
     before = w.copy()

@@ -8,7 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastmlp import SGD, Callback, Constant, EarlyStopping, ReduceOnPlateau, StepDecay, Trainer
+from fastmlp import (
+    SGD,
+    Callback,
+    Constant,
+    EarlyStopping,
+    Muon,
+    ReduceOnPlateau,
+    StepDecay,
+    Trainer,
+)
 from fastmlp.schedules import Scaled
 
 
@@ -131,6 +140,15 @@ def test_a_schedule_is_scaled(make_trainer: Any, make_problem: Any) -> None:
     script = run(trainer, make_problem(), plateau, 1.0, 0.0, 0.0, 0.0)
     assert script.rates == pytest.approx([0.8, 0.8, 0.4, 0.2])
     assert trainer.optimizer == SGD(Scaled(schedule, 0.125))
+
+
+def test_all_rates_of_an_optimizer_are_scaled(make_trainer: Any, make_problem: Any) -> None:
+    schedule = StepDecay(0.01, every=100)
+    trainer = make_trainer(sizes=(4, 6, 5, 3), optimizer=Muon(0.8, adam_learning_rate=schedule))
+    plateau = ReduceOnPlateau(factor=0.5, patience=1, monitor=watched)
+    script = run(trainer, make_problem(), plateau, 1.0, 0.0, 0.0)
+    assert script.rates == pytest.approx([0.8, 0.8, 0.4])
+    assert trainer.optimizer == Muon(0.2, adam_learning_rate=Scaled(schedule, 0.25))
 
 
 def test_a_rate_of_zero_stays(make_trainer: Any, make_problem: Any) -> None:

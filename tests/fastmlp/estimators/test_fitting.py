@@ -26,6 +26,7 @@ from fastmlp import (
     EarlyStopping,
     MLPClassifier,
     MLPRegressor,
+    Muon,
     ReduceOnPlateau,
     Regularization,
     StepDecay,
@@ -501,6 +502,15 @@ def test_an_optimizer_takes_the_place_of_the_solver(optimizer: Any, iris: Any) -
     )
     name = optimizer if isinstance(optimizer, str) else optimizer.formula_name
     assert model._trainer.plan.optimizer == name and len(model.loss_curve_) == 3
+
+
+@ignore_the_end
+def test_muon_takes_two_hidden_layers(iris: Any) -> None:
+    optimizer = Muon(adam_learning_rate=0.02)  # 150 rows are one batch: a step per epoch
+    model = MLPClassifier((8, 8), optimizer=optimizer, max_iter=60, random_state=0).fit(*iris)
+    assert model.trainer_.plan.matrix_layers == (1,) and model.score(*iris) > 0.9
+    with pytest.warns(UserWarning, match="all of it is trained by AdamW.*Add a hidden layer"):
+        MLPClassifier((8,), optimizer="muon", max_iter=1).fit(*iris)
 
 
 @ignore_the_end

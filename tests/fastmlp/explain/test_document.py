@@ -57,7 +57,10 @@ def test_every_output_and_loss(output: str, loss: str) -> None:
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_every_optimizer(optimizer: str) -> None:
-    text = explain(small(), optimizer=optimizer, max_iterations=3)
+    matrix = OPTIMIZERS[optimizer].matrix
+    sizes = (3, 4, 2) if matrix is None else (3, 4, 3, 2)
+    text = explain(small(sizes=sizes), optimizer=optimizer, max_iterations=3)
+    assert ("But w[2], between two hidden layers, moves as a whole" in text) == (matrix is not None)
     assert "w_new = " in text
     for state in OPTIMIZERS[optimizer].states:
         assert f"  {state} = " in text  # its formula
