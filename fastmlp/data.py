@@ -141,7 +141,9 @@ def check_finite(
 
 
 def check_targets(y: object, plan: Plan, n_rows: int, argument: str = "y") -> NDArray[Any]:
-    """Return targets as labels (rows,) int32 or values (rows, n_outputs) of the plan's dtype.
+    """Return targets as labels, int32, or as values (rows, n_outputs) of the plan's dtype.
+
+    Labels are (rows,), or (rows, groups) where the outputs are several softmax groups.
 
     Raises
     ------
@@ -156,6 +158,8 @@ def check_targets(y: object, plan: Plan, n_rows: int, argument: str = "y") -> ND
             f"{argument} must have one target per row of X ({n_rows}); got the shape {array.shape}"
         )
     if plan.targets_are_labels:
+        if len(plan.group_sizes) > 1:
+            return _labels_of_groups(array, plan.group_sizes, argument)
         return _labels(array, plan.n_outputs, argument)
     n_targets = plan.n_outputs // plan.outputs_per_target
     if array.ndim == 1 and n_targets == 1:
@@ -211,6 +215,32 @@ def _labels(array: NDArray[Any], n_classes: int, argument: str) -> NDArray[np.in
             f"{argument} must be class numbers of the shape (rows,) or one-hot rows of the shape "
             f"(rows, {n_classes}); got {array.shape}"
         )
+    return _class_numbers(array, n_classes, expected, argument)
+
+
+def _labels_of_groups(
+    array: NDArray[Any], group_sizes: tuple[int, ...], argument: str
+) -> NDArray[np.int32]:
+    """Return class numbers (rows, groups), each column below its group's size."""
+    n_groups = len(group_sizes)
+    if array.ndim != 2 or array.shape[1] != n_groups:
+        raise ValueError(
+            f"{argument} must be class numbers of the shape (rows, {n_groups}), one column for "
+            f"each of the network's groups of {', '.join(map(str, group_sizes))} outputs; got "
+            f"{array.shape}"
+        )
+    columns = []
+    for index, n_classes in enumerate(group_sizes):
+        column = f"{argument}[:, {index}]"
+        expected = f"integers from 0 to {n_classes - 1}, one class of its group's {n_classes}"
+        columns.append(_class_numbers(array[:, index], n_classes, expected, column))
+    return np.stack(columns, axis=1)
+
+
+def _class_numbers(
+    array: NDArray[Any], n_classes: int, expected: str, argument: str
+) -> NDArray[np.int32]:
+    """Return class numbers (rows,), from 0 to n_classes - 1; refuse what is none."""
     if array.dtype.kind == "f":
         check_finite(array, argument)
         fractional = array != np.floor(array)
@@ -276,7 +306,7 @@ def weigh_classes(
     """
     if class_weight is None:
         return sample_weight
-    if plan.targets_are_labels:
+    if plan.targets_are_labels and len(plan.group_sizes) == 1:
         labels, n_classes = targets, plan.n_outputs
     elif LOSSES[plan.loss].predicts_classes and plan.n_outputs == 1:
         others = (targets != 0.0) & (targets != 1.0)
@@ -287,10 +317,12 @@ def weigh_classes(
             )
         labels, n_classes = targets[:, 0].astype(np.int32), 2
     else:
+        n_groups = len(plan.group_sizes)
+        of_groups = f" in {n_groups} groups" if n_groups > 1 else ""
         raise ValueError(
-            "class_weight needs one class per row: a softmax output, or one output with a loss of "
-            f"classes; the network has {plan.n_outputs} outputs with loss={plan.loss!r}. Pass "
-            "sample_weight instead"
+            "class_weight needs one class per row: a softmax of all outputs, or one output with a "
+            f"loss of classes; the network has {plan.n_outputs} outputs with loss={plan.loss!r}"
+            f"{of_groups}. Pass sample_weight instead"
         )
     weights = np.ones(n_classes)
     if isinstance(class_weight, Mapping):

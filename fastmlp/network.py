@@ -61,6 +61,10 @@ class Network:
         estimates stay as they are.
         "layer" (Ba et al., 2016): they are each row's over the units of the layer, alike in
         training and prediction.
+    group_sizes : sequence of int, optional
+        For a softmax output that predicts several things at once: how many classes each of them
+        has. With ``[784, 128, 5]`` and (3, 2), the first 3 outputs are one softmax and the last 2
+        another, each trained with class numbers of its own. None is one softmax of all outputs.
 
     Attributes
     ----------
@@ -81,8 +85,8 @@ class Network:
     Raises
     ------
     ValueError, TypeError
-        If an argument is not what is described here, or a softmax output has fewer than two
-        classes.
+        If an argument is not what is described here, a softmax output has fewer than two
+        classes, or group_sizes do not add up to the outputs.
 
     Examples
     --------
@@ -106,6 +110,7 @@ class Network:
         input_scale: float | NDArray[Any] | Sequence[float] = 1.0,
         input_center: float | NDArray[Any] | Sequence[float] = 0.0,
         normalization: str | None = None,
+        group_sizes: Sequence[int] | None = None,
     ) -> None:
         self._sizes = _check_sizes(sizes)
         hidden = _check_activations(activation, len(self.sizes) - 2)
@@ -123,6 +128,7 @@ class Network:
                 "for values output='identity'"
             )
         self._output = output
+        self._group_sizes = _check_group_sizes(group_sizes, output, self.sizes[-1])
         if not isinstance(init, str) or init not in ("auto", *INITIALIZERS):
             raise unknown_name("init", init, ("auto", *INITIALIZERS))
         self._init = init
@@ -164,6 +170,11 @@ class Network:
     def output(self) -> str:
         """The output activation."""
         return self._output
+
+    @property
+    def group_sizes(self) -> tuple[int, ...]:
+        """How many outputs each softmax takes, one after the other; one group is all outputs."""
+        return self._group_sizes
 
     @property
     def init(self) -> str:
@@ -343,6 +354,7 @@ class Network:
         part._activations = self._activations[:last]
         part._output = self._activations[last]
         part._layer_normalizations = self._layer_normalizations[: last + 1]
+        part._group_sizes = part._sizes[-1:]
         part._parameters = self._parameters[: part.n_parameters]
         part._statistics = self._statistics[: part.statistics_slices[-1].stop]
         return part
@@ -466,6 +478,30 @@ def _check_normalization(normalization: str | None) -> Normalization | None:
     if normalization == "batch" or normalization == "layer" or normalization is None:
         return normalization  # type: ignore[return-value]
     raise unknown_name("normalization, if not None,", normalization, NORMALIZATIONS)
+
+
+def _check_group_sizes(
+    group_sizes: Sequence[int] | None, output: str, n_outputs: int
+) -> tuple[int, ...]:
+    if group_sizes is None:
+        return (n_outputs,)
+    if isinstance(group_sizes, (str, bytes)) or not hasattr(group_sizes, "__iter__"):
+        raise TypeError(
+            "group_sizes must be a sequence of how many classes each group of outputs has, such as "
+            f"(3, 2); got {type(group_sizes).__name__}"
+        )
+    sizes = tuple(check_integer(f"group_sizes[{i}]", each, 1) for i, each in enumerate(group_sizes))
+    if sum(sizes) != n_outputs:
+        raise ValueError(
+            f"group_sizes must add up to the network's {n_outputs} outputs; got {list(sizes)}, "
+            f"which make {sum(sizes)}"
+        )
+    if output != "softmax" and len(sizes) > 1:
+        raise ValueError(
+            f"group_sizes={list(sizes)} are of a softmax output, which each group has for itself; "
+            f"got output={output!r}: leave them out"
+        )
+    return sizes
 
 
 def _check_dtype(dtype: str) -> str:

@@ -68,6 +68,7 @@ def save(trainer: Trainer, path: str | os.PathLike[str]) -> None:
             "input_scale": np.asarray(network.input_scale).tolist(),
             "input_center": np.asarray(network.input_center).tolist(),  # newer than the scale
             "normalization": network.normalization,
+            "group_sizes": network.group_sizes,
         },
         "optimizer": _described(trainer.optimizer),
         "trainer": {

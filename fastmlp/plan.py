@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 
@@ -44,6 +45,9 @@ def make_plan(
     chosen = check_loss(loss, network.output)
     loss_name = chosen.formula_name(network.output)
     merged = LOSSES[loss_name].output == network.output
+    # What a loss takes may depend on how many classes there are: each softmax has its own.
+    of_groups = [chosen.parameters(size) for size in network.group_sizes]
+    loss_parameters = tuple(tuple(itertools.chain(*rows)) for rows in zip(*of_groups, strict=True))
     layers = tuple(
         Layer(index, fan_in, fan_out, name, weights, biases, normalization, gamma, statistics)
         for index, (
@@ -130,8 +134,9 @@ def make_plan(
         output=tuple(output),
         backward=tuple(backward),
         update=tuple(update),
-        loss_parameters=chosen.parameters(network.sizes[-1]),
+        loss_parameters=loss_parameters,
         outputs_per_target=chosen.outputs_per_target,
+        group_sizes=network.group_sizes,
     )
 
 

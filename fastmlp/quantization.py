@@ -245,6 +245,11 @@ def quantize(trainer: Trainer, X_sample: object) -> QuantizedNetwork:  # noqa: N
     network = trainer.network
     # Whatever else a network may have besides weights and biases has no place in an `Int8Layer`.
     n_known = sum(w.size + b.size for w, b in zip(network.weights, network.biases, strict=True))
+    if len(network.group_sizes) > 1:
+        raise ValueError(
+            f"a network whose output has several softmax groups ({list(network.group_sizes)}) "
+            "cannot be quantized: in int8 there is one; predict in float32, with the Trainer"
+        )
     if network.custom_activations or n_known != network.parameters.size:
         names = ", ".join(each.name for each in network.custom_activations)
         what = f"activations of your own ({names})" if names else "more than weights and biases"

@@ -290,8 +290,9 @@ class Trainer:
             whose first layer works on what is stored alone (at most 15%); elsewhere, like any
             other `Rows`, it is made dense chunk by chunk, never whole.
         y : array of shape (rows,) or (rows, n_outputs)
-            Class numbers or one-hot rows for a softmax output; otherwise one value per output (of
-            each value, if the outputs are its quantiles).
+            Class numbers or one-hot rows for a softmax output (class numbers of the shape
+            (rows, groups), if it has several groups); otherwise one value per output (of each
+            value, if the outputs are its quantiles).
         epochs : int, default 1
             How often to go through all rows, each time in a new order.
         validation_data : tuple (X, y) or (X, y, sample_weight), optional
@@ -300,8 +301,8 @@ class Trainer:
             How much each row counts; a batch's loss is the weighted mean of its rows.
         class_weight : "balanced" or dict, optional
             How much the rows of each class count, on top of that: by class number, 1 where there is
-            none; "balanced" gives every class the same sum. For a softmax output, or a single one
-            with a loss for classes.
+            none; "balanced" gives every class the same sum. For one softmax of all outputs, or a
+            single one with a loss for classes.
         callbacks : iterable of Callback, or one Callback
         progress : bool, default False
             Show a progress bar with the time left.
@@ -386,7 +387,8 @@ class Trainer:
         Returns
         -------
         ndarray
-            For a softmax output the class numbers (rows,) int64. For a sigmoid output trained by
+            For a softmax output the class numbers (rows,) int64, or (rows, groups) of several
+            groups. For a sigmoid output trained by
             cross-entropy or focal loss, and for hinge loss, 0 or 1, int64; otherwise the values in
             the plan's dtype. Both of the shape (rows,) for one output and (rows, n_outputs) for
             more.
@@ -814,7 +816,8 @@ class Trainer:
     def _decide(self, outputs: NDArray[Any], decides_at: float | None) -> NDArray[Any]:
         """Turn outputs (rows, n_outputs) into classes or values."""
         if self.plan.targets_are_labels:
-            return np.asarray(outputs.argmax(axis=1))
+            labels = [outputs[:, group].argmax(axis=1) for group in self.plan.groups]
+            return np.asarray(labels[0] if len(labels) == 1 else np.stack(labels, axis=1))
         decided = outputs if decides_at is None else (outputs >= decides_at).astype(np.int64)
         return decided[:, 0] if self.plan.n_outputs == 1 else decided
 

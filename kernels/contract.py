@@ -6,6 +6,7 @@ everything first), picks a `Backend` and asks it for an Engine. Nothing here com
 
 from __future__ import annotations
 
+import itertools
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -42,6 +43,12 @@ PRECISIONS = {"float32": "float32", "float64": "float64", "bfloat16": "float32"}
 
 N_ADJUSTMENTS = 3
 """The coefficients that `formulas.adjusted_gradient` takes: l1, l2 and the limit."""
+
+
+def groups_of(sizes: Sequence[int]) -> tuple[slice, ...]:
+    """Return where groups of such sizes lie, one after the other."""
+    ends = list(itertools.accumulate(sizes))
+    return tuple(map(slice, [0, *ends[:-1]], ends))
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +109,11 @@ class Plan:
         Whether the loss takes the last layer's z (its output activation is merged in); otherwise
         it takes the last layer's a, and the way back goes through that activation.
     targets_are_labels : bool
-        Targets are class numbers (rows,) int32; otherwise values (rows, n_outputs).
+        Targets are class numbers, int32: (rows,), or (rows, groups) of several groups; otherwise
+        values (rows, n_outputs).
+    group_sizes : tuple of int
+        How many outputs each softmax takes, one after the other, n_outputs in all: each group is a
+        softmax and a loss by itself, and class numbers count from 0 in each. One group as a rule.
     optimizer : str
         A name in ``formulas.OPTIMIZERS``.
     n_states, n_coefficients : int
@@ -158,6 +169,12 @@ class Plan:
     update: tuple[Step, ...]
     loss_parameters: tuple[tuple[float, ...], ...] = ()
     outputs_per_target: int = 1
+    group_sizes: tuple[int, ...] = ()
+
+    @property
+    def groups(self) -> tuple[slice, ...]:
+        """Which outputs each softmax takes."""
+        return groups_of(self.group_sizes)
 
     @property
     def dtype(self) -> str:
@@ -244,7 +261,7 @@ class Engine(ABC):
     plan's dtype: they are changed in place and are true whenever a call returns. `x` is
     (rows, n_inputs) of float32, float64 or uint8, of any strides, or a `SparseMatrix` if the
     backend reads one (and the plan's inputs have no center, for zeros to stay zeros); `targets` is
-    (rows,) int32 or (rows, n_outputs) of the plan's dtype; `sample_weight` is
+    (rows,) or (rows, groups) int32, or (rows, n_outputs) of the plan's dtype; `sample_weight` is
     (rows,) of the plan's dtype, or None. The caller has checked all of it.
     """
 

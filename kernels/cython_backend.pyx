@@ -162,7 +162,7 @@ cdef class NativeEngine:
 
     cdef Native native
     cdef Memory layer_memory, parameter_memory, gradient_memory, zero_memory
-    cdef object loss_parameters
+    cdef object loss_parameters, group_ends
     cdef OrthogonalMemory orthogonal  # of the weights that are updated as matrices, if any
     cdef Workspace training
     cdef object thread_choice  # of the training
@@ -189,6 +189,9 @@ cdef class NativeEngine:
         native.loss_formula = formula_number(LOSS_NAMES, plan.loss)
         self.loss_parameters = flat_numbers(plan.loss_parameters, plan.dtype)
         native.loss_parameters = address(self.loss_parameters)
+        self.group_ends = array.array("q", [group.stop for group in plan.groups])
+        native.groups = output_groups(
+            count=len(plan.groups), ends=<const int64_t *>address(self.group_ends))
         native.step_formula = formula_number(STEP_NAMES, plan.optimizer)
         native.is_gradient_descent = plan.optimizer == "sgd"
         native.adjusts_gradient = plan.adjusts_gradient
@@ -605,6 +608,8 @@ class CythonBackend(Backend):
         cdef ptrdiff_t stride = rows * table.lanes
         cdef int formula = formula_number(LOSS_NAMES, name)
         cdef wanted_targets goals
+        cdef int64_t end = columns
+        cdef output_groups outputs = output_groups(count=1, ends=&end)
         z = numpy.ascontiguousarray(z)
         targets = numpy.ascontiguousarray(targets, z.dtype)
         losses, slopes = numpy.zeros(rows, z.dtype), numpy.empty_like(z)
@@ -618,7 +623,7 @@ class CythonBackend(Backend):
         goals.values = address(targets)
         table.product.to_panels(address(z), rows, columns, taken.start, stride)
         table.element.loss(
-            formula, taken.start, stride, rows, columns, &goals, address(numbers), NULL, 1.0,
+            formula, taken.start, stride, rows, &outputs, &goals, address(numbers), NULL, 1.0,
             slope.start, address(losses))
         table.product.from_panels(slope.start, stride, rows, columns, address(slopes))
         return losses, slopes

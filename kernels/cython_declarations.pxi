@@ -30,6 +30,10 @@ cdef extern from "kernels.h":
         const void *values
         const void *weights
 
+    struct output_groups "groups":
+        ptrdiff_t count
+        const int64_t *ends
+
     ctypedef void (*step_function)(void *w, const void *g, void *state, ptrdiff_t state_stride,
                                    const void *coefficients, ptrdiff_t n) noexcept nogil
 
@@ -104,10 +108,10 @@ cdef extern from "kernels.h":
         void (*activation_slope)(int formula, const void *z, const void *a, const void *da, void *dz,
                                  ptrdiff_t n) noexcept nogil
         void (*softmax)(const void *z, void *p, ptrdiff_t stride, ptrdiff_t rows,
-                        ptrdiff_t columns) noexcept nogil
+                        const output_groups *groups) noexcept nogil
         double (*loss)(int formula, const void *taken, ptrdiff_t stride, ptrdiff_t rows,
-                       ptrdiff_t columns, const wanted_targets *targets, const void *parameters,
-                       const int64_t *order, double factor, void *slopes,
+                       const output_groups *groups, const wanted_targets *targets,
+                       const void *parameters, const int64_t *order, double factor, void *slopes,
                        void *row_losses) noexcept nogil
         void (*drop)(const dropout_rule *dropout, ptrdiff_t first_row, ptrdiff_t rows,
                      ptrdiff_t first_unit, const void *values, void *kept) noexcept nogil

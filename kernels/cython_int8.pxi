@@ -55,6 +55,8 @@ cdef void predict_int8(void *context, team *team, int thread) noexcept nogil:
     cdef NativeInt8Layer *layer
     cdef int index
     cdef bint is_last, finite = True
+    cdef int64_t n_outputs = call.layers[call.n_layers - 1].fan_out
+    cdef output_groups outputs = output_groups(count=1, ends=&n_outputs)
     for block in range(share(n_blocks, thread, team.n_threads),
                        share(n_blocks, thread + 1, team.n_threads)):
         first = block * INT8_ROWS
@@ -86,7 +88,7 @@ cdef void predict_int8(void *context, team *team, int thread) noexcept nogil:
                             call.layers[index + 1].zero_point, a_next, call.stride)
             a, a_next = a_next, a
         if layer.activation == SOFTMAX:
-            element.softmax(z, z, call.stride, rows, layer.fan_out)
+            element.softmax(z, z, call.stride, rows, &outputs)
         call.table.product.from_panels(
             z, call.stride, rows, layer.fan_out, call.outputs + first * layer.fan_out * 4)
     call.finite[thread] = finite

@@ -82,6 +82,7 @@ cdef struct Native:
     NativeLayer *layers
     int n_layers
     int loss_formula
+    output_groups groups
     const char *loss_parameters  # (parameters, outputs), of the plan's precision
     int step_formula
     bint is_gradient_descent

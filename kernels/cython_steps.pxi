@@ -105,7 +105,7 @@ cdef void activate(Native *native, NativeLayer *layer, ptrdiff_t first_row, ptrd
     if layer.activation == SOFTMAX:  # needs all panels of a row
         native.element.softmax(
             layer.activated + row_offset, layer.a + row_offset, layer.stride, last_row - first_row,
-            layer.fan_out)
+            &native.groups)
         return
     for panel in range(first, last):
         offset = panel * layer.stride * native.value_bytes + row_offset
@@ -133,7 +133,7 @@ cdef double loss(Native *native, const wanted_targets *wanted, const int64_t *or
         offset = row * native.lanes * native.value_bytes
         native.block_losses[row // LOSS_BLOCK] = native.element.loss(
             native.loss_formula, taken + offset, layer.stride, min(LOSS_BLOCK, last - row),
-            layer.fan_out, wanted, native.loss_parameters, order + row, factor,
+            &native.groups, wanted, native.loss_parameters, order + row, factor,
             layer.dz + offset if with_slopes else NULL, NULL)
         row += LOSS_BLOCK
     team_barrier(team)

@@ -27,6 +27,7 @@ from .numba_memory import (
     aligned_zeros,
     bits_of,
     functions_of,
+    groups_of_outputs,
     round_up,
     set_words,
 )
@@ -235,7 +236,8 @@ class NumbaEngine(Engine):
             n_panels = self.panels.count(last.fan_out)
             self.load_output().activate.ctypes(
                 *map(address_of, (workspace.z[-1], workspace.a[-1])),
-                *(workspace.stride, n_rows * self.panels.lanes, n_panels, last.fan_out),
+                *(workspace.stride, n_rows * self.panels.lanes, n_panels),
+                address_of(self.memory.groups),
             )
 
         def matrices(memories: list[Array]) -> list[Array]:
@@ -385,8 +387,9 @@ class NumbaBackend(Backend):
             np.array(parameters, z.dtype),
         )
         slopes, block_losses = aligned_zeros(taken.size), np.empty(n_rows // LOSS_BLOCK + 1)
+        groups = groups_of_outputs([n_columns])
         load_loss(name, False, precision, cpu).loss_rows.ctypes(
-            *(address_of(taken), stride, n_rows, n_columns),
+            *(address_of(taken), stride, n_rows, address_of(groups)),
             *(address_of(targets), 0, address_of(own), address_of(order), bits_of(1.0)),
             *map(address_of, (slopes, block_losses, losses)),
         )

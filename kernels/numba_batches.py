@@ -39,6 +39,7 @@ from .numba_names import (
     GATHER,
     GIVE_WAY,
     GRADIENT,
+    GROUPS,
     INFINITE_BITS,
     INPUT,
     INPUT_BYTES,
@@ -252,7 +253,7 @@ def forward(address: int, order: int, rows: int, keys: int, thread: int) -> None
                 layer[ACTIVATE],
                 (
                     *(layer[Z] + start, layer[A] + start, stride),
-                    *(n_rows * LANES, last - first, layer[FAN_OUT]),
+                    *(n_rows * LANES, last - first, call[GROUPS]),
                 ),
             )
         if index + 1 < n_layers:
@@ -290,7 +291,7 @@ def loss(call: Words, order: int, rows: int, thread: int) -> float:
     call_address(
         call[LOSS_ROWS],
         (
-            *(taken + offset, call[STRIDE], last - first, layer[FAN_OUT]),
+            *(taken + offset, call[STRIDE], last - first, call[GROUPS]),
             *(call[TARGETS], call[SAMPLE_WEIGHT], call[LOSS_PARAMETERS], order + first * 8),
             *(np.float64(factor).view(np.int64), slopes),
             *(call[BLOCK_LOSSES] + first // LOSS_BLOCK * 8, 0),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
@@ -38,6 +39,11 @@ def bits_of(number: float) -> int:
 def round_up(n: int, multiple: int) -> int:
     """Return the smallest multiple that is at least `n`."""
     return -(-n // multiple) * multiple
+
+
+def groups_of_outputs(ends: Sequence[int]) -> Array:
+    """Return groups of outputs as compiled code reads them: how many, and where each ends."""
+    return np.array([len(ends), *ends], np.int64)
 
 
 class Panels:
@@ -153,6 +159,7 @@ class Parameters:
         self.packed = aligned_zeros(int(packed_bytes) * (1 + plan.n_states))
         self.one = np.ones(1, plan.precision)
         self.loss_parameters = np.array(plan.loss_parameters, plan.precision)
+        self.groups = groups_of_outputs([group.stop for group in plan.groups])
         by = np.array([plan.input_center, plan.input_scale])
         is_each = by.shape[1] > 1
         if not is_each:
@@ -190,6 +197,7 @@ class Parameters:
             ADJUSTMENTS=plan.n_coefficients * panels.size,
             IS_GRADIENT_DESCENT=plan.optimizer == "sgd" and at_once,
             LOSS_PARAMETERS=address_of(self.loss_parameters),
+            GROUPS=address_of(self.groups),
             ONE=address_of(self.one),
             **functions_of(kernels),
             **functions,

@@ -82,7 +82,8 @@ gram_polynomial: Any = None
 # With the loss's own parameters (n_parameters, n_outputs); loss_slope alike:
 loss_value: Any = None  # (taken, y, parameters, output, n_outputs) -> number
 loss_slope: Any = None
-place_of: Any = None  # (targets, row, n_outputs) -> the row's label, or where its targets begin
+# The column of the row's label in a group of columns from `begin` on, or where its targets begin:
+place_of: Any = None  # (targets, row, n_outputs, n_groups, group, begin) -> place
 target_of: Any = None  # (targets, place, output) -> y
 
 FLOAT32, FLOAT64, UINT8 = range(3)
@@ -148,6 +149,7 @@ CALL_WORDS = 72
     SPARSE_GRADIENT,
     IS_GRADIENT_DESCENT,  # and no more: then the tiles do without UPDATE
     LOSS_PARAMETERS,  # the loss's own (parameters, outputs)
+    GROUPS,  # int64: how many groups of outputs, each a softmax, and where each ends
     LOSS_IS_MERGED,
     PARAMETERS,  # packed; the states follow, PACKED_BYTES each
     PACKED_BYTES,
@@ -204,7 +206,7 @@ CALL_WORDS = 72
     OUT,  # the outputs, in the rows' order; 0: not wanted
     # Of weights that are updated as matrices:
     ORTHOGONAL,  # the address of its words
-) = range(68)
+) = range(69)
 """The words (int64) of a call."""
 
 ORTHOGONAL_WORDS = 16

@@ -165,7 +165,7 @@ memory_of_{name} = intrinsics.memory_for("{precision}", {count} * LANES)
 
 ACTIVATION = """
 @exported
-def activate(z, a, stride, n, panels, columns):
+def activate(z, a, stride, n, panels, groups):
     if a != z:
         for panel in range(panels):
             source, to = reals(z + panel * stride), reals(a + panel * stride)
@@ -210,7 +210,7 @@ transpose_vectors = intrinsics.vector_transpose("{precision}", LANES)
 
 TARGET = """
 @formula
-def place_of(targets, row, n_outputs):
+def place_of(targets, row, n_outputs, n_groups, group, begin):
     return {place}
 
 
@@ -221,7 +221,7 @@ def target_of(targets, place, output):
 
 """
 LABEL = {
-    "place": "np.int64(targets[row])",
+    "place": "np.int64(targets[row * n_groups + group]) + begin",
     "target": "real(1.0) if place == output else real(0.0)",
 }
 VALUE = {"place": "row * n_outputs", "target": "targets[place + output]"}
@@ -327,8 +327,8 @@ def load_activation(name: str, precision: str, cpu: Cpu) -> ModuleType:
     """Return a module with `activate` and `differentiate`; for "softmax" without the latter."""
     if name == SOFTMAX:
         k = numba_losses
-        of_blocks = (k.lanes_for, k.load_panel, k.store_panel, k.column_of)
-        text = _text_of(*of_blocks, k.shift_and_sum, k.softmax_rows)
+        of_blocks = (k.lanes_for, k.load_panel, k.store_panel, k.column_of, k.store_complete)
+        text = _text_of(*of_blocks, k.load_next, k.shift_and_sum, k.softmax_rows)
         text = LOSS_BLOCKS.format(precision=precision) + text + "\n\nactivate = softmax_rows\n"
         return load_module(_prelude(precision, cpu, [formulas.exp]) + text)
     formula = formulas.ACTIVATIONS[name]
@@ -351,11 +351,11 @@ def load_loss(name: str, targets_are_labels: bool, precision: str, cpu: Cpu) -> 
     text += LOSS_BLOCKS.format(precision=precision)
     text += TARGET.format(**(LABEL if targets_are_labels else VALUE))
     text += _text_of(k.lanes_for, k.load_panel, k.store_panel, k.column_of)
-    text += "\n\n" + _text_of(k.load_block, k.store_slopes, k.store_losses)
+    text += "\n\n" + _text_of(k.load_block, k.load_places, k.store_complete, k.store_losses)
     if loss.of == "logits":
         text += "\n\n" + _text_of(k.loss_of_logits_rows)
     else:
-        text += "\n\n" + _text_of(k.shift_and_sum, k.loss_of_log_softmax_rows)
+        text += "\n\n" + _text_of(k.load_next, k.shift_and_sum, k.loss_of_log_softmax_rows)
     text += f"\n\nloss_rows = loss_of_{loss.of}_rows\n"
     return load_module(
         _prelude(precision, cpu, [formulas.exp, formulas.log, loss.value, loss.slope]) + text

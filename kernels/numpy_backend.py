@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import functools
 from collections.abc import Callable, Sequence
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -36,7 +36,7 @@ def compile_formulas(precision: str) -> dict[str, Callable[..., Any]]:
     return _compile_formulas(precision, (*formulas.ACTIVATIONS, *formulas.LOSSES))
 
 
-@cache
+@functools.cache
 def _compile_formulas(precision: str, names: tuple[str, ...]) -> dict[str, Callable[..., Any]]:
     real = np.dtype(precision).type
     bits = np.dtype(f"int{8 * real().itemsize}")
@@ -184,7 +184,10 @@ class NumpyEngine(StepEngine):
     def activation(self, layer: Layer) -> None:
         z = self.activated[layer.index]
         if layer.activation == "softmax":
-            self.a[layer.index] = softmax_and_log(z, self.formulas["exp"])[0]
+            exp = self.formulas["exp"]
+            self.a[layer.index] = joined(
+                [softmax_and_log(z[:, group], exp)[0] for group in self.plan.groups]
+            )
         else:
             value = formulas.ACTIVATIONS[layer.activation].value
             self.a[layer.index] = self.formulas[value.__name__](z)
@@ -196,11 +199,23 @@ class NumpyEngine(StepEngine):
         taken = self.activated[layer.index] if merged else self.a[layer.index]
         targets = self.targets
         if self.plan.targets_are_labels:
-            targets = (targets[:, None] == np.arange(layer.fan_out)).astype(self.dtype)
-        losses, slopes = loss_and_slope(
-            self.plan.loss, taken, targets, self.plan.loss_parameters, self.formulas
-        )
+            labels = targets.reshape(len(targets), -1).T  # (groups, rows)
+            pairs = zip(labels, self.plan.group_sizes, strict=True)
+            targets = joined([each[:, None] == np.arange(size) for each, size in pairs])
+            targets = targets.astype(self.dtype)
+        parts = [
+            loss_and_slope(
+                self.plan.loss,
+                taken[:, group],
+                targets[:, group],
+                [row[group] for row in self.plan.loss_parameters],
+                self.formulas,
+            )
+            for group in self.plan.groups
+        ]
+        losses = functools.reduce(np.add, [value for value, _ in parts])  # (rows,)
         self.loss_sum = float(np.dot(self.row_weights, losses))
+        slopes = joined([slope for _, slope in parts])
         (self.dz if merged else self.da)[layer.index] = slopes * self.row_factors
 
     def activation_slope(self, layer: Layer) -> None:
@@ -335,6 +350,11 @@ def orthogonalized(matrix: Array, compiled: dict[str, Callable[..., Any]]) -> Ar
         terms[np.diag_indices_from(terms)] += real(first)
         x = x @ terms
     return x
+
+
+def joined(groups: Sequence[Array]) -> Array:
+    """Return groups of outputs (rows, some of the outputs) side by side; one as it is."""
+    return groups[0] if len(groups) == 1 else np.hstack(groups)
 
 
 def loss_and_slope(

@@ -125,8 +125,12 @@ class PythonEngine(StepEngine):
         if targets is None:
             return
         if self.plan.targets_are_labels:
-            classes = range(self.plan.n_outputs)
-            self.targets = [[float(k == int(targets[row])) for k in classes] for row in self.rows]
+            labels = [targets[row : row + 1].ravel().tolist() for row in self.rows]
+            groups = [range(size) for size in self.plan.group_sizes]
+            self.targets = [
+                [float(k == n) for n, ks in zip(row, groups, strict=True) for k in ks]
+                for row in labels
+            ]
         else:
             self.targets = [targets[row].tolist() for row in self.rows]
         weights = [1.0 if sample_weight is None else float(sample_weight[r]) for r in self.rows]
@@ -202,7 +206,10 @@ class PythonEngine(StepEngine):
     def activation(self, layer: Layer) -> None:
         z = self.activated[layer.index]
         if layer.activation == "softmax":
-            self.a[layer.index] = [softmax_and_log(row)[0] for row in z]
+            groups = self.plan.groups
+            self.a[layer.index] = [
+                [p for group in groups for p in softmax_and_log(row[group])[0]] for row in z
+            ]
         else:
             value = formulas.ACTIVATIONS[layer.activation].value
             self.a[layer.index] = [list(map(value, row)) for row in z]
@@ -213,10 +220,14 @@ class PythonEngine(StepEngine):
         merged = self.plan.loss_is_merged
         taken = self.activated[layer.index] if merged else self.a[layer.index]
         losses, slopes = [], []
+        constants = self.plan.loss_parameters
         for row, y, factor in zip(taken, self.targets, self.row_factors, strict=True):
-            value, slope = loss_and_slope(self.plan.loss, row, y, self.plan.loss_parameters)
-            losses.append(value)
-            slopes.append([factor * s for s in slope])
+            parts = [
+                loss_and_slope(self.plan.loss, row[group], y[group], [c[group] for c in constants])
+                for group in self.plan.groups
+            ]
+            losses.append(sum(value for value, _ in parts))
+            slopes.append([factor * s for _, slope in parts for s in slope])
         self.loss_sum = sum(map(float.__mul__, self.row_weights, losses))
         (self.dz if merged else self.da)[layer.index] = slopes
 

@@ -97,6 +97,10 @@ class BaseMLP(
         """Return the output activation, in the network's words."""
         raise NotImplementedError
 
+    def _network_groups(self) -> list[int] | None:
+        """Return how many outputs each softmax takes; None: there is at most one."""
+        return None
+
     def _network_loss(self) -> Any:
         """Return the Trainer's loss."""
         raise NotImplementedError
@@ -226,6 +230,7 @@ class BaseMLP(
             normalization=self.normalization,
             input_center=center,
             input_scale=scale,
+            group_sizes=self._network_groups(),
         )
         if drawn_here:
             logistic = self.activation in ("logistic", "sigmoid")

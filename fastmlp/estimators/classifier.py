@@ -7,16 +7,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import ClassifierMixin
-from sklearn.utils import column_or_1d
+from sklearn.utils import check_consistent_length, column_or_1d
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.multiclass import _check_partial_fit_first_call, unique_labels
+from sklearn.utils.multiclass import _check_partial_fit_first_call
+from sklearn.utils.validation import check_is_fitted
 
 from ..custom import CustomLoss
 from ..losses import NAMED_LOSSES, CategoricalCrossEntropy, Focal, Hinge, Loss
 from .base import READ_AS_THEY_ARE, BaseMLP, check_solver
 from .constraints import SHARED
+from .label_columns import classes_of_columns, has_class_columns, is_per_column, table_of
 from .labels import ClassLabels
 from .sklearn_versions import validate_data
 
@@ -92,7 +94,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         (two classes, multilabel) or "softmax". With the hinge loss there are no probabilities, but
         a `decision_function`.
     class_weight : dict, list of dict, "balanced" or None, default None
-        How much the rows of each class count; a list for multilabel, one dict per label.
+        How much the rows of each class count; for several columns a list of one dict per column,
+        whose weights are multiplied.
     optimizer : Optimizer or str, optional
         Takes the place of `solver` and its settings: ``fastmlp.AdamW(...)``, "rmsprop", ... Its
         learning rate may be a schedule: ``SGD(fastmlp.OneCycle(0.1, epochs=20))``.
@@ -132,7 +135,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
 
     Attributes
     ----------
-    classes_ : ndarray
+    classes_ : ndarray, or list of ndarray
+        Sorted; of each column, if y has several columns of classes.
     loss_, best_loss_ : float
         Of the last epoch and the least so far; `best_loss_` is None with early stopping.
     loss_curve_ : list of float
@@ -231,8 +235,10 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         X : array, table or sparse matrix, shape (rows, n_features)
             float32, float64 and uint8 arrays are read in place; sparse ones are never made dense
             whole.
-        y : array of shape (rows,) or (rows, labels)
-            Labels of any type; with several columns, 0 or 1 in each.
+        y : array of shape (rows,) or (rows, columns)
+            Labels of any type. Several columns of nothing but 0 and 1 are yes or no each
+            (multilabel); any others have classes of their own (multioutput), which share the
+            hidden layers.
         sample_weight : array of shape (rows,), optional
         X_val, y_val, sample_weight_val : optional
             Validation data: evaluated after each epoch, and what early stopping looks at.
@@ -265,10 +271,11 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         Parameters
         ----------
         X : array, table or sparse matrix, shape (rows, n_features)
-        y : array of shape (rows,) or (rows, labels)
+        y : array of shape (rows,) or (rows, columns)
         sample_weight : array of shape (rows,), optional
-        classes : array of shape (n_classes,)
-            All classes that will come; needed in the first call.
+        classes : array of shape (n_classes,), or list of such arrays
+            All classes that will come, for several columns of classes a list of one array per
+            column; needed in the first call.
 
         Returns
         -------
@@ -280,14 +287,33 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
                 "rows; compute the weights with sklearn.utils.compute_class_weight('balanced', ...)"
                 " and pass them as a dict"
             )
-        if _check_partial_fit_first_call(self, classes):
-            multilabel = ClassLabels(y).kind == "multilabel"
-            self._labels = ClassLabels(y if multilabel else classes, self._asked_loss())
+        if self._is_first_call(y, classes):
+            self._labels = ClassLabels(y, self._asked_loss(), classes)
+            if self._labels.kind == "multioutput":
+                self.classes_ = self._labels.classes
         self._fit(X, y, sample_weight, incremental=True)
         return self
 
+    def _is_first_call(self, y: Any, classes: Any) -> bool:
+        """Tell whether this is the first `partial_fit`, whose classes are then set."""
+        known = getattr(self, "classes_", None)
+        if known is None:
+            is_by_column = classes is not None and is_per_column(classes)
+            if not is_by_column and not (classes is not None and has_class_columns(y)):
+                return bool(_check_partial_fit_first_call(self, classes))
+            return True
+        if not isinstance(known, list) or classes is None:
+            return bool(_check_partial_fit_first_call(self, classes))
+        given = classes_of_columns(classes, len(known))
+        if not all(map(np.array_equal, given, known)):
+            raise ValueError(
+                f"`classes={classes!r}` is not the same as on last call to partial_fit, was: "
+                f"{known!r}"
+            )
+        return False
+
     def predict(self, X: Any) -> Any:  # noqa: N803 (the field's own name)
-        """Return the labels (rows,), or (rows, labels) of 0 and 1.
+        """Return the labels (rows,) or (rows, columns), or (rows, labels) of 0 and 1.
 
         Parameters
         ----------
@@ -297,18 +323,22 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         return self._labels.decode(outputs)
 
     @available_if(_has_probabilities)  # type: ignore[untyped-decorator]
-    def predict_proba(self, X: Any) -> NDArray[Any]:  # noqa: N803 (the field's own name)
+    def predict_proba(self, X: Any) -> Any:  # noqa: N803 (the field's own name)
         """Return probabilities, (rows, n_classes), in the order of `classes_`.
+
+        For several columns of classes a list of them, one array per column.
 
         Parameters
         ----------
         X : array, table or sparse matrix, shape (rows, n_features)
         """
         outputs = self._outputs(X)
+        if self._labels.kind == "multioutput":
+            return self._labels.split(outputs)
         return np.hstack([1 - outputs, outputs]) if outputs.shape[1] == 1 else outputs
 
     @available_if(_has_probabilities)  # type: ignore[untyped-decorator]
-    def predict_log_proba(self, X: Any) -> NDArray[Any]:  # noqa: N803 (the field's own name)
+    def predict_log_proba(self, X: Any) -> Any:  # noqa: N803 (the field's own name)
         """Return the logarithm of `predict_proba`.
 
         Parameters
@@ -317,7 +347,30 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         """
         probabilities = self.predict_proba(X)
         with np.errstate(divide="ignore"):
+            if isinstance(probabilities, list):
+                return list(map(np.log, probabilities))
             return np.asarray(np.log(probabilities, out=probabilities))
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:  # noqa: N803
+        """Return the share of rows predicted right, in all of their columns.
+
+        Parameters
+        ----------
+        X : array, table or sparse matrix, shape (rows, n_features)
+        y : array of shape (rows,) or (rows, columns)
+        sample_weight : array of shape (rows,), optional
+
+        Returns
+        -------
+        float
+        """
+        check_is_fitted(self)
+        if self._labels.kind != "multioutput":  # of which scikit-learn's own metrics take none
+            return float(super().score(X, y, sample_weight))
+        expected = table_of(self._labels.columns(y))
+        check_consistent_length(X, expected, sample_weight)
+        right = self.predict(X) == expected
+        return float(np.average(right.all(axis=1), weights=sample_weight))
 
     @available_if(_has_margins)  # type: ignore[untyped-decorator]
     def decision_function(self, X: Any) -> NDArray[Any]:  # noqa: N803 (the field's own name)
@@ -353,28 +406,31 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
             self._labels = ClassLabels(y, self._asked_loss())
             self.classes_ = self._labels.classes
         else:
-            self._check_classes(unique_labels(y))
+            self._check_classes(y)
         self.n_outputs_ = self._labels.n_outputs
         return X, self._labels.encode(y)
 
-    def _check_classes(self, found: NDArray[Any]) -> None:
+    def _check_classes(self, y: Any) -> None:
         """Refuse classes that the last call did not have."""
-        if self.warm_start and set(found) != set(self.classes_):
-            raise ValueError(
-                "warm_start can only be used where `y` has the same classes as in the previous "
-                f"call to fit. Previously got {self.classes_}, `y` has {found}"
-            )
-        unseen = np.setdiff1d(found, self.classes_, assume_unique=True)
-        if len(unseen):
-            raise ValueError(
-                f"`y` has classes not in `self.classes_`: {unseen}. `self.classes_` has "
-                f"{self.classes_}. Name all classes in the first call of partial_fit: classes=[...]"
-            )
+        for name, found, known in self._labels.by_column(y):
+            if self.warm_start and set(found) != set(known):
+                raise ValueError(
+                    f"warm_start can only be used where {name} has the same classes as in the "
+                    f"previous call to fit. Previously got {known}, {name} has {found}"
+                )
+            unseen = np.setdiff1d(found, known, assume_unique=True)
+            if len(unseen):
+                raise ValueError(
+                    f"{name} has classes not in `self.classes_`: {unseen}. `self.classes_` has "
+                    f"{known}. Name all classes in the first call of partial_fit: classes=[...]"
+                )
 
     def _encode(self, y: Any) -> NDArray[Any]:
-        unseen = np.setdiff1d(unique_labels(y), self.classes_)
-        if len(unseen):
-            raise ValueError(f"y_val has classes that y has not: {unseen}")
+        for name, found, known in self._labels.by_column(y):
+            unseen = np.setdiff1d(found, known)
+            if len(unseen):
+                of_column = name.strip("`").replace("y", "y_val", 1)
+                raise ValueError(f"{of_column} has classes that y has not: {unseen}")
         return self._labels.encode(y if hasattr(y, "tocsr") else np.asarray(y))
 
     def _row_weights(
@@ -383,12 +439,12 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         if self.class_weight is None:
             return sample_weight
         numbers = self._labels.numbers(targets)
-        y = numbers if self._labels.kind == "multilabel" else self.classes_[numbers]
+        y = numbers if self._labels.kind == "multilabel" else self._labels.labels(numbers)
         weights = np.asarray(compute_sample_weight(self.class_weight, y))
         return weights if sample_weight is None else weights * sample_weight
 
     def _strata(self, targets: NDArray[Any]) -> NDArray[Any] | None:
-        if self._labels.kind == "multilabel":
+        if self._labels.kind in ("multilabel", "multioutput"):
             return None
         # A class of a single row cannot be on both sides.
         numbers = self._labels.numbers(targets)
@@ -400,6 +456,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
 
     def _network_width(self) -> int:
         return self._labels.n_outputs
+
+    def _network_groups(self) -> list[int] | None:
+        return self._labels.group_sizes
 
     def _asked_loss(self) -> Loss | None:
         """Return the loss that was named; None takes the cross-entropy of the labels' kind."""
@@ -418,7 +477,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_label = True
+        tags.target_tags.multi_output = True
         return tags
 
     def _more_tags(self) -> dict[str, Any]:  # what tags were before scikit-learn 1.6
-        return {"multilabel": True}
+        return {"multilabel": True, "multioutput": True}

@@ -102,6 +102,11 @@ def explain(
             f"explain walks through networks without normalization; got "
             f"normalization={network.normalization!r}: take the same network without it"
         )
+    if network is not None and len(network.group_sizes) > 1:
+        raise ValueError(
+            f"explain walks through networks with one softmax; got "
+            f"group_sizes={list(network.group_sizes)}: take a network with one group of them"
+        )
     if precision not in DTYPES:  # bfloat16 has too few digits to follow along
         raise unknown_name("precision", precision, DTYPES)
     max_parameters = check_integer("max_parameters", max_parameters, 1)

@@ -61,6 +61,13 @@ struct NAME(block) {
     REAL weight[LOSS_BLOCK], scale[LOSS_BLOCK];
 };
 
+/* The labels of a group, as the columns that they stand for. */
+static inline void NAME(load_labels)(struct NAME(block) *block, const struct targets *targets,
+                                     ptrdiff_t n_groups, ptrdiff_t group, ptrdiff_t first) {
+    for (int i = 0; targets->labels && i < LOSS_BLOCK; i++)
+        block->label[i] = targets->labels[block->row[i] * n_groups + group] + (int32_t)first;
+}
+
 static inline void NAME(load_block)(struct NAME(block) *block, const struct targets *targets,
                                     const int64_t *order, ptrdiff_t first, int n, double factor) {
     for (int i = 0; i < LOSS_BLOCK; i++) {
@@ -68,7 +75,6 @@ static inline void NAME(load_block)(struct NAME(block) *block, const struct targ
         const ptrdiff_t at = first + (i < n ? i : 0);
         const int64_t row = order ? order[at] : at;
         block->row[i] = row;
-        block->label[i] = targets->labels ? targets->labels[row] : 0;
         block->weight[i] = i >= n ? 0 : targets->weights ? ((const REAL *)targets->weights)[row] : 1;
         block->scale[i] = block->weight[i] * (REAL)factor;
     }
@@ -103,24 +109,24 @@ static NEVER_INLINE void NAME(store_column)(REAL *panels, ptrdiff_t stride, ptrd
     for (int i = 0; i < n; i++) to[i * LANES] = values[i];
 }
 
-/* Per row the largest z and the sum of exp(z - largest). */
-static inline void NAME(shift_and_sum)(const REAL *z, ptrdiff_t stride, ptrdiff_t columns, int n,
-                                       REAL *largest, REAL *sum) {
+/* Per row the largest z of the columns [begin, end) and the sum of exp(z - largest). */
+static inline void NAME(shift_and_sum)(const REAL *z, ptrdiff_t stride, ptrdiff_t begin,
+                                       ptrdiff_t end, int n, REAL *largest, REAL *sum) {
     REAL value[LOSS_BLOCK];
-    NAME(load_column)(z, stride, 0, n, largest);
-    for (ptrdiff_t column = 1; column < columns; column++) {
+    NAME(load_column)(z, stride, begin, n, largest);
+    for (ptrdiff_t column = begin + 1; column < end; column++) {
         NAME(load_column)(z, stride, column, n, value);
         for (int i = 0; i < LOSS_BLOCK; i++)
             largest[i] = value[i] > largest[i] ? value[i] : largest[i];
     }
     for (int i = 0; i < LOSS_BLOCK; i++) sum[i] = 0;
-    for (ptrdiff_t column = 0; column < columns; column++) {
+    for (ptrdiff_t column = begin; column < end; column++) {
         NAME(load_column)(z, stride, column, n, value);
         for (int i = 0; i < LOSS_BLOCK; i++) sum[i] += FORMULA(exp)(value[i] - largest[i]);
     }
 }
 
-/* One row, along its columns: the same sums in the same order, and so the same bits. */
+/* One row of one group, along its columns: the same sums in the same order, and so the same bits. */
 static void NAME(softmax_row)(const REAL *z, REAL *p, ptrdiff_t stride, ptrdiff_t columns) {
     REAL largest = z[0], sum = 0;
     for (ptrdiff_t column = 1; column < columns; column++) {
@@ -140,27 +146,34 @@ static void NAME(softmax_row)(const REAL *z, REAL *p, ptrdiff_t stride, ptrdiff_
 }
 
 static void NAME(softmax)(const void *z_, void *p_, ptrdiff_t stride, ptrdiff_t rows,
-                          ptrdiff_t columns) {
+                          const struct groups *groups) {
     const REAL *z = z_;
     REAL *p = p_, largest[LOSS_BLOCK], sum[LOSS_BLOCK], value[LOSS_BLOCK];
-    for (; rows % LOSS_BLOCK && rows < LOSS_BLOCK / 2; rows--) /* fewer than would fill the lanes */
-        NAME(softmax_row)(z + (rows - 1) * LANES, p + (rows - 1) * LANES, stride, columns);
+    if (groups->count == 1) /* else columns of a vector belong together that do not here */
+        for (; rows % LOSS_BLOCK && rows < LOSS_BLOCK / 2; rows--) /* fewer than fill the lanes */
+            NAME(softmax_row)(z + (rows - 1) * LANES, p + (rows - 1) * LANES, stride,
+                              groups->ends[0]);
     for (ptrdiff_t first = 0; first < rows; first += LOSS_BLOCK) {
         const int n = rows - first < LOSS_BLOCK ? (int)(rows - first) : LOSS_BLOCK;
         const REAL *from = z + first * LANES;
-        NAME(shift_and_sum)(from, stride, columns, n, largest, sum);
-        for (ptrdiff_t column = 0; column < columns; column++) {
-            NAME(load_column)(from, stride, column, n, value);
-            for (int i = 0; i < LOSS_BLOCK; i++)
-                value[i] = FORMULA(exp)(value[i] - largest[i]) / sum[i];
-            NAME(store_column)(p + first * LANES, stride, column, n, value);
+        ptrdiff_t column = 0;
+        for (ptrdiff_t group = 0; group < groups->count; group++) {
+            NAME(shift_and_sum)(from, stride, column, groups->ends[group], n, largest, sum);
+            for (; column < groups->ends[group]; column++) {
+                NAME(load_column)(from, stride, column, n, value);
+                for (int i = 0; i < LOSS_BLOCK; i++)
+                    value[i] = FORMULA(exp)(value[i] - largest[i]) / sum[i];
+                NAME(store_column)(p + first * LANES, stride, column, n, value);
+            }
         }
     }
 }
 
+/* A loss adds up what the columns [begin, end) contribute, of `columns` in all. */
 #define LOSS_ARGUMENTS                                                                            \
-    const REAL *taken, ptrdiff_t stride, ptrdiff_t columns, const struct targets *targets,        \
-        const REAL *parameters, const struct NAME(block) *block, int n, REAL *losses, REAL *slopes
+    const REAL *taken, ptrdiff_t stride, ptrdiff_t columns, ptrdiff_t begin, ptrdiff_t end,       \
+        const struct targets *targets, const REAL *parameters, const struct NAME(block) *block,   \
+        int n, REAL *losses, REAL *slopes
 
 /* The parameters of one column, `c`; an array needs at least one element. */
 #define LOAD_PARAMETERS(n_parameters)                                                             \
@@ -170,7 +183,7 @@ static void NAME(softmax)(const void *z_, void *p_, ptrdiff_t stride, ptrdiff_t 
 #define ELEMENT_LOSS(name, n_parameters)                                                          \
     static void NAME(name##_block)(LOSS_ARGUMENTS) {                                              \
         REAL z[LOSS_BLOCK], y[LOSS_BLOCK], c[n_parameters + 1];                                   \
-        for (ptrdiff_t column = 0; column < columns; column++) {                                  \
+        for (ptrdiff_t column = begin; column < end; column++) {                                  \
             LOAD_PARAMETERS(n_parameters)                                                         \
             NAME(load_column)(taken, stride, column, n, z);                                       \
             NAME(load_targets)(block, targets, columns, column, y);                               \
@@ -182,14 +195,14 @@ static void NAME(softmax)(const void *z_, void *p_, ptrdiff_t stride, ptrdiff_t 
         }                                                                                         \
     }
 
-/* A loss of log p, p the softmax of a row; dz = slope - p * (sum of the slopes). */
+/* A loss of log p, p the softmax of a group; dz = slope - p * (sum of the slopes). */
 #define SOFTMAX_LOSS(name, n_parameters)                                                          \
     static void NAME(name##_block)(LOSS_ARGUMENTS) {                                              \
         REAL z[LOSS_BLOCK], y[LOSS_BLOCK], largest[LOSS_BLOCK], sum[LOSS_BLOCK];                  \
         REAL log_sum[LOSS_BLOCK], slope_sum[LOSS_BLOCK] = {0}, c[n_parameters + 1];               \
-        NAME(shift_and_sum)(taken, stride, columns, n, largest, sum);                             \
+        NAME(shift_and_sum)(taken, stride, begin, end, n, largest, sum);                          \
         for (int i = 0; i < LOSS_BLOCK; i++) log_sum[i] = FORMULA(log)(sum[i]);              \
-        for (ptrdiff_t column = 0; column < columns; column++) {                                  \
+        for (ptrdiff_t column = begin; column < end; column++) {                                  \
             LOAD_PARAMETERS(n_parameters)                                                         \
             NAME(load_column)(taken, stride, column, n, z);                                       \
             NAME(load_targets)(block, targets, columns, column, y);                               \
@@ -199,7 +212,7 @@ static void NAME(softmax)(const void *z_, void *p_, ptrdiff_t stride, ptrdiff_t 
                 slope_sum[i] += FORMULA(name##_slope_of)(log_p, y[i], c);                         \
             }                                                                                     \
         }                                                                                         \
-        for (ptrdiff_t column = 0; slopes && column < columns; column++) {                        \
+        for (ptrdiff_t column = begin; slopes && column < end; column++) {                        \
             LOAD_PARAMETERS(n_parameters)                                                         \
             NAME(load_column)(taken, stride, column, n, z);                                       \
             NAME(load_targets)(block, targets, columns, column, y);                               \
@@ -222,12 +235,13 @@ FOREACH_LOSS(LOSS_OF)
 static void (*const NAME(loss_blocks)[])(LOSS_ARGUMENTS) = {FOREACH_LOSS(LOSS_ENTRY)};
 
 static double NAME(loss)(int formula, const void *taken_, ptrdiff_t stride, ptrdiff_t rows,
-                         ptrdiff_t columns, const struct targets *targets,
+                         const struct groups *groups, const struct targets *targets,
                          const void *parameters, const int64_t *order, double factor,
                          void *slopes_, void *row_losses) {
     const REAL *taken = taken_;
     REAL *slopes = slopes_;
     const REAL nothing[LOSS_BLOCK] = {0};
+    const ptrdiff_t columns = groups->ends[groups->count - 1];
     const ptrdiff_t padded = (columns + LANES - 1) / LANES * LANES;
     double total = 0;
     for (ptrdiff_t first = 0; first < rows; first += LOSS_BLOCK) {
@@ -236,8 +250,13 @@ static double NAME(loss)(int formula, const void *taken_, ptrdiff_t stride, ptrd
         REAL losses[LOSS_BLOCK] = {0};
         struct NAME(block) block;
         NAME(load_block)(&block, targets, order, first, n, factor);
-        NAME(loss_blocks)[formula](taken + first * LANES, stride, columns, targets, parameters,
-                                   &block, n, losses, to);
+        ptrdiff_t begin = 0;
+        for (ptrdiff_t group = 0; group < groups->count; begin = groups->ends[group++]) {
+            NAME(load_labels)(&block, targets, groups->count, group, begin);
+            NAME(loss_blocks)[formula](taken + first * LANES, stride, columns, begin,
+                                       groups->ends[group], targets, parameters, &block, n,
+                                       losses, to);
+        }
         for (ptrdiff_t column = columns; to && column < padded; column++)
             NAME(store_column)(to, stride, column, n, nothing);
         for (int i = 0; i < n; i++) total += (double)block.weight[i] * losses[i];

@@ -45,9 +45,15 @@ struct sparse {
 
 /* What a batch is trained towards. */
 struct targets {
-    const int32_t *labels; /* (all rows,) class numbers, or NULL */
+    const int32_t *labels; /* (all rows, groups) class numbers, or NULL */
     const void *values;    /* (all rows, n_outputs), or NULL */
     const void *weights;   /* (all rows,), or NULL for weight 1 */
+};
+
+/* The outputs of each softmax, one group after the other: `ends` of the last one is all columns. */
+struct groups {
+    ptrdiff_t count;
+    const int64_t *ends;
 };
 
 /* One optimizer step of n parameters; state i begins at state + i * state_stride (in values). */
@@ -163,15 +169,17 @@ struct element_kernels {
     /* dz = da * f'(z); dz may be da. */
     void (*activation_slope)(int formula, const void *z, const void *a, const void *da, void *dz,
                              ptrdiff_t n);
-    /* p = softmax of each row of z; p may be z. */
-    void (*softmax)(const void *z, void *p, ptrdiff_t stride, ptrdiff_t rows, ptrdiff_t columns);
+    /* p = softmax of each row of z, group by group; p may be z. */
+    void (*softmax)(const void *z, void *p, ptrdiff_t stride, ptrdiff_t rows,
+                    const struct groups *groups);
     /* Slopes of the rows' losses, row i times weight(order[i]) * factor, to panels; `order` NULL
      * stands for 0, 1, 2...; returns the weighted sum of the losses. `parameters` are the loss's
      * own (parameters, columns). Slopes may be `taken`; if NULL they are left out. `row_losses`, if
      * not NULL, takes each row's own loss. */
     double (*loss)(int formula, const void *taken, ptrdiff_t stride, ptrdiff_t rows,
-                   ptrdiff_t columns, const struct targets *targets, const void *parameters,
-                   const int64_t *order, double factor, void *slopes, void *row_losses);
+                   const struct groups *groups, const struct targets *targets,
+                   const void *parameters, const int64_t *order, double factor, void *slopes,
+                   void *row_losses);
     /* Drops some of `rows` rows of a panel, the first of them `first_row` of the batch; the panel's
      * first column is `first_unit`. `kept` may be `values`. */
     void (*drop)(const struct dropout *dropout, ptrdiff_t first_row, ptrdiff_t rows,

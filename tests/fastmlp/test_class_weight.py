@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fastmlp import Network, Trainer
+
 
 def of_output(make_trainer: Any, make_problem: Any, output: str, **arguments: Any) -> Any:
     x, y = make_problem(30)
@@ -90,6 +92,9 @@ def test_targets_that_are_no_classes(make_trainer: Any, make_problem: Any) -> No
     single = make_trainer(sizes=(4, 1), output="sigmoid")
     with pytest.raises(ValueError, match=r"class_weight needs targets that are classes.*got 0\.5"):
         single.fit(x, np.full(20, 0.5), class_weight="balanced")
+    grouped = Trainer(Network([4, 5], group_sizes=(3, 2)))
+    with pytest.raises(ValueError, match=r"class_weight needs one class per row.* in 2 groups"):
+        grouped.fit(x, np.ones((20, 2)), class_weight="balanced")
     for output in ("sigmoid", "identity"):
         several = make_trainer(output=output)
         with pytest.raises(ValueError, match=r"class_weight needs one class per row.*3 outputs"):

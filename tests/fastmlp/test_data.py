@@ -155,3 +155,29 @@ def test_sample_weight() -> None:
     assert check_sample_weight(None, 3, "float32") is None
     weights = check_sample_weight([True, False, True], 3, "float64")
     assert weights is not None and weights.dtype == np.float64 and weights.tolist() == [1, 0, 1]
+
+
+GROUPED = make_plan(Network([4, 5], group_sizes=(3, 2)), optimizer=SGD())
+
+
+def test_labels_of_groups() -> None:
+    for dtype in ("int64", "float32", "uint8"):
+        labels = check_targets(np.array([[2, 1], [0, 0]], dtype), GROUPED, 2)
+        assert labels.dtype == np.int32 and labels.tolist() == [[2, 1], [0, 0]]
+        assert labels.flags.c_contiguous
+
+
+@pytest.mark.parametrize(
+    ("y", "text"),
+    [
+        ([2, 1], r"y must be class numbers of the shape \(rows, 2\).*3, 2 outputs; got \(2,\)"),
+        (np.zeros((2, 5)), r"shape \(rows, 2\).*got \(2, 5\)"),
+        ([[2, 1], [0, 2]], r"y\[:, 1\] must hold integers from 0 to 1.*got 2"),
+        ([[-1, 1], [0, 1]], r"y\[:, 0\] must hold integers from 0 to 2.*got -1"),
+        ([[0.5, 1], [0, 1]], r"y\[:, 0\] must hold integers.*got 0.5"),
+        ([[0.0, 1], [np.nan, 1]], r"y\[:, 0\] must hold finite numbers only"),
+    ],
+)
+def test_bad_labels_of_groups(y: Any, text: str) -> None:
+    with pytest.raises(ValueError, match=text):
+        check_targets(y, GROUPED, 2)

@@ -125,6 +125,11 @@ BAD: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"input_center": ["a", "b", "c"]}, TypeError, "input_center must be a finite number, or 3"),
     ({"input_center": [0, 1, math.inf]}, ValueError, r"input_center must be.*got inf at \[2\]"),
     ({"input_center": math.inf}, ValueError, "input_center must be a finite number"),
+    ({"group_sizes": 2}, TypeError, "group_sizes must be a sequence.*got int"),
+    ({"group_sizes": (2.0,)}, TypeError, r"group_sizes\[0\] must be an integer.*got float"),
+    ({"group_sizes": (2, 0)}, ValueError, r"group_sizes\[1\] must be an integer >= 1; got 0"),
+    ({"group_sizes": (2, 1)}, ValueError, r"add up to the network's 2 outputs; got \[2, 1\].*3"),
+    ({"group_sizes": (1, 1), "output": "sigmoid"}, ValueError, "of a softmax.*output='sigmoid'"),
 ]
 
 
@@ -152,6 +157,7 @@ anything = st.one_of(
             "input_scale",
             "input_center",
             "normalization",
+            "group_sizes",
         ]
     ),
     anything,
@@ -163,6 +169,13 @@ def test_nothing_but_value_and_type_errors_that_name_the_argument(name: str, val
         assert name in str(error)
     else:
         assert np.isfinite(network.parameters).all()
+
+
+def test_groups_of_outputs() -> None:
+    network = Network([3, 4, 5], group_sizes=[3, 2])
+    assert network.group_sizes == (3, 2)
+    assert network.up_to(0).group_sizes == (4,)
+    assert Network([3, 4, 5]).group_sizes == (5,)
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)

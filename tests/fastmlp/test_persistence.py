@@ -83,6 +83,29 @@ def test_five_save_load_five_is_ten_with_a_normalisation(
     assert state_of(second) == state_of(straight)
 
 
+def test_groups_of_outputs_come_back(backend_name: str, state_of: Any, tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    x, y = random.normal(size=(21, 4)), np.arange(42).reshape(21, 2) % (3, 2)
+    first, straight = (
+        fastmlp.Trainer(
+            fastmlp.Network([4, 6, 5], group_sizes=(3, 2), seed=1),
+            optimizer="adam",
+            batch_size=6,
+            seed=2,
+            backend=backend_name,
+        )
+        for _ in range(2)
+    )
+    first.fit(x, y, epochs=5)
+    fastmlp.save(first, tmp_path / "half.fastmlp")
+    second = fastmlp.load(tmp_path / "half.fastmlp", backend=backend_name)
+    assert second.plan == first.plan and second.network.group_sizes == (3, 2)
+    second.fit(x, y, epochs=5)
+    straight.fit(x, y, epochs=10)
+    assert state_of(second) == state_of(straight)
+    assert pickle.loads(pickle.dumps(second)).predict(x).shape == (21, 2)
+
+
 @pytest.mark.parametrize("optimizer", NAMED_OPTIMIZERS)
 def test_everything_comes_back(
     optimizer: str, make_trainer: Any, make_problem: Any, state_of: Any, tmp_path: Path

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from fastmlp import SGD, Network, Quantile, plan
+from fastmlp import SGD, CategoricalCrossEntropy, Network, Quantile, plan
 from fastmlp.plan import make_plan, resolve_threads
 
 
@@ -54,6 +54,14 @@ def test_the_parameters_of_the_loss_are_laid_out_per_output() -> None:
     assert plan.loss_parameters == ((0.1, 0.9, 0.1, 0.9),) and plan.outputs_per_target == 2
     plan = plan_of(network=network, loss="squared_error")
     assert plan.loss_parameters == () and plan.outputs_per_target == 1
+
+
+def test_each_softmax_has_parameters_of_its_own() -> None:
+    network = Network([4, 5, 6], group_sizes=(4, 2))
+    plan = plan_of(network=network, loss=CategoricalCrossEntropy(label_smoothing=0.2))
+    assert plan.group_sizes == (4, 2) and plan.groups == (slice(0, 4), slice(4, 6))
+    assert plan.loss_parameters == ((0.8,) * 6, (0.05,) * 4 + (0.1,) * 2)
+    assert plan_of(network=Network([4, 5, 6])).groups == (slice(0, 6),)
 
 
 def test_threads(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -427,3 +427,9 @@ def test_normalised_networks_are_refused(normalization: str) -> None:
     trainer = Trainer(Network([3, 4, 2], normalization=normalization))
     with pytest.raises(ValueError, match="more than weights and biases cannot be quantized"):
         trainer.quantize(np.eye(3))
+
+
+def test_several_softmax_groups_are_refused() -> None:
+    trainer = Trainer(Network([4, 5], group_sizes=(3, 2)))
+    with pytest.raises(ValueError, match=r"several softmax groups \(\[3, 2\]\).*in float32"):
+        trainer.quantize(np.ones((10, 4)))

@@ -168,11 +168,6 @@ def test_multilabel(form: Any, iris: Any) -> None:
     assert model.predict_proba(x).shape == y.shape and model.out_activation_ == "logistic"
 
 
-def test_several_classes_in_several_columns_are_refused(iris: Any) -> None:
-    with pytest.raises(ValueError, match="Multioutput target data is not supported"):
-        quick().fit(iris[0], np.column_stack([iris[1], iris[1]]))
-
-
 def test_values_are_not_labels(diabetes: Any) -> None:
     with pytest.raises(ValueError, match="Unknown label type"):
         quick().fit(*diabetes)

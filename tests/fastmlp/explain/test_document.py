@@ -276,3 +276,8 @@ def test_normalised_networks_are_refused(normalization: str) -> None:
     network = Network([2, 2, 1], "sigmoid", "sigmoid", normalization=normalization)
     with pytest.raises(ValueError, match=f"without normalization; got.*{normalization}"):
         explain(network)
+
+
+def test_several_softmax_groups_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"one softmax; got group_sizes=\[3, 2\]"):
+        explain(Network([4, 5], group_sizes=(3, 2)))
