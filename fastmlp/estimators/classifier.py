@@ -138,7 +138,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
     classes_ : ndarray, or list of ndarray
         Sorted; of each column, if y has several columns of classes.
     loss_, best_loss_ : float
-        Of the last epoch and the least so far; `best_loss_` is None with early stopping.
+        Of the last epoch and the least so far; `best_loss_` is None with early stopping. Where a
+        call ends within its first epoch, `loss_` is the mean of the batches it trained on.
     loss_curve_ : list of float
         Of each epoch; not with solver="lbfgs".
     validation_scores_, best_validation_score_

@@ -43,19 +43,16 @@ class EpochEnd(Callback):
         self.best_parameters: NDArray[Any] | None = None
 
     def on_fit_start(self, trainer: Training, n_epochs: int) -> None:
-        """Note the penalty that training starts from."""
+        """Note the penalty that training starts from, and how many steps were done before."""
         self.last_penalty = self._penalty(trainer)
+        self.n_steps = trainer.n_steps
 
     def on_epoch_end(self, trainer: Training) -> None:
         """Note the loss and the score, then decide how to go on."""
         estimator = self.estimator
         estimator.n_iter_ += 1
         estimator.t_ += self.n_rows
-        loss = trainer.history.loss[-1] * estimator._loss_share()
-        # scikit-learn counts the penalty of each batch as loss: about halfway between the epochs'.
-        penalty = self._penalty(trainer)
-        estimator.loss_ = loss + (self.last_penalty + penalty) / 2.0
-        self.last_penalty = penalty
+        self._note_loss(trainer, trainer.history.loss[-1])
         estimator.loss_curve_.append(estimator.loss_)
         if estimator.verbose:
             print(f"Iteration {estimator.n_iter_}, loss = {estimator.loss_:.8f}")
@@ -66,6 +63,21 @@ class EpochEnd(Callback):
         estimator._no_improvement_count = 0 if improves else estimator._no_improvement_count + 1
         if estimator._no_improvement_count > estimator.n_iter_no_change:
             self._stop_or_slow_down(trainer)
+
+    def on_fit_end(self, trainer: Training) -> None:
+        """Note the loss of what was trained, where training ended within the first epoch."""
+        history = trainer.history
+        was_cut_off = self.estimator.n_iter_ == 0 and trainer.n_steps > self.n_steps
+        if was_cut_off and history.stop_reason != "diverged":
+            self._note_loss(trainer, sum(history.batch_losses) / len(history.batch_losses))
+
+    def _note_loss(self, trainer: Training, loss: float) -> None:
+        """Set the estimator's loss to that of the batches since the last one was noted."""
+        # scikit-learn counts the penalty of each batch as loss: about halfway between the epochs'.
+        penalty = self._penalty(trainer)
+        mean_penalty = (self.last_penalty + penalty) / 2.0
+        self.estimator.loss_ = loss * self.estimator._loss_share() + mean_penalty
+        self.last_penalty = penalty
 
     def _penalty(self, trainer: Training) -> float:
         """Return the mean penalty of the batches of an epoch, with the present weights."""

@@ -276,6 +276,49 @@ def test_a_time_limit(cancer: Any) -> None:
     assert 0.1 < sum(model.trainer_.history.seconds) < 10.0 and model.n_iter_ > 1
 
 
+class StopAfter(fastmlp.Callback):
+    """Stops in the middle of an epoch, as a time limit does."""
+
+    batches_per_call = 1
+
+    def __init__(self, n_batches: int, error: BaseException | None = None) -> None:
+        self.n_batches, self.error = n_batches, error
+
+    def on_chunk_end(self, trainer: Any, n_batches_done: int, n_batches: int) -> None:
+        if n_batches_done == self.n_batches:
+            trainer.stop("enough")
+            if self.error is not None:
+                raise self.error
+
+
+@pytest.mark.parametrize("way", ["stopped", "interrupted"])
+@pytest.mark.filterwarnings("ignore:Training interrupted")
+def test_the_loss_of_a_first_epoch_that_is_cut_off(way: str, cancer: Any, diabetes: Any) -> None:
+    error = KeyboardInterrupt() if way == "interrupted" else None
+    for estimator, (x, y) in ((MLPClassifier, cancer), (MLPRegressor, diabetes)):
+        settings = {"batch_size": 50, "shuffle": False, "random_state": 0, "alpha": 0.0}
+        model = estimator(callbacks=StopAfter(3, error), **settings).fit(x, y)
+        # The same three batches, as an epoch of their own.
+        whole = estimator(max_iter=1, **settings)
+        with pytest.warns(ConvergenceWarning):
+            whole.fit(x[:150], y[:150])
+        assert model.loss_ == pytest.approx(whole.loss_, rel=1e-12)
+        assert model.n_iter_ == 0 and model.loss_curve_ == []
+    with_penalty = MLPClassifier(callbacks=StopAfter(3), **{**settings, "alpha": 10.0}).fit(*cancer)
+    without = MLPClassifier(callbacks=StopAfter(3), **settings).fit(*cancer)
+    assert with_penalty.loss_ > without.loss_ + 0.1
+
+
+def test_a_later_epoch_that_is_cut_off_leaves_the_loss(cancer: Any) -> None:
+    class StopInTheSecond(StopAfter):
+        def on_chunk_end(self, trainer: Any, n_batches_done: int, n_batches: int) -> None:
+            if trainer.history.n_epochs == 1:
+                trainer.stop("enough")
+
+    model = MLPClassifier(callbacks=StopInTheSecond(1), random_state=0).fit(*cancer)
+    assert model.n_iter_ == 1 and model.loss_ == model.loss_curve_[-1]
+
+
 @ignore_the_end
 def test_a_schedule_counts_the_epochs_of_all_calls(iris: Any) -> None:
     schedule = StepDecay(0.1, every=1, factor=0.5)
