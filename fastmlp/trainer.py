@@ -369,9 +369,19 @@ class Trainer:
             history.stop_reason = f"failed: {type(error).__name__}"
             raise
         finally:
-            for listener in started:
-                listener.on_fit_end(self)
+            self._tell_end(started)
         return history
+
+    def _tell_end(self, listeners: Sequence[Callback]) -> None:
+        """Call each `on_fit_end`, whatever the others raise; then raise the first error."""
+        errors: list[BaseException] = []
+        for listener in listeners:
+            try:
+                listener.on_fit_end(self)
+            except BaseException as error:  # Ctrl-C too
+                errors.append(error)
+        if errors:
+            raise errors[0]
 
     def stop(self, reason: str) -> None:
         """End `fit` after the current chunk of batches; for callbacks."""

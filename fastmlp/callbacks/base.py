@@ -66,4 +66,4 @@ class Callback:
         """An epoch is done and validated."""
 
     def on_fit_end(self, trainer: Training) -> None:
-        """Training has ended, for whatever reason."""
+        """Training has ended, for whatever reason; called even if another callback's fails."""

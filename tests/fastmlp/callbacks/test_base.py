@@ -94,6 +94,33 @@ def test_an_error_in_a_callback_is_the_callers(make_trainer: Any, make_problem: 
     assert log[-1] == "end" and trainer.history.stop_reason == "failed: LookupError"
 
 
+class FailingAtTheEnd(Callback):
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+    def on_fit_end(self, trainer: Trainer) -> None:
+        raise self.error
+
+
+@pytest.mark.parametrize("error", [LookupError("first"), KeyboardInterrupt("first")])
+def test_all_are_told_the_end_whatever_one_raises(
+    error: BaseException, make_trainer: Any, make_problem: Any
+) -> None:
+    log: list[str] = []
+    trainer = make_trainer()
+    failing = FailingAtTheEnd(error), FailingAtTheEnd(OSError("second"))
+    callbacks = [failing[0], Recorder(log, "a "), failing[1], Recorder(log, "b ")]
+    with pytest.raises(type(error), match="first"):
+        trainer.fit(*make_problem(), callbacks=callbacks)
+    assert log[-2:] == ["a end", "b end"]
+    assert trainer.history.stop_reason == "epochs done" and trainer.history.n_epochs == 1
+    # What training itself failed of is not lost: it is the error's context.
+    with pytest.raises(type(error), match="first") as caught:
+        trainer.fit(*make_problem(), callbacks=[Failing(), *callbacks])
+    assert isinstance(caught.value.__context__, LookupError)
+    assert str(caught.value.__context__) == "the user's own error" and log[-1] == "b end"
+
+
 class InterruptedAtTheStart(Callback):
     def on_fit_start(self, trainer: Trainer, n_epochs: int) -> None:
         raise KeyboardInterrupt
