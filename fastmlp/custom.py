@@ -61,7 +61,8 @@ class CustomLoss(Loss):
     value: Callable[..., float]
     slope: Callable[..., float]
     output: str = "identity"
-    constants: Mapping[str, float] = field(default_factory=dict)
+    # A dict has no hash; losses that differ in it alone may share one.
+    constants: Mapping[str, float] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         outputs = ("identity", "sigmoid", "exponential", "softmax")

@@ -207,6 +207,18 @@ def test_the_same_text_is_the_same_formula() -> None:
     assert other.formula_names != first.formula_names
 
 
+def test_equal_ones_have_equal_hashes() -> None:
+    first, second, other = (
+        CustomLoss(asymmetric, asymmetric_slope, constants={"dear": dear}) for dear in (3.0, 3, 2.0)
+    )
+    assert first == second and hash(first) == hash(second)
+    assert first != other and len({first, second, other}) == 2
+    activations = [CustomActivation(bell, bell_derivative) for _ in range(2)]
+    assert len({*activations}) == 1
+    losses = [pickle.loads(pickle.dumps(first)), copy.copy(first), copy.deepcopy(first)]
+    assert {first, *losses} == {first}
+
+
 def test_copies_and_pickles_know_them(make_trainer: Any, make_problem: Any, state_of: Any) -> None:
     x, y = make_problem()
     loss = CustomLoss(soft_log, soft_log_slope, output="softmax")
