@@ -200,7 +200,7 @@ cdef enum:
     NOT_NORMALIZED = 0
     BATCH = 1
     LAYER = 2
-    GROUPS = 16  # of panels of a symmetric matrix: the more, the less of it is computed twice
+    PANEL_GROUPS = 16  # of panels of a symmetric matrix: the more, the less of it is computed twice
 
 
 cdef list names_of(const char *(*name_at)(int)):

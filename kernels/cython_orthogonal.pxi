@@ -76,7 +76,8 @@ cdef void orthogonalize(const Orthogonal *own, ptrdiff_t stride, ptrdiff_t rows,
     cdef ptrdiff_t last = share(small_panels, thread + 1, team.n_threads)
     cdef bint is_wide = columns > rows
     cdef ptrdiff_t panel, group, start, end, n_groups, next_stride
-    cdef ptrdiff_t group_panels = max(2, 2 * ((small_panels + 2 * GROUPS - 1) // (2 * GROUPS)))
+    cdef ptrdiff_t group_panels = max(
+        2, 2 * ((small_panels + 2 * PANEL_GROUPS - 1) // (2 * PANEL_GROUPS)))
     cdef char *x = own.x
     cdef char *next_x = own.next_x
     cdef double total = 0.0, factor = 0.0

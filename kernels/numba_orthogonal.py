@@ -54,7 +54,7 @@ from .numba_names import (
 from .numba_products import share
 from .numba_regularization import scale, sum_of_squares
 
-GROUPS = 16
+PANEL_GROUPS = 16
 """Of panels of a symmetric matrix: the more, the less of it is computed twice."""
 
 
@@ -147,7 +147,7 @@ def orthogonalize(
     one = real(np.int64(own[FIRST_FACTOR]).view(np.float64))
     second = real(np.int64(own[SECOND_FACTOR]).view(np.float64))
     third = real(np.int64(own[THIRD_FACTOR]).view(np.float64))
-    group = max(2, 2 * ((small_panels + 2 * GROUPS - 1) // (2 * GROUPS)))  # panels
+    group = max(2, 2 * ((small_panels + 2 * PANEL_GROUPS - 1) // (2 * PANEL_GROUPS)))  # panels
     n_groups = (small_panels + group - 1) // group
     for iteration in range(own[N_ITERATIONS]):
         # Both matrices are symmetric: of a group of panels the rows past it are those of others.

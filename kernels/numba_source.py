@@ -227,6 +227,10 @@ LABEL = {
 VALUE = {"place": "row * n_outputs", "target": "targets[place + output]"}
 
 
+TEMPLATES = (numba_names, numba_products, numba_batches, numba_sparse, numba_orthogonal)
+"""The modules whose constants the generated ones begin with: no two may differ in one."""
+
+
 def lanes_of(precision: str, cpu: Cpu) -> int:
     """Return how many numbers a vector register holds."""
     return cpu.vector_bits // (32 if precision == "float32" else 64)
@@ -235,7 +239,7 @@ def lanes_of(precision: str, cpu: Cpu) -> int:
 def _prelude(precision: str, cpu: Cpu, functions: Iterable[Callable[..., Any]]) -> str:
     """Return the start of every module: the names that it needs, then the formulas."""
     constants: dict[str, Any] = {}
-    for template in (numba_names, numba_products, numba_batches, numba_sparse, numba_orthogonal):
+    for template in TEMPLATES:
         constants |= {name: value for name, value in vars(template).items() if name.isupper()}
     constants["SIZE"] = 4 if precision == "float32" else 8
     constants["LANES"] = lanes_of(precision, cpu)

@@ -142,6 +142,8 @@ def test_a_file_from_before_inputs_had_a_center(tmp_path: Path) -> None:
         np.savez(file, **arrays)
     network = fastmlp.load(path, backend="numpy").network
     assert (network.input_scale, network.input_center) == (0.5, 0.0)
+
+
 def test_schedules_of_several_rates_come_back(make_trainer: Any, tmp_path: Path) -> None:
     optimizer = Muon(StepDecay(0.1), nesterov=False, adam_learning_rate=StepDecay(0.01, every=3.0))
     fastmlp.save(make_trainer(sizes=(4, 6, 5, 3), optimizer=optimizer), tmp_path / "trainer")

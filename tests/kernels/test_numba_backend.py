@@ -368,3 +368,12 @@ print(len(recorder.buffer))
 """
     result = run_python(code)
     assert (result.stdout.strip(), result.stderr) == ("0", "")
+
+
+def test_generated_modules_have_one_value_per_constant() -> None:
+    values: dict[str, set[int]] = {}
+    for template in numba_source.TEMPLATES:
+        for name, value in vars(template).items():
+            if name.isupper():
+                values.setdefault(name, set()).add(value)
+    assert {name: found for name, found in values.items() if len(found) > 1} == {}
