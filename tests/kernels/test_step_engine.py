@@ -31,7 +31,8 @@ class Recording(python_backend.PythonEngine):
 @pytest.fixture
 def recording(make_trainer: Any) -> Recording:
     trainer = make_trainer(sizes=(4, 5, 3))
-    return Recording(trainer.plan, trainer.network.parameters, trainer.optimizer_state)
+    network = trainer.network
+    return Recording(trainer.plan, network.parameters, trainer.optimizer_state, network.statistics)
 
 
 def one_batch(engine: StepEngine, x: Any, y: Any, n_batches: int = 1) -> Any:
