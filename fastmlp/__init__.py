@@ -29,7 +29,7 @@ _HOMES = {
     "DivergenceError": "errors",
     "Dropout": "regularization",
     "EarlyStopping": "callbacks",
-    "Evaluation": "trainer",
+    "Evaluation": "evaluation",
     "Focal": "losses",
     "FormatError": "errors",
     "Gamma": "losses",
@@ -91,6 +91,7 @@ if TYPE_CHECKING:
     from .errors import MissingExtraError as MissingExtraError
     from .estimators import MLPClassifier as MLPClassifier
     from .estimators import MLPRegressor as MLPRegressor
+    from .evaluation import Evaluation as Evaluation
     from .history import History as History
     from .kernels.contract import Gradients as Gradients
     from .kernels.formulas import ACTIVATIONS as ACTIVATIONS
@@ -128,7 +129,6 @@ if TYPE_CHECKING:
     from .schedules import OneCycle as OneCycle
     from .schedules import StepDecay as StepDecay
     from .schedules import WarmUp as WarmUp
-    from .trainer import Evaluation as Evaluation
     from .trainer import Trainer as Trainer
 
 

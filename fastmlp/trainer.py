@@ -2,73 +2,32 @@
 
 from __future__ import annotations
 
-import threading
-import time
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .backend import choose_backend, get_backend, warn_of_emulation
+from .backend import choose_backend, warn_of_emulation
+from .bound_engine import BoundEngine
 from .callbacks import Callback
 from .checks import check_integer, check_seed
-from .data import (
-    Features,
-    check_dense,
-    check_features,
-    check_sample_weight,
-    check_targets,
-    weigh_classes,
-)
+from .data import Features, check_sample_weight, check_targets, weigh_classes
+from .epoch import run_epoch
 from .errors import DivergenceError
+from .evaluation import Evaluation, decide, evaluation_of
 from .history import History
-from .kernels.contract import Engine, Gradients, Plan
-from .kernels.formulas import LOSSES, random_bits
+from .kernels.contract import Gradients, Plan
+from .kernels.formulas import LOSSES
 from .losses import Loss, check_loss
 from .network import Network
 from .optimizers import SGD, Optimizer, check_optimizer
 from .plan import make_plan
 from .regularization import Clipping, Dropout, Regularization
-from .rows import DENSE_BYTES, Rows, SparseRows
 
 if TYPE_CHECKING:
     from .quantization import QuantizedNetwork
-
-SECONDS_PER_CALL = 0.1
-"""How long one engine call should take: Ctrl-C and callbacks wait no longer than about this."""
-
-MULTIPLICATIONS_PER_CALL, ROWS_PER_CALL = 10**9, 2048
-"""How much one engine call predicts: so many multiplications, but at least so many rows."""
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What `Trainer.evaluate` returns.
-
-    Attributes
-    ----------
-    loss : float
-        The (weighted) mean loss.
-    accuracy : float or None
-        The share of rows predicted right (all outputs of the row), for classes; else None.
-    r2 : float or None
-        The coefficient of determination over all outputs, for values; else None. Of several
-        quantiles that nearest to the median counts.
-    """
-
-    loss: float
-    accuracy: float | None = None
-    r2: float | None = None
-
-    @property
-    def score(self) -> float:
-        """The accuracy, or R^2."""
-        value = self.r2 if self.accuracy is None else self.accuracy
-        assert value is not None
-        return value
 
 
 class Trainer:
@@ -181,9 +140,9 @@ class Trainer:
         if not callable(shuffle) and not isinstance(shuffle, (bool, np.bool_)):
             raise TypeError(f"shuffle must be True, False or a callable; got {shuffle!r}")
         self.shuffle = shuffle
-        self._backend, self.backend_reason = choose_backend(backend, precision, self._plan)
-        if precision == "bfloat16" and not self._backend.bfloat16_isa:
-            warn_of_emulation(self._backend.name)
+        chosen, self.backend_reason = choose_backend(backend, precision, self._plan)
+        if precision == "bfloat16" and not chosen.bfloat16_isa:
+            warn_of_emulation(chosen.name)
         self._network = network
         self._loss = check_loss(loss, network.output)
         network.convert(self._plan.dtype)
@@ -195,17 +154,8 @@ class Trainer:
         self.random = np.random.default_rng(seed)
         # Of its own: whether there is dropout does not change how rows are shuffled.
         self.dropout_seed = int(np.random.SeedSequence(seed).generate_state(1)[0])
-        self._engine: Engine | None = None
-        plan = self._plan
-        center, scale = (np.abs(each).max() for each in (plan.input_center, plan.input_scale))
-        largest = float(np.finfo(plan.dtype).max) / max(1.0, scale)
-        # Up to here inputs stay finite in any column; half of it for what a difference rounds to.
-        self._input_limit = largest / 2.0 - center if center else largest
-        self._rows_per_call = max(ROWS_PER_CALL, MULTIPLICATIONS_PER_CALL // plan.n_parameters)
-        # An engine's buffers serve one call at a time.
-        self._lock = threading.RLock()
-        self._batches_per_call = 1
-        self._stop_requested = ""
+        self._bound = BoundEngine(chosen, self._plan, network, self._optimizer_state)
+        self.stop_requested = ""
         self.validates = False
 
     @property
@@ -257,7 +207,7 @@ class Trainer:
     @property
     def backend_name(self) -> str:
         """The backend that runs."""
-        return self._backend.name
+        return self._bound.backend.name
 
     @property
     def predicts_classes(self) -> bool:
@@ -320,9 +270,7 @@ class Trainer:
         DivergenceError
             If the loss or the parameters are no longer finite. The last finite ones are kept.
         """
-        x = self._check_features(X)
-        targets = check_targets(y, self.plan, len(x))
-        weights = check_sample_weight(sample_weight, len(x), self.plan.dtype)
+        x, targets, weights = self._checked(X, y, sample_weight)
         weights = weigh_classes(class_weight, targets, self.plan, weights)
         n_epochs = check_integer("epochs", epochs, 0)
         validation = self._check_validation(validation_data)
@@ -341,24 +289,24 @@ class Trainer:
                 )
         history = self.history
         history.stop_reason = ""
-        self._stop_requested = ""
+        self.stop_requested = ""
         started: list[Callback] = []
         try:
             for listener in listeners:
                 listener.on_fit_start(self, n_epochs)
                 started.append(listener)
             for _ in range(n_epochs):
-                if not self._run_epoch(x, targets, weights, listeners):
+                if not run_epoch(self, self._bound, x, targets, weights, listeners):
                     break
                 if validation is not None:
                     evaluation = self._evaluate(*validation)
                     history.add_validation(evaluation.loss, evaluation.score)
                 for listener in listeners:
                     listener.on_epoch_end(self)
-                if self._stop_requested:
+                if self.stop_requested:
                     break
             history.stop_reason = (
-                f"stopped: {self._stop_requested}" if self._stop_requested else "epochs done"
+                f"stopped: {self.stop_requested}" if self.stop_requested else "epochs done"
             )
         except KeyboardInterrupt:
             history.stop_reason = "interrupted"
@@ -385,7 +333,7 @@ class Trainer:
 
     def stop(self, reason: str) -> None:
         """End `fit` after the current chunk of batches; for callbacks."""
-        self._stop_requested = reason
+        self.stop_requested = reason
 
     def predict(self, X: object) -> NDArray[Any]:  # noqa: N803 (the field's own name)
         """Predict classes or values.
@@ -403,7 +351,7 @@ class Trainer:
             the plan's dtype. Both of the shape (rows,) for one output and (rows, n_outputs) for
             more.
         """
-        return self._decide(self.predict_proba(X), LOSSES[self.plan.loss].decides_at)
+        return decide(self._plan, self._bound.predict(X), LOSSES[self._plan.loss].decides_at)
 
     def predict_proba(self, X: object) -> NDArray[Any]:  # noqa: N803 (the field's own name)
         """Return the network's outputs, (rows, n_outputs): probabilities for softmax and sigmoid.
@@ -412,24 +360,7 @@ class Trainer:
         ----------
         X : array of shape (rows, n_inputs)
         """
-        network = self._network
-        if type(X) is np.ndarray:  # quickly: the engine looks at the values
-            x: Features = check_features(X, network.sizes[0], limit=None)
-        else:
-            x = self._check_features(X, looks_at_values=False)
-        out = np.empty((len(x), network.sizes[-1]), network.parameters.dtype)
-        if len(x) <= self._rows_per_call and isinstance(x, np.ndarray):  # quickly, for single rows
-            with self._lock:
-                finite = self._bound_engine().predict(x, out)
-        else:
-            finite = True
-            for rows in self._row_chunks(x):
-                part = self._part(x, rows)
-                with self._lock:
-                    finite = self._bound_engine().predict(part, out[rows]) and finite
-        if not finite:
-            self._check_features(x)  # says which value it is
-        return out
+        return self._bound.predict(X)
 
     def hidden(self, X: object, layer: int = -1) -> NDArray[Any]:  # noqa: N803 (the field's own name)
         """Return what a hidden layer hands on, (rows, its width).
@@ -488,9 +419,7 @@ class Trainer:
         y : array of shape (rows,) or (rows, n_outputs)
         sample_weight : array of shape (rows,), optional
         """
-        x = self._check_features(X)
-        targets = check_targets(y, self.plan, len(x))
-        weights = check_sample_weight(sample_weight, len(x), self.plan.dtype)
+        x, targets, weights = self._checked(X, y, sample_weight)
         return self._evaluate(x, targets, weights)
 
     def gradients(self, X: object, y: object, sample_weight: object = None) -> Gradients:  # noqa: N803
@@ -508,12 +437,8 @@ class Trainer:
             Its lists have one array per layer. A batch normalisation takes the means and variances
             of these rows, and leaves the running ones as they are.
         """
-        x = self._check_features(X)
-        targets = check_targets(y, self.plan, len(x))
-        weights = check_sample_weight(sample_weight, len(x), self.plan.dtype)
-        part = self._part(x, slice(None))
-        with self._lock:
-            found = self._bound_engine().gradients(part, targets, weights)
+        x, targets, weights = self._checked(X, y, sample_weight)
+        found = self._bound.gradients(x, targets, weights)
         for name in ("dw", "db", "z", "a", "dz", "dgamma"):
             lists = getattr(found, name)
             setattr(found, name, [np.asarray(each, self.plan.dtype) for each in lists])
@@ -555,13 +480,11 @@ class Trainer:
                 "parameters: it depends on which rows are a batch. Take normalization='layer', or "
                 "train it with fit"
             )
-        x = self._check_features(X)
-        targets = check_targets(y, self.plan, len(x))
-        weights = check_sample_weight(sample_weight, len(x), self.plan.dtype)
+        x, targets, weights = self._checked(X, y, sample_weight)
 
         def loss_and_gradient(parameters: NDArray[Any]) -> tuple[float, NDArray[np.float64]]:
             self.network.parameters = parameters
-            return self._loss_and_gradient(x, targets, weights)
+            return self._bound.loss_and_gradient(x, targets, weights, self.regularization)
 
         return loss_and_gradient
 
@@ -570,107 +493,6 @@ class Trainer:
             f"<Trainer {self.network!r}, loss {self.plan.loss}, {self.optimizer!r}, "
             f"batch {self.plan.batch_size}, {self.backend_name}, {self.n_steps:,} steps done>"
         )
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Return what is kept in a pickle or a copy; an engine is made again where it is loaded."""
-        kept = self.__dict__ | {"_engine": None, "_backend": self.backend_name}
-        del kept["_lock"]
-        return kept
-
-    def __setstate__(self, kept: dict[str, Any]) -> None:
-        self.__dict__.update(kept)
-        self._backend = get_backend(kept["_backend"])
-        self._lock = threading.RLock()
-
-    def _bound_engine(self) -> Engine:
-        """Return the engine, bound to the network's present memory."""
-        network = self._network
-        if self._engine is None or self._engine.parameters is not network.parameters:
-            if network.dtype != self._plan.dtype:
-                raise ValueError(
-                    f"the network's parameters must be {self._plan.dtype} for this Trainer; "
-                    f"another Trainer or network.convert made them {network.dtype}. Give each "
-                    "precision a network of its own (copy.deepcopy) or convert it back"
-                )
-            self._engine = self._backend.compile(
-                self._plan, network.parameters, self._optimizer_state, network.statistics
-            )
-        return self._engine
-
-    def _check_features(
-        self, x: object, argument: str = "X", *, looks_at_values: bool = True
-    ) -> Features:
-        limit = self._input_limit if looks_at_values else None
-        found = check_features(x, self._plan.n_inputs, argument, limit, self._network.scaled)
-        if isinstance(found, SparseRows) and any(self._plan.input_center):
-            raise ValueError(
-                f"{argument} must be dense where the network has an input_center, because zeros "
-                "would not stay zeros; got a sparse matrix: take a Network with input_center=0, or "
-                f"{argument}.toarray()"
-            )
-        return found
-
-    def _becomes_dense(self, x: Features) -> bool:
-        """Tell whether rows are made dense, part by part, for the engine."""
-        return isinstance(x, Rows) and not self._stays_sparse(x)
-
-    def _stays_sparse(self, x: Features) -> bool:
-        """Tell whether the engine reads the rows as they are stored; not where it rounds them."""
-        is_rounded = self._plan.precision == "bfloat16"
-        return (
-            isinstance(x, SparseRows)
-            and self._backend.reads_sparse
-            and x.is_thin
-            and not is_rounded
-        )
-
-    def _part(self, x: Features, rows: slice) -> Any:
-        """Return consecutive rows as the engine reads them."""
-        if isinstance(x, SparseRows) and self._stays_sparse(x):
-            return x.compressed(self._plan.precision, rows)
-        return self._dense_part(x, rows)
-
-    def _dense_part(self, x: Features, rows: slice | NDArray[np.int64]) -> NDArray[Any]:
-        if isinstance(x, Rows):
-            return check_dense(
-                x[rows], self._plan.n_inputs, "X", self._input_limit, self._network.scaled
-            )
-        return np.asarray(x[rows])
-
-    def _loss_and_gradient(
-        self, x: Features, targets: NDArray[Any], weights: NDArray[Any] | None
-    ) -> tuple[float, NDArray[np.float64]]:
-        """Return the (weighted) mean loss of all rows with the penalties, and its gradient."""
-        loss, gradient = 0.0, np.zeros(self._plan.n_parameters)
-        total = len(x) if weights is None else float(weights.sum(dtype=np.float64))
-        # z, a and dz of all layers are kept for each row.
-        kept = 3 * 8 * sum(layer.fan_out for layer in self._plan.layers)
-        for rows in self._row_chunks(x, max(1, DENSE_BYTES // kept)):
-            part, row_weights = self._part(x, rows), None if weights is None else weights[rows]
-            counts = len(part) if row_weights is None else float(row_weights.sum(dtype=np.float64))
-            if counts == 0.0:
-                continue
-            with self._lock:
-                found = self._bound_engine().gradients(part, targets[rows], row_weights)
-            loss += found.loss * (counts / total)
-            for layer, *parts in zip(
-                self._plan.layers, found.dw, found.db, found.dgamma, strict=True
-            ):
-                flat = np.concatenate([np.ravel(part) for part in parts])
-                gradient[layer.parameters] += flat * (counts / total)
-        penalty = self.regularization
-        share = 1.0 / total if penalty.divided_by_rows else 1.0
-        for layer, weights_of_layer in zip(self._plan.layers, self.network.weights, strict=True):
-            loss += share * penalty.penalty(weights_of_layer)
-            gradient[layer.weights] += share * penalty.penalty_gradient(weights_of_layer).ravel()
-        return loss, gradient
-
-    def _row_chunks(self, x: Features, most: int | None = None) -> Iterable[slice]:
-        """Cut rows into parts that one engine call works on, so that Ctrl-C comes through."""
-        step = self._rows_per_call if most is None else most
-        if isinstance(x, Rows):
-            step = min(step, x.most_rows())
-        return (slice(start, start + step) for start in range(0, len(x), step))
 
     def _check_validation(
         self, validation_data: Sequence[object] | None
@@ -682,207 +504,23 @@ class Trainer:
                 "validation_data must be a tuple (X, y) or (X, y, sample_weight); got "
                 f"{type(validation_data).__name__}"
             )
-        x = self._check_features(validation_data[0], "validation X")
-        y = check_targets(validation_data[1], self.plan, len(x), "validation y")
-        raw_weights = validation_data[2] if len(validation_data) == 3 else None
-        weights = check_sample_weight(
-            raw_weights, len(x), self.plan.dtype, "validation sample_weight"
-        )
-        return x, y, weights
+        return self._checked(*validation_data, prefix="validation ")
 
-    def _run_epoch(
-        self,
-        x: Features,
-        targets: NDArray[Any],
-        weights: NDArray[Any] | None,
-        listeners: Sequence[Callback],
-    ) -> bool:
-        """Train one epoch, chunk by chunk; return whether it was completed."""
-        history, batch_size = self.history, self.plan.batch_size
-        order = self._epoch_order(len(x))
-        n_batches = -(-len(order) // batch_size)
-        counts = _batch_weights(order, weights, batch_size)
-        epochs = history.n_epochs + np.arange(n_batches) / n_batches
-        coefficients = self.optimizer.coefficients(self.n_steps + 1, n_batches, epochs, len(order))
-        if self.plan.adjusts_gradient:
-            coefficients = np.hstack([coefficients, self._adjustments(counts)])
-        keys = self._dropout_keys(n_batches)
-        snapshot = self.network.learned, self.optimizer_state.copy(), self.n_steps
-        sums: list[float] = []
-        spent = 0.0
-        history.batch_losses = []
-        intervals = [each.batches_per_call for each in listeners if each.batches_per_call]
-        while len(sums) < n_batches:
-            to_next_call = (every - len(sums) % every for every in intervals)
-            n_called = min(self._batches_per_call, *to_next_call, n_batches)
-            if isinstance(x, Rows) and self._becomes_dense(x):
-                n_called = min(n_called, max(1, x.most_rows() // batch_size))
-            first, last = len(sums), min(len(sums) + n_called, n_batches)
-            start = time.perf_counter()
-            chosen = order[first * batch_size : last * batch_size]
-            if isinstance(x, Rows) and self._becomes_dense(x):
-                call = self._dense_call(x, targets, weights, chosen)
-            else:
-                call = self._part(x, slice(None)), targets, weights, chosen
-            with self._lock:
-                found = self._bound_engine().train(
-                    *call, coefficients[first:last], None if keys is None else keys[first:last]
-                )
-            seconds = time.perf_counter() - start
-            spent += seconds
-            sums.extend(found)
-            weighed = np.maximum(counts[first : len(sums)], TINY)
-            history.batch_losses.extend((np.array(found) / weighed).tolist())
-            diverged = not np.isfinite(sums[-1])
-            self.n_steps += len(found) - diverged
-            finished = len(sums) == n_batches
-            if diverged or (finished and not np.isfinite(self.network.learned).all()):
-                rates = self.optimizer.rates(epochs[first:last], len(order))
-                self._fail_diverged(snapshot, x, float(rates.max()))
-            self._plan_next_call(last - first, seconds)
-            for listener in listeners:
-                listener.on_chunk_end(self, len(sums), n_batches)
-            if self._stop_requested and not finished:
-                return False
-        history.loss.append(float(np.sum(sums) / np.sum(counts)))
-        history.seconds.append(spent)
-        return True
-
-    def _adjustments(self, counts: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return l1, l2 and the limit of each batch, (n_batches, 3); `counts` as its rows count."""
-        penalty = self.regularization
-        share = 1.0 / np.maximum(counts, 1e-30) if penalty.divided_by_rows else np.ones(len(counts))
-        limit = np.full(len(counts), self.clipping.largest)
-        return np.column_stack([penalty.l1 * share, penalty.l2 * share, limit])
-
-    def _dropout_keys(self, n_batches: int) -> NDArray[np.int64] | None:
-        """Return the keys of dropout per batch and layer, from the next step on."""
-        if not any(self.plan.dropout):
-            return None
-        steps = np.arange(self.n_steps, self.n_steps + n_batches, dtype=np.uint64)[:, None]
-        layers = np.arange(len(self.plan.layers), dtype=np.uint64)
-        keys = random_bits(random_bits(steps + np.uint64(self.dropout_seed)) + layers)
-        return np.asarray(keys, np.int64)
-
-    def _epoch_order(self, n_rows: int) -> NDArray[np.int64]:
-        """Return the rows that an epoch goes through, in their order."""
-        if not callable(self.shuffle):
-            return self.random.permutation(n_rows) if self.shuffle else np.arange(n_rows)
-        order = np.asarray(self.shuffle(n_rows))
-        if order.ndim != 1 or len(order) == 0 or order.dtype.kind not in "iu":
-            raise ValueError(
-                "shuffle must return the numbers of the rows in order, a flat array of integers; "
-                f"got the shape {order.shape} and dtype {order.dtype}"
-            )
-        if order.min() < 0 or order.max() >= n_rows:
-            raise ValueError(
-                f"shuffle must return row numbers from 0 to {n_rows - 1}; got {order.min()} to "
-                f"{order.max()}"
-            )
-        return np.ascontiguousarray(order, np.int64)
-
-    def _dense_call(
-        self,
-        x: Rows,
-        targets: NDArray[Any],
-        weights: NDArray[Any] | None,
-        chosen: NDArray[np.int64],
-    ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any] | None, NDArray[np.int64]]:
-        """Return the chosen rows alone, dense, and the order in which they lie."""
-        part = None if weights is None else weights[chosen]
-        return self._dense_part(x, chosen), targets[chosen], part, np.arange(len(chosen))
-
-    def _plan_next_call(self, n_batches: int, seconds: float) -> None:
-        """Aim at SECONDS_PER_CALL, growing at most eightfold at a time."""
-        fitting = int(n_batches * SECONDS_PER_CALL / max(seconds, 1e-9))
-        self._batches_per_call = max(1, min(fitting, 8 * n_batches))
-
-    def _fail_diverged(
-        self, snapshot: tuple[NDArray[Any], NDArray[Any], int], x: Features, rate: float
-    ) -> None:
-        """Put back the last finite parameters and raise, saying what to try."""
-        learned, state, n_steps = snapshot
-        if not (
-            np.isfinite(self.network.learned).all() and np.isfinite(self.optimizer_state).all()
-        ):
-            self.network.learned = learned
-            self.optimizer_state[...] = state
-            self.n_steps = n_steps
-        advice = [f"a smaller learning rate (now {rate:g})"]
-        rows = self._dense_part(x, slice(ROWS_LOOKED_AT))
-        largest = float(np.abs(self.network.scaled(rows)).max())
-        if largest > 20.0:
-            advice.insert(
-                0,
-                f"inputs of about unit size (as scaled they reach {largest:g}; pass "
-                "Network(..., input_scale=..., input_center=...))",
-            )
-        raise DivergenceError(
-            f"training diverged in epoch {self.history.n_epochs + 1} (step {self.n_steps + 1}): "
-            f"the loss or the parameters are no longer finite. The last finite parameters were "
-            f"kept. Try {' or '.join(advice)}."
-        )
-
-    def _decide(self, outputs: NDArray[Any], decides_at: float | None) -> NDArray[Any]:
-        """Turn outputs (rows, n_outputs) into classes or values."""
-        if self.plan.targets_are_labels:
-            labels = [outputs[:, group].argmax(axis=1) for group in self.plan.groups]
-            return np.asarray(labels[0] if len(labels) == 1 else np.stack(labels, axis=1))
-        decided = outputs if decides_at is None else (outputs >= decides_at).astype(np.int64)
-        return decided[:, 0] if self.plan.n_outputs == 1 else decided
+    def _checked(
+        self, x: object, y: object, sample_weight: object = None, *, prefix: str = ""
+    ) -> tuple[Features, NDArray[Any], NDArray[Any] | None]:
+        """Return features, targets and weights that fit the plan; errors name them by `prefix`."""
+        features = self._bound.check_features(x, f"{prefix}X")
+        n_rows, dtype = len(features), self._plan.dtype
+        targets = check_targets(y, self._plan, n_rows, f"{prefix}y")
+        weights = check_sample_weight(sample_weight, n_rows, dtype, f"{prefix}sample_weight")
+        return features, targets, weights
 
     def _evaluate(
         self, x: Features, targets: NDArray[Any], weights: NDArray[Any] | None
     ) -> Evaluation:
-        out = np.empty((len(x), self.plan.n_outputs), self.plan.dtype)
-        loss_sum = 0.0
-        for rows in self._row_chunks(x):
-            part = self._part(x, rows)
-            row_weights = None if weights is None else weights[rows]
-            with self._lock:
-                loss_sum += self._bound_engine().evaluate(
-                    part, targets[rows], row_weights, out[rows]
-                )
-        loss = loss_sum / (len(x) if weights is None else float(weights.sum(dtype=np.float64)))
-        if self.predicts_classes:
-            decided = self._decide(out, LOSSES[self.plan.loss].decides_at)
-            # A target between 0 and 1 counts as the class that it is nearer to.
-            are_labels = self._plan.targets_are_labels
-            right = decided == (targets if are_labels else self._decide(targets, 0.5))
-            rows_right = right.reshape(len(x), -1).all(axis=1)
-            return Evaluation(loss, accuracy=float(np.average(rows_right, weights=weights)))
-        scored = self._loss.scored_outputs
-        return Evaluation(loss, r2=_r2(out[:, scored], targets[:, scored], weights))
-
-
-TINY = 1e-300
-"""What the loss of rows without weight, 0, is divided by."""
-
-ROWS_LOOKED_AT = 1000
-"""How many rows the advice after a divergence looks at."""
-
-
-def _batch_weights(
-    order: NDArray[np.int64], weights: NDArray[Any] | None, batch_size: int
-) -> NDArray[np.float64]:
-    """Return what each batch counts for: its rows, or the sum of their weights."""
-    starts = np.arange(0, len(order), batch_size)
-    if weights is None:
-        return np.diff(starts, append=len(order)).astype(np.float64)
-    return np.add.reduceat(weights[order].astype(np.float64), starts)
-
-
-def _r2(predicted: NDArray[Any], expected: NDArray[Any], weights: NDArray[Any] | None) -> float:
-    """Return R^2 over all outputs: 1 - residual / total sum of squares."""
-    predicted = predicted.reshape(len(predicted), -1).astype(np.float64)
-    expected = expected.reshape(len(expected), -1).astype(np.float64)
-    row_weights = np.ones(len(expected)) if weights is None else weights.astype(np.float64)
-    mean = np.average(expected, axis=0, weights=row_weights)
-    residual = float(row_weights @ ((expected - predicted) ** 2).sum(axis=1))
-    total = float(row_weights @ ((expected - mean) ** 2).sum(axis=1))
-    if total == 0.0:
-        return 1.0 if residual == 0.0 else 0.0
-    return 1.0 - residual / total
+        loss, outputs = self._bound.evaluate(x, targets, weights)
+        return evaluation_of(self._plan, self._loss, loss, outputs, targets, weights)
 
 
 def _check_callbacks(callbacks: Iterable[Callback] | Callback) -> list[Callback]:

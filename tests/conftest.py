@@ -232,3 +232,18 @@ def gradient_error() -> Callable[..., float]:
         return float(np.abs(analytic - numeric).max() / max(np.abs(numeric).max(), 1e-3))
 
     return error
+
+
+@pytest.fixture
+def assert_usable() -> Callable[[fastmlp.Trainer, Any, Any], None]:
+    """Train once more: what is learned and noted is as it should be."""
+
+    def assert_usable(trainer: fastmlp.Trainer, x: Any, y: Any) -> None:
+        assert np.isfinite(trainer.network.parameters).all()
+        assert np.isfinite(trainer.optimizer_state).all()
+        n_epochs = trainer.history.n_epochs
+        trainer.fit(x, y)
+        assert trainer.history.n_epochs == n_epochs + 1
+        assert trainer.history.stop_reason == "epochs done"
+
+    return assert_usable

@@ -24,7 +24,7 @@ def test_the_order_is_what_the_trainer_draws() -> None:
     by_hand = PROBLEM.trainer("numpy", "float64", 1, rows.input_scale)
     for _ in range(2):
         order = draw_order(random, 20)
-        engine = by_hand._bound_engine()
+        engine = by_hand._bound.engine()
         coefficients = by_hand.optimizer.coefficients(1, 3)
         engine.train(rows.x_train, rows.y_train.astype(np.int32), None, order, coefficients)
     np.testing.assert_array_equal(by_hand.network.parameters, trainer.network.parameters)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import fastmlp
 from fastmlp import SGD, Clipping, Dropout, Regularization
+from fastmlp.epoch import dropout_keys
 from fastmlp.kernels import formulas
 
 RATE = 0.1
@@ -77,7 +78,7 @@ def dropped_loss(
     trainer: fastmlp.Trainer, parameters: np.ndarray, x: np.ndarray, y: np.ndarray
 ) -> float:
     """Return the mean cross-entropy of the first step, its dropout included; by hand."""
-    keys = trainer._dropout_keys(1)
+    keys = dropout_keys(trainer, 1)
     assert keys is not None
     a, plan = x, trainer.plan
     for layer in plan.layers:
@@ -282,7 +283,7 @@ def test_seeds_draw_differently(make_trainer: Any, make_problem: Any) -> None:
 
 def test_draws_are_even_and_independent(make_trainer: Any) -> None:
     trainer = make_trainer(sizes=(64, 64, 3), dropout=Dropout(hidden=0.3, input=0.3))
-    keys = trainer._dropout_keys(8).astype(np.uint64)  # (8 steps, 2 layers)
+    keys = dropout_keys(trainer, 8).astype(np.uint64)  # (8 steps, 2 layers)
     rows, units = np.arange(64, dtype=np.uint64)[:, None], np.arange(64, dtype=np.uint64)
     bits = formulas.dropout_bits(keys[..., None, None], rows, units)
     kept = bits >= formulas.dropout_threshold(0.3)  # (8, 2, 64, 64)

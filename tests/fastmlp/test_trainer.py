@@ -5,17 +5,13 @@ from __future__ import annotations
 import _thread
 import pickle
 import threading
-import tracemalloc
-from collections.abc import Callable
 from copy import deepcopy
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from fastmlp import SGD, Callback, DivergenceError, Network, Regularization, Trainer
-from fastmlp.trainer import Evaluation
+from fastmlp import SGD, Callback, Network, Trainer
 
 # ---------------------------------------------------------------------------------------------
 # Learning
@@ -84,21 +80,6 @@ def test_fit_twice_is_fit_once(
     assert state_of(twice) == state_of(once)
 
 
-@pytest.mark.parametrize("precision", ["float32", "float64"])
-def test_how_many_batches_a_call_has_does_not_matter(
-    precision: str, backend_name: str, make_trainer: Any, make_problem: Any, state_of: Any
-) -> None:
-    x, y = make_problem(n_rows=60)
-    states = []
-    for batches_per_call in (1, 3, 100):
-        trainer = make_trainer(backend_name, precision=precision, optimizer="adam")
-        trainer._batches_per_call = batches_per_call
-        trainer._plan_next_call = lambda n_batches, seconds: None  # it goes by the clock
-        trainer.fit(x, y, epochs=2)
-        states.append(state_of(trainer))
-    assert states[0] == states[1] == states[2]
-
-
 def test_zero_epochs_change_nothing(make_trainer: Any, make_problem: Any, state_of: Any) -> None:
     trainer = make_trainer()
     before = trainer.network.parameters.copy()
@@ -120,19 +101,6 @@ def test_predicting_does_not_disturb_training(
     assert state_of(disturbed) == state_of(wanted)
 
 
-def test_two_trainers_of_one_network_need_one_precision(
-    make_trainer: Any, make_problem: Any
-) -> None:
-    x, y = make_problem()
-    first = make_trainer(precision="float32")
-    same = Trainer(first.network, backend="numpy", seed=0)
-    first.fit(x, y)
-    assert np.array_equal(first.predict(x), same.predict(x))
-    Trainer(first.network, precision="float64", backend="numpy", seed=0)
-    with pytest.raises(ValueError, match=r"must be float32 for this Trainer; .* made them float64"):
-        first.fit(x, y)
-
-
 # ---------------------------------------------------------------------------------------------
 # Interrupting and diverging
 
@@ -147,16 +115,9 @@ class InterruptAfter(Callback):
             raise KeyboardInterrupt
 
 
-def assert_usable(trainer: Trainer, x: Any, y: Any) -> None:
-    assert np.isfinite(trainer.network.parameters).all()
-    assert np.isfinite(trainer.optimizer_state).all()
-    n_epochs = trainer.history.n_epochs
-    trainer.fit(x, y)
-    assert trainer.history.n_epochs == n_epochs + 1
-    assert trainer.history.stop_reason == "epochs done"
-
-
-def test_ctrl_c_in_a_callback(backend_name: str, make_trainer: Any, make_problem: Any) -> None:
+def test_ctrl_c_in_a_callback(
+    backend_name: str, make_trainer: Any, make_problem: Any, assert_usable: Any
+) -> None:
     x, y = make_problem(n_rows=100)
     trainer = make_trainer(backend_name, optimizer="adam")
     history = trainer.fit(x, y, epochs=50, callbacks=[InterruptAfter(2)])
@@ -185,16 +146,20 @@ class Interrupting:
         return self.engine.train(x, targets, weights, order, coefficients, keys)
 
 
-def test_ctrl_c_in_an_engine(backend_name: str, make_trainer: Any, make_problem: Any) -> None:
+def test_ctrl_c_in_an_engine(
+    backend_name: str, make_trainer: Any, make_problem: Any, assert_usable: Any
+) -> None:
     x, y = make_problem(n_rows=100)
     trainer = make_trainer(backend_name)
-    trainer._engine = Interrupting(trainer._bound_engine())
+    trainer._bound._engine = Interrupting(trainer._bound.engine())
     assert trainer.fit(x, y, epochs=3).stop_reason == "interrupted"
     assert trainer.history.n_epochs <= 1
     assert_usable(trainer, x, y)
 
 
-def test_a_real_ctrl_c(backend_name: str, make_trainer: Any, make_problem: Any) -> None:
+def test_a_real_ctrl_c(
+    backend_name: str, make_trainer: Any, make_problem: Any, assert_usable: Any
+) -> None:
     x, y = make_problem(n_rows=64)
     trainer = make_trainer(backend_name, precision="float32")
     trainer.fit(x, y)  # compiled, warmed up
@@ -208,101 +173,8 @@ def test_a_real_ctrl_c(backend_name: str, make_trainer: Any, make_problem: Any) 
     assert_usable(trainer, x, y)
 
 
-@pytest.mark.parametrize("precision", ["float32", "float64"])
-def test_divergence(
-    precision: str, backend_name: str, make_trainer: Any, make_problem: Any
-) -> None:
-    x, y = make_problem(output="identity")
-    trainer = make_trainer(backend_name, output="identity", activation="relu", precision=precision)
-    before = trainer.network.parameters.copy()
-    trainer.optimizer = SGD(learning_rate=1e6)
-    with pytest.raises(DivergenceError) as caught:
-        trainer.fit(x * 30.0, y, epochs=50)
-    text = str(caught.value)
-    assert "training diverged in epoch" in text and "smaller learning rate (now 1e+06)" in text
-    assert "inputs of about unit size" in text and "input_scale" in text
-    assert trainer.history.stop_reason == "diverged"
-    assert np.isfinite(trainer.network.parameters).all()
-    trainer.optimizer = SGD(learning_rate=1e-3)
-    trainer.network.parameters[...] = before
-    assert_usable(trainer, x, y)
-
-
-def test_a_first_step_into_the_infinite_leaves_the_start(
-    backend_name: str, make_trainer: Any, state_of: Any
-) -> None:
-    trainer = make_trainer(backend_name, sizes=(1, 1), output="identity", precision="float64")
-    trainer.optimizer = SGD(1e9)
-    before = trainer.network.parameters.copy()
-    with pytest.raises(DivergenceError):
-        trainer.fit([[1e200]], [1e150])
-    assert np.array_equal(trainer.network.parameters, before) and trainer.n_steps == 0
-
-
 # ---------------------------------------------------------------------------------------------
 # The data
-
-
-def test_inputs_are_not_changed_and_may_be_read_only(
-    backend_name: str, make_trainer: Any, make_problem: Any
-) -> None:
-    x, y = make_problem()
-    weights = np.linspace(0.5, 2.0, len(x))
-    copies = x.copy(), y.copy(), weights.copy()
-    for array in (x, y, weights):
-        array.flags.writeable = False
-    trainer = make_trainer(backend_name, input_scale=0.5)
-    trainer.fit(x, y, sample_weight=weights)
-    trainer.predict(x)
-    trainer.evaluate(x, y, weights)
-    trainer.gradients(x, y, weights)
-    for array, copy in zip((x, y, weights), copies, strict=True):
-        assert np.array_equal(array, copy)
-
-
-def test_inputs_count_as_they_are_once_scaled(backend_name: str) -> None:
-    network = Network([2, 2], input_center=[0.0, 1e300], input_scale=[1e-308, 1.0], dtype="float64")
-    trainer = Trainer(network, backend=backend_name, precision="float64")
-    wide = np.array([[1e308, 1e300], [-1e308, 1e300]])
-    trainer.fit(wide, [0, 1])
-    assert np.isfinite(trainer.predict_proba(wide)).all()
-    # The same in float32, which none of the numbers but the scaled ones fits.
-    network = Network([2, 2], input_scale=1e-60)
-    trainer = Trainer(network, backend=backend_name)
-    trainer.fit([[1e60, 1.0]], [0])
-    assert np.isfinite(trainer.predict_proba([[1e60, 1.0]])).all()
-    for use in (lambda x: trainer.fit(x, [0]), trainer.predict_proba):
-        with pytest.raises(
-            ValueError, match=r"X must hold numbers up to .*got 1e\+99 at X\[0, 1\]"
-        ):
-            use([[1e60, 1e99]])
-
-
-def test_numbers_to_scale_by_must_fit_the_precision() -> None:
-    network = Network([2, 2], input_center=[0.0, 1e300])
-    with pytest.raises(ValueError, match=r"input_center must hold numbers that fit.*float64"):
-        Trainer(network)
-
-
-@pytest.mark.parametrize("dtype", ["uint8", "float32", "float64"])
-def test_inputs_are_not_copied_whole(
-    dtype: str, compiled_or_numpy_name: str, tmp_path: Path
-) -> None:
-    rows, width = 20_000, 400
-    x = np.memmap(tmp_path / "x.bin", dtype, "w+", shape=(rows, width))
-    x[::7] = 1
-    y = np.arange(rows) % 2
-    network = Network([width, 4, 2], seed=0)
-    trainer = Trainer(network, batch_size=256, backend=compiled_or_numpy_name, seed=0)
-    trainer.fit(x[:512], y[:512])  # compiled, buffers made
-    tracemalloc.start()
-    try:
-        trainer.fit(x, y, validation_data=(x, y))
-        trainer.predict(x)
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert peak < rows * width / 2  # bytes: half of the smallest, as uint8
 
 
 def repeated(x: Any, y: Any, counts: Any) -> tuple[Any, Any]:
@@ -340,19 +212,6 @@ def test_rows_of_weight_zero_have_no_influence(
     assert np.array_equal(first.network.parameters, second.network.parameters)
 
 
-def test_a_batch_of_weight_zero_does_no_harm(
-    backend_name: str, make_trainer: Any, make_problem: Any
-) -> None:
-    x, y = make_problem(24)
-    weights = np.zeros(24)
-    weights[0] = 1.0  # one batch of three has weight
-    trainer = make_trainer(backend_name)
-    history = trainer.fit(x, y, epochs=2, sample_weight=weights)
-    assert np.isfinite(trainer.network.parameters).all()
-    assert np.isfinite(history.batch_losses).all() and history.batch_losses.count(0.0) == 2
-    assert history.loss[-1] == pytest.approx(sum(history.batch_losses))
-
-
 # ---------------------------------------------------------------------------------------------
 # What comes out
 
@@ -380,27 +239,6 @@ def test_shapes_of_predictions(
     if output == "softmax":
         np.testing.assert_allclose(outputs.sum(axis=1), 1.0, rtol=1e-6)
         assert np.array_equal(predicted, outputs.argmax(axis=1))
-
-
-def test_evaluate_by_hand(backend_name: str, make_trainer: Any) -> None:
-    trainer = make_trainer(backend_name, sizes=(1, 1), output="identity")
-    trainer.network.parameters[...] = [2.0, 1.0]  # 2 x + 1
-    x, y, weights = [[0.0], [1.0], [2.0]], [1.0, 2.0, 7.0], [1.0, 2.0, 1.0]
-    # Residuals 0, 1, -2: losses 0, 1/2, 2.
-    assert trainer.evaluate(x, y).loss == pytest.approx(2.5 / 3)
-    assert trainer.evaluate(x, y).r2 == pytest.approx(1 - 5 / (62 / 3))
-    weighted = trainer.evaluate(x, y, weights)
-    assert weighted.loss == pytest.approx(3 / 4)
-    assert weighted.r2 == pytest.approx(1 - 6 / 22)  # the weighted mean of y is 3
-    assert weighted == Evaluation(weighted.loss, r2=weighted.r2)
-
-
-def test_accuracy_counts_rows_with_all_outputs_right(make_trainer: Any) -> None:
-    trainer = make_trainer(sizes=(1, 2), output="sigmoid")
-    trainer.network.parameters[...] = [1.0, -1.0, 0.0, 0.0]
-    x = [[3.0], [3.0], [-3.0]]
-    assert trainer.predict(x).tolist() == [[1, 0], [1, 0], [0, 1]]
-    assert trainer.evaluate(x, [[1, 0], [1, 1], [0, 1]]).accuracy == pytest.approx(2 / 3)
 
 
 def test_repr_and_reason(make_trainer: Any) -> None:
@@ -506,40 +344,6 @@ def test_bad_arguments_leave_the_network_alone(
 # What users do to a Trainer besides calling it
 
 
-def test_one_trainer_in_many_python_threads(backend_name: str, make_trainer: Any) -> None:
-    from concurrent.futures import ThreadPoolExecutor
-
-    trainer = make_trainer(backend_name, (16, 32, 5))
-    x = np.random.default_rng(0).random((40 if backend_name == "python" else 700, 16))
-    sizes = [len(x) // part for part in (1, 2, 3, 5)] * 4
-    expected = {size: trainer.predict_proba(x[:size]) for size in sizes}
-    with ThreadPoolExecutor(4) as executor:
-        found = list(executor.map(lambda size: trainer.predict_proba(x[:size]), sizes))
-    for size, each in zip(sizes, found, strict=True):
-        np.testing.assert_array_equal(each, expected[size])
-
-
-@pytest.mark.parametrize("fitted", [False, True])
-@pytest.mark.parametrize("how", ["pickle", "deepcopy"])
-def test_a_copy_goes_on_by_itself(
-    backend_name: str, make_trainer: Any, make_problem: Any, how: str, fitted: bool
-) -> None:
-    import copy
-    import pickle
-
-    x, y = make_problem()
-    trainer = make_trainer(backend_name, optimizer="adam")
-    if fitted:
-        trainer.fit(x, y, epochs=2)
-    other = pickle.loads(pickle.dumps(trainer)) if how == "pickle" else copy.deepcopy(trainer)
-    before = trainer.network.parameters.copy()
-    other.fit(x, y, epochs=2)
-    np.testing.assert_array_equal(trainer.network.parameters, before)
-    trainer.fit(x, y, epochs=2)
-    np.testing.assert_array_equal(trainer.network.parameters, other.network.parameters)
-    assert other.history.loss == trainer.history.loss
-
-
 def test_the_learning_rate_can_be_changed(
     backend_name: str, make_trainer: Any, make_problem: Any
 ) -> None:
@@ -557,44 +361,6 @@ def test_the_kind_of_optimizer_cannot(make_trainer: Any, other: Any) -> None:
     with pytest.raises(ValueError, match=r"same kind \(sgd\).*Make a new Trainer"):
         trainer.optimizer = other
     assert trainer.optimizer == SGD(0.1)
-
-
-@pytest.mark.parametrize("name", ["network", "plan", "optimizer_state"])
-def test_what_the_engine_is_bound_to_cannot_be_replaced(make_trainer: Any, name: str) -> None:
-    with pytest.raises(AttributeError):
-        setattr(make_trainer(), name, None)
-
-
-def test_parameters_set_between_and_within_calls_count(
-    backend_name: str, make_trainer: Any, make_problem: Any
-) -> None:
-    x, y = make_problem()
-    trainer = make_trainer(backend_name)
-    trainer.fit(x, y)
-    start = np.linspace(-1, 1, trainer.network.n_parameters)
-
-    class Reset(Callback):
-        def on_epoch_end(self, trainer: Trainer) -> None:
-            trainer.network.parameters = start
-
-    trainer.fit(x, y, callbacks=[Reset()])
-    np.testing.assert_allclose(trainer.network.parameters, start, rtol=1e-6)
-    trainer.network.weights[0][...] = 0.0
-    assert not np.array_equal(trainer.predict_proba(x), np.zeros(0))
-    assert np.ptp(trainer.predict_proba(x), axis=0).max() == 0.0  # the input no longer matters
-
-
-def test_values_beyond_the_precision_are_refused(make_trainer: Any) -> None:
-    x = np.full((5, 4), 1e300)
-    with pytest.raises(ValueError, match=r"numbers up to 3.4e\+38 only; got 1e\+300 at X\[0, 0\]"):
-        make_trainer(precision="float32").predict_proba(x)
-    assert np.isfinite(make_trainer(precision="float64").predict_proba(x / 1e290)).all()
-
-
-def test_masked_values_are_refused(make_trainer: Any) -> None:
-    x = np.ma.masked_array(np.ones((5, 4)), mask=np.eye(5, 4, dtype=bool))
-    with pytest.raises(TypeError, match=r"X must not have masked values.*X.filled"):
-        make_trainer().predict(x)
 
 
 @pytest.mark.parametrize("size", [1e-40, 1e-300, 1e30])
@@ -627,146 +393,6 @@ def test_validation_results_stand_at_their_epochs(make_trainer: Any, make_proble
     assert len(history.validation_loss) == len(history.validation_score) == history.n_epochs == 3
     assert np.isnan(history.validation_loss[:2]).all()
     assert history.validation_loss[2] == trainer.evaluate(x, y).loss
-
-
-def test_soft_targets_count_as_the_nearer_class(make_trainer: Any) -> None:
-    trainer = make_trainer(sizes=(4, 6, 1), output="sigmoid")
-    x = np.random.default_rng(0).random((20, 4))
-    soft = np.where(trainer.predict(x) == 1, 0.7, 0.2)
-    assert trainer.evaluate(x, soft).accuracy == 1.0
-
-
-def test_prediction_in_parts_is_prediction_at_once(
-    compiled_or_numpy_name: str, make_trainer: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    x = np.random.default_rng(0).random((500, 4))
-    y = np.arange(500) % 3
-    whole = make_trainer(compiled_or_numpy_name)
-    parts = make_trainer(compiled_or_numpy_name)
-    monkeypatch.setattr(parts, "_rows_per_call", 128)
-    np.testing.assert_allclose(parts.predict_proba(x), whole.predict_proba(x), rtol=1e-6)
-    assert parts.evaluate(x, y).loss == pytest.approx(whole.evaluate(x, y).loss, rel=1e-6)
-
-
-# ---------------------------------------------------------------------------------------------
-# The order of the rows
-
-
-def test_without_shuffling_the_rows_come_in_their_order(backend_name: str) -> None:
-    X, y = np.arange(8.0).reshape(4, 2), np.array([[0.0], [1.0], [1.0], [0.0]])
-    trainers = [
-        Trainer(
-            Network([2, 3, 1], output="identity", seed=0),
-            batch_size=2,
-            precision="float64",
-            backend=backend_name,
-            shuffle=shuffle,
-        )
-        for shuffle in (False, np.arange)
-    ]
-    for trainer in trainers:
-        trainer.fit(X, y, epochs=2)
-    by_hand = Trainer(
-        Network([2, 3, 1], output="identity", seed=0),
-        batch_size=2,
-        precision="float64",
-        backend=backend_name,
-    )
-    for _ in range(2):
-        by_hand.fit(X[:2], y[:2], epochs=1)
-        by_hand.fit(X[2:], y[2:], epochs=1)
-    for trainer in trainers:
-        np.testing.assert_allclose(
-            trainer.network.parameters, by_hand.network.parameters, rtol=1e-12
-        )
-
-
-@pytest.mark.parametrize("weighted", [False, True])
-def test_an_order_may_take_some_rows_only(weighted: bool) -> None:
-    x, y = np.arange(16.0).reshape(8, 2) / 16, np.arange(8) % 2
-    weights = np.arange(1.0, 9.0) if weighted else None
-    some = np.array([6, 1, 4])
-    losses = []
-    for rows, order in ((slice(None), lambda n: some), (some, np.arange)):
-        trainer = Trainer(Network([2, 3, 2], seed=0), batch_size=2, shuffle=order)
-        part = None if weights is None else weights[rows]
-        losses.append(trainer.fit(x[rows], y[rows], epochs=2, sample_weight=part).loss)
-    assert losses[0] == losses[1]
-
-
-@pytest.mark.parametrize(
-    ("order", "message"),
-    [
-        (lambda n: np.zeros((n, 1), int), r"flat array of integers; got the shape \(4, 1\)"),
-        (lambda n: np.zeros(0, int), r"flat array of integers; got the shape \(0,\)"),
-        (lambda n: np.arange(float(n)), "flat array of integers;.*dtype float64"),
-        (lambda n: np.arange(n) + 1, "row numbers from 0 to 3; got 1 to 4"),
-    ],
-)
-def test_an_order_that_does_not_fit_is_refused(
-    order: Callable[[int], np.ndarray], message: str
-) -> None:
-    trainer = Trainer(Network([2, 3, 2]), shuffle=order)
-    with pytest.raises(ValueError, match=message):
-        trainer.fit(np.zeros((4, 2)), [0, 1, 0, 1])
-
-
-def test_shuffle_must_be_a_choice_or_a_callable() -> None:
-    with pytest.raises(TypeError, match="shuffle must be True, False or a callable; got 'no'"):
-        Trainer(Network([2, 3, 2]), shuffle="no")
-
-
-# ---------------------------------------------------------------------------------------------
-# The loss as a function of the parameters
-
-
-@pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("chunk", [7, 10**6])
-def test_the_objective_is_the_loss_and_its_gradient(
-    backend_name: str, weighted: bool, chunk: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("fastmlp.trainer.DENSE_BYTES", chunk * 3 * 8 * 8)
-    random = np.random.default_rng(0)
-    x, y = random.normal(size=(40, 4)), random.integers(0, 3, 40)
-    weights = random.integers(0, 3, 40).astype(float) if weighted else None
-    if weights is not None:
-        weights[:7] = 0.0  # a chunk that does not count
-    network = Network([4, 5, 3], activation="tanh", seed=0)
-    trainer = Trainer(network, precision="float64", backend=backend_name)
-    objective = trainer.objective(x, y, weights)
-    parameters = random.normal(size=network.n_parameters)
-    loss, gradient = objective(parameters)
-    np.testing.assert_array_equal(network.parameters, parameters)
-    assert loss == pytest.approx(trainer.evaluate(x, y, weights).loss, rel=1e-12)
-    found = trainer.gradients(x, y, weights)
-    expected = [part.ravel() for pair in zip(found.dw, found.db, strict=True) for part in pair]
-    np.testing.assert_allclose(gradient, np.concatenate(expected), rtol=1e-9, atol=1e-14)
-    step = 1e-6 * gradient / np.linalg.norm(gradient)
-    slope = (objective(parameters + step)[0] - objective(parameters - step)[0]) / 2e-6
-    assert slope == pytest.approx(np.linalg.norm(gradient), rel=1e-5)
-
-
-@pytest.mark.parametrize("divided", [False, True])
-@pytest.mark.parametrize("weighted", [False, True])
-def test_the_objective_has_the_penalties_in_it(divided: bool, weighted: bool) -> None:
-    random = np.random.default_rng(0)
-    x, y = random.normal(size=(10, 4)), random.integers(0, 3, 10)
-    weights = random.random(10) if weighted else None
-    network = Network([4, 5, 3], activation="tanh", seed=0)
-    penalties = Regularization(l1=0.3, l2=0.7, divided_by_rows=divided)
-    trainer = Trainer(network, precision="float64", regularization=penalties)
-    objective = trainer.objective(x, y, weights)
-    parameters = random.normal(size=network.n_parameters)
-    loss, gradient = objective(parameters)
-    w = np.concatenate([each.ravel() for each in network.weights])
-    counts = 10.0 if weights is None else weights.sum()
-    penalty = (0.3 * np.abs(w).sum() + 0.35 * (w**2).sum()) / (counts if divided else 1.0)
-    assert loss == pytest.approx(trainer.evaluate(x, y, weights).loss + penalty, rel=1e-12)
-    for _ in range(5):
-        direction = random.normal(size=len(parameters))
-        step = 1e-6 * direction
-        slope = (objective(parameters + step)[0] - objective(parameters - step)[0]) / 2e-6
-        assert slope == pytest.approx(gradient @ direction, rel=1e-6)
 
 
 # ---------------------------------------------------------------------------------------------
@@ -833,20 +459,6 @@ def test_statistics_that_are_not_finite_are_not_trained_with(
     trainer.network.statistics[0] = np.nan
     with pytest.raises(ValueError, match=r"network\.statistics must be finite"):
         trainer.fit(*make_problem())
-
-
-@pytest.mark.usefixtures("where_normalization_runs")
-def test_a_divergence_puts_the_statistics_back(
-    backend_name: str, make_trainer: Any, make_problem: Any
-) -> None:
-    x, y = make_problem()
-    trainer = make_trainer(
-        backend_name, normalization="batch", output="identity", optimizer=SGD(1e9)
-    )
-    targets = np.eye(3)[y]
-    with pytest.raises(DivergenceError), np.errstate(all="ignore"):
-        trainer.fit(x, targets, epochs=100)
-    assert np.isfinite(trainer.network.learned).all()
 
 
 @pytest.mark.parametrize("normalization", ["batch", "layer"])

@@ -314,8 +314,8 @@ def test_how_many_batches_a_call_has_does_not_matter(
     states = []
     for batches_per_call in (1, 3, 100):
         trainer = make_trainer(backend_name, normalization=normalization, precision=precision)
-        trainer._batches_per_call = batches_per_call
-        trainer._plan_next_call = lambda n_batches, seconds: None  # it goes by the clock
+        trainer._bound.batches_per_call = batches_per_call
+        trainer._bound.plan_next_call = lambda n_batches, seconds: None  # it goes by the clock
         trainer.fit(x, y, epochs=2)
         states.append(state_of(trainer))
     assert states[0] == states[1] == states[2]

@@ -206,7 +206,7 @@ def test_many_rows_are_predicted_in_blocks() -> None:
 def test_memory_is_for_the_rows_that_there_are() -> None:
     x, y, _ = make_data("softmax", n_rows=43)
     trainer = make_trainer("softmax", "numba", batch_size=10**9)
-    engine = trainer._bound_engine()
+    engine = trainer._bound.engine()
     assert isinstance(engine, NumbaEngine)
     trainer.fit(x, y, epochs=2)
     assert engine.workspace is not None and engine.workspace.n_rows == 43
@@ -250,7 +250,7 @@ def test_pad_columns_are_never_read(monkeypatch: pytest.MonkeyPatch) -> None:
         return memory
 
     monkeypatch.setattr(numba_memory, "aligned_zeros", make_nan)
-    engine = make_trainer("softmax", "numba")._bound_engine()
+    engine = make_trainer("softmax", "numba")._bound.engine()
     found = engine.gradients(x, y.astype(np.int32), None)
     assert found.loss == expected.loss
     assert all(map(np.array_equal, found.dw + found.db, expected.dw + expected.db))

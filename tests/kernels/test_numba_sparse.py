@@ -65,7 +65,7 @@ def test_dropout_leaves_out_what_the_formula_says() -> None:
         optimizer="sgd",
     )  # fmt: skip
     stored = [x.indptr.astype(np.int64), x.indices.astype(np.int32), x.data]
-    engine = trainer._bound_engine()
+    engine = trainer._bound.engine()
     order, key = np.arange(16)[::-1].copy(), 12345
     engine.train(
         SparseMatrix(*stored), targets, None, order, np.array([[1.0]]), np.array([[key]], np.int64)
@@ -99,7 +99,7 @@ def test_training_is_that_on_dense_rows_for_any_number_of_threads(name: str) -> 
     parameters = []
     for rows, n_threads in ((x.toarray(), 1), (x, 1), (x, 2), (x, 6)):  # 6: inputs are shared
         trainer = make(n_threads=n_threads, seed=1, **SETTINGS[name])
-        trainer._bound_engine().threads_for = lambda *_, n=n_threads: n
+        trainer._bound.engine().threads_for = lambda *_, n=n_threads: n
         trainer.fit(rows, y, epochs=3)
         parameters.append(trainer.network.parameters.copy())
     dense, one, *others = parameters

@@ -87,7 +87,7 @@ def test_without_more_threads_fewer_run(monkeypatch: pytest.MonkeyPatch) -> None
 def test_an_interrupt_before_the_beginning_lets_the_others_go() -> None:
     team, trainer = Team(), make_trainer(2)
     trainer.fit(*make_data())  # makes the engine's memory
-    engine = trainer._bound_engine()
+    engine = trainer._bound.engine()
     assert isinstance(engine, NumbaEngine) and engine.workspace is not None
     before, left = trainer.network.parameters.copy(), threading.Event()
 
@@ -198,7 +198,7 @@ os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # threads inherit it
 for trainer in trainers:
     trainer.fit(x, y, epochs=20)
 one, two = [trainer.network.parameters for trainer in trainers]
-print(trainers[1]._engine.workspace.n_threads, (one == two).all())
+print(trainers[1]._bound.engine().workspace.n_threads, (one == two).all())
 """
     result = run_python(code)
     assert (result.stdout.strip(), result.stderr) == ("2 True", "")

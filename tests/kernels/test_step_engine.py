@@ -98,6 +98,6 @@ def test_dropout_ends_with_an_interrupted_call(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(trainer._engine, "weight_gradient", interrupt)
+        patch.setattr(trainer._bound._engine, "weight_gradient", interrupt)
         assert trainer.fit(x, y).stop_reason == "interrupted"
     np.testing.assert_array_equal(trainer.predict_proba(x), before)

@@ -1,0 +1,241 @@
+"""`BoundEngine`: a plan's engine on a network's memory, and how a user's rows reach it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .backend import get_backend
+from .data import Features, check_dense, check_features
+from .kernels.contract import Backend, Engine, Gradients, Plan
+from .network import Network
+from .regularization import Regularization
+from .rows import DENSE_BYTES, Rows, SparseRows
+
+SECONDS_PER_CALL = 0.1
+"""How long one engine call should take: Ctrl-C and callbacks wait no longer than about this."""
+
+MULTIPLICATIONS_PER_CALL, ROWS_PER_CALL = 10**9, 2048
+"""How much one engine call predicts: so many multiplications, but at least so many rows."""
+
+
+class BoundEngine:
+    """Calls of an engine on rows of any kind, cut into parts, one call at a time.
+
+    Parameters
+    ----------
+    backend : Backend
+    plan : Plan
+    network : Network
+        Its parameters may be replaced as a whole: the engine is made again then.
+    optimizer_state : ndarray, shape (n_states, n_parameters)
+
+    Attributes
+    ----------
+    batches_per_call : int
+        How many batches `train` should be given at once, by what the calls so far have taken.
+    """
+
+    def __init__(
+        self, backend: Backend, plan: Plan, network: Network, optimizer_state: NDArray[Any]
+    ) -> None:
+        self.backend, self.plan, self.network = backend, plan, network
+        self.optimizer_state = optimizer_state
+        self.batches_per_call = 1
+        self._engine: Engine | None = None
+        center, scale = (np.abs(each).max() for each in (plan.input_center, plan.input_scale))
+        largest = float(np.finfo(plan.dtype).max) / max(1.0, scale)
+        # Up to here inputs stay finite in any column; half of it for what a difference rounds to.
+        self._input_limit = largest / 2.0 - center if center else largest
+        self._rows_per_call = max(ROWS_PER_CALL, MULTIPLICATIONS_PER_CALL // plan.n_parameters)
+        # An engine's buffers serve one call at a time.
+        self._lock = threading.RLock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what is kept in a pickle or a copy; an engine is made again where it is loaded."""
+        kept = self.__dict__ | {"_engine": None, "backend": self.backend.name}
+        del kept["_lock"]
+        return kept
+
+    def __setstate__(self, kept: dict[str, Any]) -> None:
+        self.__dict__.update(kept)
+        self.backend = get_backend(kept["backend"])
+        self._lock = threading.RLock()
+
+    def engine(self) -> Engine:
+        """Return the engine, bound to the network's present memory."""
+        network = self.network
+        if self._engine is None or self._engine.parameters is not network.parameters:
+            if network.dtype != self.plan.dtype:
+                raise ValueError(
+                    f"the network's parameters must be {self.plan.dtype} for this Trainer; "
+                    f"another Trainer or network.convert made them {network.dtype}. Give each "
+                    "precision a network of its own (copy.deepcopy) or convert it back"
+                )
+            self._engine = self.backend.compile(
+                self.plan, network.parameters, self.optimizer_state, network.statistics
+            )
+        return self._engine
+
+    # ---------------------------------------------------------------------------------- rows
+
+    def check_features(
+        self, x: object, argument: str = "X", *, looks_at_values: bool = True
+    ) -> Features:
+        """Return features that fit the plan, as they are; `argument` is what errors call them."""
+        limit = self._input_limit if looks_at_values else None
+        found = check_features(x, self.plan.n_inputs, argument, limit, self.network.scaled)
+        if isinstance(found, SparseRows) and any(self.plan.input_center):
+            raise ValueError(
+                f"{argument} must be dense where the network has an input_center, because zeros "
+                "would not stay zeros; got a sparse matrix: take a Network with input_center=0, or "
+                f"{argument}.toarray()"
+            )
+        return found
+
+    def dense(self, x: Features, rows: slice | NDArray[np.int64]) -> NDArray[Any]:
+        """Return some rows, dense."""
+        if isinstance(x, Rows):
+            return check_dense(
+                x[rows], self.plan.n_inputs, "X", self._input_limit, self.network.scaled
+            )
+        return np.asarray(x[rows])
+
+    def _becomes_dense(self, x: Features) -> bool:
+        """Tell whether rows are made dense, part by part, for the engine."""
+        return isinstance(x, Rows) and not self._stays_sparse(x)
+
+    def _stays_sparse(self, x: Features) -> bool:
+        """Tell whether the engine reads the rows as they are stored; not where it rounds them."""
+        is_rounded = self.plan.precision == "bfloat16"
+        return (
+            isinstance(x, SparseRows) and self.backend.reads_sparse and x.is_thin and not is_rounded
+        )
+
+    def _part(self, x: Features, rows: slice) -> Any:
+        """Return consecutive rows as the engine reads them."""
+        if isinstance(x, SparseRows) and self._stays_sparse(x):
+            return x.compressed(self.plan.precision, rows)
+        return self.dense(x, rows)
+
+    def _chunks(self, x: Features, most: int | None = None) -> Iterator[slice]:
+        """Cut rows into parts that one engine call works on, so that Ctrl-C comes through."""
+        step = self._rows_per_call if most is None else most
+        if isinstance(x, Rows):
+            step = min(step, x.most_rows())
+        return (slice(start, start + step) for start in range(0, len(x), step))
+
+    # --------------------------------------------------------------------------------- calls
+
+    def train(
+        self,
+        x: Features,
+        targets: NDArray[Any],
+        weights: NDArray[Any] | None,
+        order: NDArray[np.int64],
+        coefficients: NDArray[np.float64],
+        dropout_keys: NDArray[np.int64] | None,
+    ) -> tuple[list[float], float]:
+        """Train on the rows of `order`; return the sum of the loss per batch, and the seconds."""
+        start = time.perf_counter()
+        if self._becomes_dense(x):
+            x, targets = self.dense(x, order), targets[order]
+            weights = None if weights is None else weights[order]
+            order = np.arange(len(order))
+        part = self._part(x, slice(None))
+        with self._lock:
+            sums = self.engine().train(part, targets, weights, order, coefficients, dropout_keys)
+        seconds = time.perf_counter() - start
+        self.plan_next_call(len(coefficients), seconds)
+        return list(sums), seconds
+
+    def most_batches(self, x: Features) -> int:
+        """Return how many batches of these rows the next call should train."""
+        most = self.batches_per_call
+        if isinstance(x, Rows) and self._becomes_dense(x):
+            most = min(most, max(1, x.most_rows() // self.plan.batch_size))
+        return most
+
+    def plan_next_call(self, n_batches: int, seconds: float) -> None:
+        """Aim at SECONDS_PER_CALL, growing at most eightfold at a time."""
+        fitting = int(n_batches * SECONDS_PER_CALL / max(seconds, 1e-9))
+        self.batches_per_call = max(1, min(fitting, 8 * n_batches))
+
+    def predict(self, X: object) -> NDArray[Any]:  # noqa: N803 (the field's own name)
+        """Return the outputs of rows that nobody has checked, (rows, n_outputs)."""
+        network = self.network
+        if type(X) is np.ndarray:  # quickly: the engine looks at the values
+            x: Features = check_features(X, network.sizes[0], limit=None)
+        else:
+            x = self.check_features(X, looks_at_values=False)
+        out = np.empty((len(x), network.sizes[-1]), network.parameters.dtype)
+        if len(x) <= self._rows_per_call and isinstance(x, np.ndarray):  # quickly, for single rows
+            with self._lock:
+                finite = self.engine().predict(x, out)
+        else:
+            finite = True
+            for rows in self._chunks(x):
+                part = self._part(x, rows)
+                with self._lock:
+                    finite = self.engine().predict(part, out[rows]) and finite
+        if not finite:
+            self.check_features(x)  # says which value it is
+        return out
+
+    def evaluate(
+        self, x: Features, targets: NDArray[Any], weights: NDArray[Any] | None
+    ) -> tuple[float, NDArray[Any]]:
+        """Return the (weighted) mean loss, and the outputs (rows, n_outputs)."""
+        out = np.empty((len(x), self.plan.n_outputs), self.plan.dtype)
+        loss_sum = 0.0
+        for rows in self._chunks(x):
+            part = self._part(x, rows)
+            row_weights = None if weights is None else weights[rows]
+            with self._lock:
+                loss_sum += self.engine().evaluate(part, targets[rows], row_weights, out[rows])
+        total = len(x) if weights is None else float(weights.sum(dtype=np.float64))
+        return loss_sum / total, out
+
+    def gradients(
+        self, x: Features, targets: NDArray[Any], weights: NDArray[Any] | None
+    ) -> Gradients:
+        """Return everything of one batch of all rows."""
+        part = self._part(x, slice(None))
+        with self._lock:
+            return self.engine().gradients(part, targets, weights)
+
+    def loss_and_gradient(
+        self,
+        x: Features,
+        targets: NDArray[Any],
+        weights: NDArray[Any] | None,
+        penalty: Regularization,
+    ) -> tuple[float, NDArray[np.float64]]:
+        """Return the (weighted) mean loss of all rows with the penalties, and its gradient."""
+        loss, gradient = 0.0, np.zeros(self.plan.n_parameters)
+        total = len(x) if weights is None else float(weights.sum(dtype=np.float64))
+        # z, a and dz of all layers are kept for each row.
+        kept = 3 * 8 * sum(layer.fan_out for layer in self.plan.layers)
+        for rows in self._chunks(x, max(1, DENSE_BYTES // kept)):
+            part, row_weights = self._part(x, rows), None if weights is None else weights[rows]
+            counts = len(part) if row_weights is None else float(row_weights.sum(dtype=np.float64))
+            if counts == 0.0:
+                continue
+            with self._lock:
+                found = self.engine().gradients(part, targets[rows], row_weights)
+            loss += found.loss * (counts / total)
+            for layer, *parts in zip(
+                self.plan.layers, found.dw, found.db, found.dgamma, strict=True
+            ):
+                flat = np.concatenate([np.ravel(part) for part in parts])
+                gradient[layer.parameters] += flat * (counts / total)
+        share = 1.0 / total if penalty.divided_by_rows else 1.0
+        for layer, weights_of_layer in zip(self.plan.layers, self.network.weights, strict=True):
+            loss += share * penalty.penalty(weights_of_layer)
+            gradient[layer.weights] += share * penalty.penalty_gradient(weights_of_layer).ravel()
+        return loss, gradient

@@ -1,0 +1,151 @@
+"""One epoch: the order of the rows, batches by calls, divergence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fastmlp import SGD, DivergenceError, Network, Trainer
+
+# ---------------------------------------------------------------------------------------------
+# Learning
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_how_many_batches_a_call_has_does_not_matter(
+    precision: str, backend_name: str, make_trainer: Any, make_problem: Any, state_of: Any
+) -> None:
+    x, y = make_problem(n_rows=60)
+    states = []
+    for batches_per_call in (1, 3, 100):
+        trainer = make_trainer(backend_name, precision=precision, optimizer="adam")
+        trainer._bound.batches_per_call = batches_per_call
+        trainer._bound.plan_next_call = lambda n_batches, seconds: None  # it goes by the clock
+        trainer.fit(x, y, epochs=2)
+        states.append(state_of(trainer))
+    assert states[0] == states[1] == states[2]
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_divergence(
+    precision: str, backend_name: str, make_trainer: Any, make_problem: Any, assert_usable: Any
+) -> None:
+    x, y = make_problem(output="identity")
+    trainer = make_trainer(backend_name, output="identity", activation="relu", precision=precision)
+    before = trainer.network.parameters.copy()
+    trainer.optimizer = SGD(learning_rate=1e6)
+    with pytest.raises(DivergenceError) as caught:
+        trainer.fit(x * 30.0, y, epochs=50)
+    text = str(caught.value)
+    assert "training diverged in epoch" in text and "smaller learning rate (now 1e+06)" in text
+    assert "inputs of about unit size" in text and "input_scale" in text
+    assert trainer.history.stop_reason == "diverged"
+    assert np.isfinite(trainer.network.parameters).all()
+    trainer.optimizer = SGD(learning_rate=1e-3)
+    trainer.network.parameters[...] = before
+    assert_usable(trainer, x, y)
+
+
+def test_a_first_step_into_the_infinite_leaves_the_start(
+    backend_name: str, make_trainer: Any, state_of: Any
+) -> None:
+    trainer = make_trainer(backend_name, sizes=(1, 1), output="identity", precision="float64")
+    trainer.optimizer = SGD(1e9)
+    before = trainer.network.parameters.copy()
+    with pytest.raises(DivergenceError):
+        trainer.fit([[1e200]], [1e150])
+    assert np.array_equal(trainer.network.parameters, before) and trainer.n_steps == 0
+
+
+def test_a_batch_of_weight_zero_does_no_harm(
+    backend_name: str, make_trainer: Any, make_problem: Any
+) -> None:
+    x, y = make_problem(24)
+    weights = np.zeros(24)
+    weights[0] = 1.0  # one batch of three has weight
+    trainer = make_trainer(backend_name)
+    history = trainer.fit(x, y, epochs=2, sample_weight=weights)
+    assert np.isfinite(trainer.network.parameters).all()
+    assert np.isfinite(history.batch_losses).all() and history.batch_losses.count(0.0) == 2
+    assert history.loss[-1] == pytest.approx(sum(history.batch_losses))
+
+
+def test_without_shuffling_the_rows_come_in_their_order(backend_name: str) -> None:
+    X, y = np.arange(8.0).reshape(4, 2), np.array([[0.0], [1.0], [1.0], [0.0]])
+    trainers = [
+        Trainer(
+            Network([2, 3, 1], output="identity", seed=0),
+            batch_size=2,
+            precision="float64",
+            backend=backend_name,
+            shuffle=shuffle,
+        )
+        for shuffle in (False, np.arange)
+    ]
+    for trainer in trainers:
+        trainer.fit(X, y, epochs=2)
+    by_hand = Trainer(
+        Network([2, 3, 1], output="identity", seed=0),
+        batch_size=2,
+        precision="float64",
+        backend=backend_name,
+    )
+    for _ in range(2):
+        by_hand.fit(X[:2], y[:2], epochs=1)
+        by_hand.fit(X[2:], y[2:], epochs=1)
+    for trainer in trainers:
+        np.testing.assert_allclose(
+            trainer.network.parameters, by_hand.network.parameters, rtol=1e-12
+        )
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_an_order_may_take_some_rows_only(weighted: bool) -> None:
+    x, y = np.arange(16.0).reshape(8, 2) / 16, np.arange(8) % 2
+    weights = np.arange(1.0, 9.0) if weighted else None
+    some = np.array([6, 1, 4])
+    losses = []
+    for rows, order in ((slice(None), lambda n: some), (some, np.arange)):
+        trainer = Trainer(Network([2, 3, 2], seed=0), batch_size=2, shuffle=order)
+        part = None if weights is None else weights[rows]
+        losses.append(trainer.fit(x[rows], y[rows], epochs=2, sample_weight=part).loss)
+    assert losses[0] == losses[1]
+
+
+@pytest.mark.parametrize(
+    ("order", "message"),
+    [
+        (lambda n: np.zeros((n, 1), int), r"flat array of integers; got the shape \(4, 1\)"),
+        (lambda n: np.zeros(0, int), r"flat array of integers; got the shape \(0,\)"),
+        (lambda n: np.arange(float(n)), "flat array of integers;.*dtype float64"),
+        (lambda n: np.arange(n) + 1, "row numbers from 0 to 3; got 1 to 4"),
+    ],
+)
+def test_an_order_that_does_not_fit_is_refused(
+    order: Callable[[int], np.ndarray], message: str
+) -> None:
+    trainer = Trainer(Network([2, 3, 2]), shuffle=order)
+    with pytest.raises(ValueError, match=message):
+        trainer.fit(np.zeros((4, 2)), [0, 1, 0, 1])
+
+
+def test_shuffle_must_be_a_choice_or_a_callable() -> None:
+    with pytest.raises(TypeError, match="shuffle must be True, False or a callable; got 'no'"):
+        Trainer(Network([2, 3, 2]), shuffle="no")
+
+
+@pytest.mark.usefixtures("where_normalization_runs")
+def test_a_divergence_puts_the_statistics_back(
+    backend_name: str, make_trainer: Any, make_problem: Any
+) -> None:
+    x, y = make_problem()
+    trainer = make_trainer(
+        backend_name, normalization="batch", output="identity", optimizer=SGD(1e9)
+    )
+    targets = np.eye(3)[y]
+    with pytest.raises(DivergenceError), np.errstate(all="ignore"):
+        trainer.fit(x, targets, epochs=100)
+    assert np.isfinite(trainer.network.learned).all()
