@@ -55,6 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     trainer = persistence.load(arguments.model, backend=arguments.backend)
     if arguments.data is not None:
+        _check_classes(trainer, arguments.data)
         data = datasets.load(arguments.data, arguments.data_dir)
         predicted = trainer.predict(data.x_test)
         print(_comparison(trainer, data, predicted))
@@ -143,6 +144,17 @@ def _lines(predicted: NDArray[Any]) -> Iterator[str]:
     """Give a line for each prediction (rows,) or (rows, outputs)."""
     for row in predicted.reshape(len(predicted), -1).tolist():
         yield ",".join(map(repr, row)) + "\n"
+
+
+def _check_classes(trainer: Trainer, data: str) -> None:
+    """Refuse a network whose predictions are not one class number per row."""
+    plan = trainer.plan
+    n_columns = len(plan.groups) if plan.targets_are_labels else plan.n_outputs
+    if not trainer.predicts_classes or n_columns > 1:
+        raise ValueError(
+            f"--data {data} compares one class number per row with what is expected; got "
+            f"{trainer.network!r}, which predicts something else. Give its rows with --input FILE"
+        )
 
 
 def _comparison(trainer: Trainer, data: Dataset, predicted: NDArray[Any]) -> str:

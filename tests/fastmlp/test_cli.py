@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -216,6 +217,28 @@ def test_info_gives_a_wrong_cap_as_the_reason(tmp_path: Path) -> None:
     for name in ("cython", "numba"):
         if {info.name: info for info in fastmlp.backends()}[name].available:
             assert f"  {name:8}missing    {WRONG_CAP}\n" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("sizes", "options"),
+    [
+        ((784, 5), {"group_sizes": (3, 2)}),
+        ((784, 3), {"output": "sigmoid"}),
+        ((784, 1), {"output": "identity"}),
+    ],
+)
+def test_predictions_that_are_no_class_numbers(
+    sizes: tuple[int, ...], options: dict[str, Any], tmp_path: Path
+) -> None:
+    trainer = fastmlp.Trainer(fastmlp.Network(sizes, seed=0, **options))
+    fastmlp.save(trainer, tmp_path / "model")
+    said = error_of(["predict", tmp_path / "model", "--data", "digits"], tmp_path)
+    assert "one class number per row" in said and "--input FILE" in said
+    rows = np.random.default_rng(0).random((4, 784))
+    np.save(tmp_path / "rows.npy", rows)
+    result = run(["predict", tmp_path / "model", "--input", "rows.npy"], tmp_path)
+    expected = trainer.predict(rows).reshape(4, -1).tolist()
+    assert result.stdout.splitlines() == [",".join(map(repr, row)) for row in expected]
 
 
 @pytest.mark.parametrize(
