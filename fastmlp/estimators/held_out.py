@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -70,7 +71,7 @@ def hold_out(
     Raises
     ------
     ValueError
-        If too few rows would be held out, or the user's own do not fit.
+        If too few rows would be held out or left, or the user's own do not fit.
     """
     if validation is not None:
         X_val, y_val, weights = validation  # noqa: N806
@@ -80,22 +81,37 @@ def hold_out(
         return HeldOut(x, estimator._encode(y_val), weights, X_val, y_val)
     if not estimator.early_stopping:
         return None
+    strata = estimator._strata(targets)
+    _check_sizes(estimator.validation_fraction, len(targets), strata)
     rows, chosen = train_test_split(
         np.arange(len(targets)),
         random_state=estimator._random_state,
         test_size=estimator.validation_fraction,
-        stratify=estimator._strata(targets),
+        stratify=strata,
     )
-    if len(chosen) < 2:
-        raise ValueError(
-            "The validation set is too small. Increase 'validation_fraction' or the size of "
-            f"your dataset: validation_fraction={estimator.validation_fraction} of {len(targets)} "
-            f"rows holds out {len(chosen)}, and at least 2 are needed"
-        )
     estimator._order.rows = rows
     weights = None if sample_weight is None else sample_weight[chosen]
     x = X[chosen]
     return HeldOut(x, targets[chosen], weights, x, _safe_indexing(y, chosen))
+
+
+def _check_sizes(fraction: float, n_rows: int, strata: NDArray[Any] | None) -> None:
+    """Refuse to hold out, or to train on, fewer rows than there are classes."""
+    n_classes = 1 if strata is None else len(np.unique(strata))
+    n_chosen = math.ceil(fraction * n_rows)  # as `train_test_split` counts
+    n_needed, n_left = max(2, n_classes), n_rows - n_chosen
+    each = ", one of each class" if n_classes > 1 else ""
+    share = f"validation_fraction={fraction} of {n_rows} rows"
+    if n_chosen < n_needed:
+        raise ValueError(
+            "The validation set is too small. Increase 'validation_fraction' or the size of "
+            f"your dataset: {share} holds out {n_chosen}, and at least {n_needed} are needed{each}"
+        )
+    if n_left < n_classes:
+        raise ValueError(
+            "Too few rows are left to train on. Decrease 'validation_fraction': "
+            f"{share} leaves {n_left}; training needs at least {n_classes}{each}"
+        )
 
 
 def score_of(estimator: BaseMLP, held_out: HeldOut) -> Callable[[Training], float]:

@@ -15,7 +15,6 @@ from sklearn.datasets import (
     load_digits,
     load_iris,
     make_classification,
-    make_friedman1,
 )
 from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler, scale
@@ -32,9 +31,26 @@ CONTENDERS: dict[str, tuple[Any, dict[str, Any]]] = {
 }
 
 
-def friedman(n_rows: int) -> tuple[np.ndarray, np.ndarray]:
-    x, y = make_friedman1(n_rows, n_features=8, noise=1.0, random_state=0)
-    return x, scale(y)
+def like_california_housing(n_rows: int) -> tuple[np.ndarray, np.ndarray]:
+    """Draw blocks of houses: skewed features, two cities by the sea, and prices cut off at 5.
+
+    The real ones are a download.
+    """
+    random = np.random.default_rng(0)
+    income = random.lognormal(1.2, 0.45, n_rows)
+    age = random.integers(1, 53, n_rows).astype(np.float64)
+    rooms = 3.0 + 0.5 * income + random.lognormal(0.0, 0.5, n_rows)
+    bedrooms = 0.2 * rooms + random.lognormal(-2.0, 0.5, n_rows)
+    population = random.lognormal(7.0, 0.7, n_rows)
+    occupancy = 1.5 + random.lognormal(0.2, 0.4, n_rows)
+    cities = np.array([[37.8, -122.3], [34.0, -118.2]])
+    center = cities[random.integers(0, 2, n_rows)]
+    place = center + random.normal(0.0, 0.7, (n_rows, 2))
+    away = np.linalg.norm(place - center, axis=1)
+    price = 0.5 * income * np.exp(-0.6 * away) + 0.8 / occupancy + 0.008 * age
+    price = np.clip(price * random.lognormal(0.0, 0.2, n_rows), 0.15, 5.0)
+    columns = [income, age, rooms, bedrooms, population, occupancy, *place.T]
+    return np.column_stack(columns), price
 
 
 def drawn_digits(n_rows: int) -> tuple[np.ndarray, np.ndarray]:
@@ -70,9 +86,9 @@ PROBLEMS: dict[str, tuple[str, Any, dict[str, Any]]] = {
         lambda: (load_diabetes().data, scale(load_diabetes().target)),
         {"max_iter": 100, "batch_size": 50, "alpha": 1.0},
     ),
-    "Friedman's function": (
+    "like California housing": (
         "MLPRegressor",
-        lambda: friedman(3000),
+        lambda: like_california_housing(3000),
         {"max_iter": 30, "hidden_layer_sizes": (50, 20)},
     ),
     "classes, 20 features": (

@@ -395,9 +395,21 @@ def test_a_class_of_one_row_is_not_stratified() -> None:
     assert len(model.validation_scores_) == 2
 
 
-def test_too_small_a_validation_set(iris: Any) -> None:
-    with pytest.raises(ValueError, match="validation set is too small"):
-        MLPRegressor(early_stopping=True).fit(iris[0][:9], iris[1][:9])
+@pytest.mark.parametrize(
+    ("estimator", "fraction", "text"),
+    [
+        (MLPRegressor, 0.1, "set is too small.*of 9 rows holds out 1, and at least 2 are needed$"),
+        (MLPClassifier, 0.1, "set is too small.*holds out 1, and at least 3 are needed, one of"),
+        (MLPClassifier, 0.2, "set is too small.*holds out 2, and at least 3 are needed, one of"),
+        (MLPRegressor, 0.0, "set is too small.*holds out 0, and at least 2 are needed$"),
+        (MLPClassifier, 0.7, "Too few rows are left.*leaves 2; training needs at least 3, one of"),
+        (MLPRegressor, 0.99, "Too few rows are left.*leaves 0; training needs at least 1$"),
+    ],
+)
+def test_too_small_a_validation_set(estimator: Any, fraction: float, text: str, iris: Any) -> None:
+    x, y = iris[0][:9], np.arange(9) % 3
+    with pytest.raises(ValueError, match=text):
+        estimator(early_stopping=True, validation_fraction=fraction).fit(x, y)
 
 
 def test_partial_fit_holds_nothing_out(iris: Any) -> None:
