@@ -10,7 +10,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.base import (
+    BaseEstimator,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    clone,
+)
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
@@ -20,11 +25,13 @@ from ..custom import CustomActivation
 from ..errors import DivergenceError
 from ..network import Network
 from ..optimizers import Optimizer
+from ..range_test import RangeTest, learning_rate_range_test
 from ..regularization import Dropout
 from ..trainer import Trainer
 from .constraints import SHARED
 from .epochs import EpochEnd
 from .held_out import HeldOut, hold_out
+from .hidden import HiddenLayers
 from .lbfgs import minimize_whole
 from .order import EpochOrder
 from .parameters import ParameterViews, copy_into, draw_parameters
@@ -64,6 +71,7 @@ class FitDivergedError(DivergenceError, ValueError):
 
 
 class BaseMLP(
+    HiddenLayers,
     CallbackSupportMixin,  # type: ignore[misc]
     ClassNamePrefixFeaturesOutMixin,  # type: ignore[misc]
     TransformerMixin,  # type: ignore[misc]
@@ -152,6 +160,38 @@ class BaseMLP(
             del self._trainer
         self._prepare(X, y, None, incremental=False)
         return self
+
+    def learning_rate_range_test(
+        self,
+        X: Any,  # noqa: N803
+        y: Any,
+        sample_weight: Any = None,
+        **settings: Any,
+    ) -> RangeTest:
+        """Train a copy with rates that grow from batch to batch, and watch the loss.
+
+        The copy begins with new parameters; the estimator is left as it is.
+
+        Parameters
+        ----------
+        X : array, table or sparse matrix, shape (rows, n_features)
+        y : array of shape (rows,) or (rows, columns)
+        sample_weight : array of shape (rows,), optional
+        **settings
+            `lowest`, `highest` and `n_batches`, as for `fastmlp.learning_rate_range_test`.
+
+        Returns
+        -------
+        RangeTest
+            With the rates, the losses, a suggestion and a plot.
+        """
+        if not is_stochastic(self):
+            raise ValueError("solver='lbfgs' has no learning rate; take 'sgd', 'adam' or optimizer")
+        model = clone(self)
+        X, targets, weights = model._prepare(X, y, sample_weight, incremental=False)  # noqa: N806
+        return learning_rate_range_test(
+            model._trainer, X, targets, sample_weight=weights, **settings
+        )
 
     def _fit(
         self,
@@ -397,23 +437,6 @@ class BaseMLP(
         """Return the network's outputs, (rows, n_outputs)."""
         check_is_fitted(self)
         return self._trainer.predict_proba(self._check_features(X))
-
-    def transform(self, X: Any, layer: int = -1) -> NDArray[Any]:  # noqa: N803
-        """Return what a hidden layer hands on, (rows, its width).
-
-        Parameters
-        ----------
-        X : array, table or sparse matrix, shape (rows, n_features)
-        layer : int, default -1
-            0 is the first hidden layer, -1 the last.
-        """
-        check_is_fitted(self)
-        return self._trainer.hidden(self._check_features(X), layer)
-
-    @property
-    def _n_features_out(self) -> int:
-        """How wide `transform` is, for ``get_feature_names_out``."""
-        return self._trainer.network.sizes[-2]
 
     @property
     def coefs_(self) -> list[NDArray[Any]]:

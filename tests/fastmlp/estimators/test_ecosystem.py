@@ -9,6 +9,7 @@ from typing import Any
 
 import joblib
 import numpy as np
+import pandas as pd
 import pytest
 import sklearn
 from sklearn.base import clone
@@ -219,6 +220,23 @@ def test_set_output_is_about_transform_alone(iris: Any) -> None:
     model = quick().fit(*iris).set_output(transform="pandas")
     assert model.transform(iris[0]).columns.tolist() == [f"mlpclassifier{i}" for i in range(6)]
     assert isinstance(model.predict(iris[0]), np.ndarray)
+
+
+@pytest.mark.parametrize("table", ["pandas", "polars"])
+def test_set_output_names_the_columns_of_any_layer(table: str, iris: Any) -> None:
+    model = MLPClassifier((7, 3), max_iter=2).fit(*iris)
+    plain = [model.transform(iris[0], layer) for layer in (0, 1)]
+    model.set_output(transform=table)
+    for layer, wanted in enumerate(plain):
+        found = model.transform(iris[0], layer)
+        assert list(found.columns) == [f"mlpclassifier{i}" for i in range(wanted.shape[1])]
+        np.testing.assert_array_equal(found.to_numpy(), wanted)
+    assert list(found.columns) == model.get_feature_names_out().tolist()
+    frame = pd.DataFrame(iris[0], index=np.arange(150) * 2)
+    if table == "pandas":
+        assert model.fit(frame, iris[1]).transform(frame).index.equals(frame.index)
+    with sklearn.config_context(transform_output=table):
+        assert list(clone(model).fit_transform(*iris).columns) == list(found.columns)
 
 
 def test_the_page_of_a_notebook(iris: Any) -> None:

@@ -352,6 +352,29 @@ def test_the_range_test_finds_a_rate_for_an_estimator(cancer: Any) -> None:
     assert model.score(*cancer) > 0.9
 
 
+@ignore_the_end
+@pytest.mark.parametrize("settings", [{}, {"solver": "sgd"}, {"optimizer": "lion"}])
+def test_the_range_test_of_an_estimator(settings: dict[str, Any], cancer: Any) -> None:
+    x, y = cancer[0], np.array(["benign", "malignant"])[cancer[1]]
+    model = MLPClassifier(class_weight={"benign": 3.0}, random_state=0, batch_size=16, **settings)
+    found = model.learning_rate_range_test(x, y, n_batches=50, highest=1.0)
+    assert not hasattr(model, "classes_") and len(found.rates) <= 50 and found.rates[-1] <= 1.0
+    trainer = model.initialize(x, y).trainer_
+    by_hand = learning_rate_range_test(
+        trainer, x, cancer[1], n_batches=50, highest=1.0, sample_weight=np.where(cancer[1], 1, 3.0)
+    )
+    np.testing.assert_array_equal(found.losses, by_hand.losses)
+    fitted = parameters(model.fit(x, y))
+    again = model.learning_rate_range_test(x, y, n_batches=50, highest=1.0)
+    np.testing.assert_array_equal(again.losses, found.losses)
+    np.testing.assert_array_equal(parameters(model), fitted)
+
+
+def test_lbfgs_has_no_learning_rate(iris: Any) -> None:
+    with pytest.raises(ValueError, match="solver='lbfgs' has no learning rate"):
+        MLPClassifier(solver="lbfgs").learning_rate_range_test(*iris)
+
+
 def test_callbacks_are_checked(iris: Any) -> None:
     with pytest.raises(TypeError, match="callbacks must be objects of"):
         MLPClassifier(callbacks=[3]).fit(*iris)
