@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 from fastmlp.datasets import Dataset
 
-Group = Literal["kernels", "training", "inference", "growth"]
-GROUPS: tuple[Group, ...] = ("kernels", "training", "inference", "growth")
+Group = Literal["kernels", "training", "options", "inference", "growth"]
+GROUPS: tuple[Group, ...] = ("kernels", "training", "options", "inference", "growth")
 
 Level = Literal["quick", "default", "full"]
 LEVELS: tuple[Level, ...] = ("quick", "default", "full")
@@ -86,7 +86,7 @@ class Case:
     ----------
     name : str
         Its key in the results.
-    group : {"kernels", "training", "inference", "growth"}
+    group : {"kernels", "training", "options", "inference", "growth"}
     title, description : str
         For the tables, in a few words and in a sentence.
     rows : int

@@ -1,7 +1,8 @@
 """The table of cases: everything that is measured, by name.
 
-A case is added to its group's file (`cases_kernels`, `cases_training`, `cases_inference`,
-`cases_growth`); the runner, the pytest-benchmark suites and the report enumerate `CASES`.
+A case is added to its group's file (`cases_kernels`, `cases_training`, `cases_options`,
+`cases_inference`, `cases_growth`); the runner, the pytest-benchmark suites and the report
+enumerate `CASES`.
 """
 
 from __future__ import annotations
@@ -14,9 +15,12 @@ from .case import GROUPS, LEVELS, Case, Group, Level
 from .cases_growth import GROWTH
 from .cases_inference import INFERENCE
 from .cases_kernels import KERNELS
+from .cases_options import CASES_OF_OPTIONS
 from .cases_training import TRAINING
 
-CASES: dict[str, Case] = {case.name: case for case in (*KERNELS, *TRAINING, *INFERENCE, *GROWTH)}
+CASES: dict[str, Case] = {
+    case.name: case for case in (*KERNELS, *TRAINING, *CASES_OF_OPTIONS, *INFERENCE, *GROWTH)
+}
 
 
 def cases_of(groups: Iterable[Group] = GROUPS, level: Level = "full") -> list[Case]:

@@ -27,7 +27,7 @@ out, and listed. A slow machine then keeps to what the level promises (20 s, 3 m
 COMPILING_SECONDS = 8.0
 """From the start of the run: as long does the quick level wait for a backend that compiles."""
 
-WEIGHTS = {"training": 6.0, "inference": 1.0, "kernels": 0.4, "growth": 0.8}
+WEIGHTS = {"training": 6.0, "options": 0.8, "inference": 1.0, "kernels": 0.4, "growth": 0.8}
 """How the time of a level is shared between the cases of the groups."""
 
 DEFAULT_PEERS = ("numpy_by_hand", "scikit_learn")

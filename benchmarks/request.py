@@ -17,7 +17,7 @@ from .peers import Peer, peers_named
 from .sections import SECTION_NAMES
 
 # The groups in the order of running: what an interrupted run should have comes first.
-RUNNING_ORDER = ("training", "inference", "kernels", "growth")
+RUNNING_ORDER = ("training", "inference", "kernels", "growth", "options")
 
 
 @dataclass(frozen=True)

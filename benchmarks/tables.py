@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from fastmlp.machine import format_bytes as format_bytes
 
 from .case import REFERENCE
+from .cases_options import PLAIN
 from .results import Measurement, Results
 
 LINE_WIDTH = 108
@@ -226,6 +227,29 @@ def growth_table(results: Results) -> Table:
 def growth_peers_table(results: Results) -> Table:
     """Return the time of an epoch of the peers against the same."""
     return _pivot(results, "growth", "Growth, peers", "what grows", "peer")
+
+
+def options_table(results: Results) -> Table:
+    """Return the time of an epoch with each option, and what it is of that without it."""
+    cases = list(results.of_group("options"))
+    plain = {each.contender: each for case, found in cases if case["name"] == PLAIN
+             for each in found}  # fmt: skip
+    names = {each.contender for _, found in cases for each in found}
+    contenders = [each["name"] for each in reversed(results.backends) if each["name"] in names]
+    rows = []
+    for case, found in cases:
+        by_name = {each.contender: each for each in found}
+        cells = []
+        for name in contenders:
+            ratio = math.nan
+            if name in by_name and name in plain:
+                ratio = by_name[name].median_seconds / plain[name].median_seconds
+            cells += [shown_time(by_name[name]) if name in by_name else "- ", format_speedup(ratio)]
+        largest = max(each.relative_spread for each in found)
+        rows.append([case["title"], *cells, f"{largest:.0%}"])
+    columns = ["epoch with", *(title for name in contenders for title in (f">{name} ", ">/ plain"))]
+    notes = [f"/ plain: relative to {cases[0][0]['title']}."] if plain else []
+    return Table(_title(results, "Options"), [*columns, ">spread"], rows, notes)
 
 
 def training_table(results: Results) -> Table:

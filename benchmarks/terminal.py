@@ -12,6 +12,7 @@ from .tables import (
     inference_peers_table,
     inference_table,
     kernels_table,
+    options_table,
     training_table,
 )
 
@@ -25,6 +26,7 @@ def terminal_tables(results: Results) -> list[Table]:
         inference_table(results),
         inference_peers_table(results),
         dimensions_table(results),
+        options_table(results),
         training_table(results),
         peers_ratio_table(results),
     )

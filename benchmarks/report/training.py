@@ -6,11 +6,12 @@ from .dimensions import dimension_blocks
 from .document import Document, is_reference
 from .measured import Shown, dots, matrix, repetitions_table, times_table
 from .model import Appendix, Block, Figure, Section
+from .options import options_blocks
 
 
 def training_section(document: Document) -> Section:
     """Return the section of training."""
-    return _section(
+    section = _section(
         document,
         "training",
         "Training",
@@ -20,6 +21,8 @@ def training_section(document: Document) -> Section:
         "network",
         "No training was measured in this run.",
     )
+    section.blocks += options_blocks(document)
+    return section
 
 
 def inference_section(document: Document) -> Section:

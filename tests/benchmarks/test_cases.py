@@ -5,6 +5,7 @@ import pytest
 
 from fastmlp.benchmarks.case import GROUPS, LEVELS, REFERENCE, Setting
 from fastmlp.benchmarks.cases import CASES, cases_named, cases_of
+from fastmlp.benchmarks.cases_options import OPTIONS, PLAIN
 from fastmlp.benchmarks.cases_training import EPOCH_ROWS
 from fastmlp.datasets import Dataset, load_digits
 from fastmlp.kernels.formulas import ACTIVATIONS, LOSSES, OPTIMIZERS
@@ -25,7 +26,7 @@ def test_every_case_is_named_by_its_key_and_belongs_to_a_group() -> None:
 def test_each_level_holds_the_one_before() -> None:
     quick, default, full = ({case.name for case in cases_of(level=level)} for level in LEVELS)
     assert quick < default < full
-    assert {CASES[name].group for name in quick} == set(GROUPS)
+    assert {CASES[name].group for name in quick} == set(GROUPS) - {"options"}
 
 
 def test_formulas_are_enumerated() -> None:
@@ -82,7 +83,8 @@ def test_the_reference_gets_a_slice() -> None:
 
 # Small enough for the reference, one of a kind.
 SMALL = ("matmul", "gelu", "gelu_derivative", "categorical_cross_entropy", "backpropagation",
-         "update_adamw", "M32", "tabular", "predict_64", "growth_width_16")  # fmt: skip
+         "update_adamw", "M32", "tabular", "predict_64", "growth_width_16",
+         *(case.name for case in cases_of(["options"])))  # fmt: skip
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -97,6 +99,20 @@ def test_every_default_case_runs(digits: Dataset) -> None:
         prepared = case.prepare(Setting("numpy", min(64, case.rows), 1), digits)
         prepared.warm_up()
         prepared.call()
+
+
+def test_options_are_what_their_names_say() -> None:
+    trainer = {name: option.trainer for name, option in OPTIONS.items()}
+    assert trainer["plain"] == {} and PLAIN in CASES
+    assert trainer["momentum"]["optimizer"].momentum == 0.9
+    for name in ("adam", "adamw"):
+        assert trainer[name]["optimizer"].formula_name == name
+    assert trainer["l2"]["regularization"].l2 > 0.0 and trainer["clipping"]["clipping"].value > 0.0
+    assert trainer["dropout"]["dropout"].hidden > 0.0
+    for name in ("sample_weight", "class_weight"):
+        assert list(OPTIONS[name].fit(np.arange(10))) == [name]
+    for case in cases_of(["options"]):
+        assert case.parameters["sizes"] == [784, 128, 10] and case.parameters["batch_size"] == 128
 
 
 def test_kernels_compute_what_they_say(digits: Dataset) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -20,9 +21,11 @@ from fastmlp.benchmarks.tables import (
     kernels_table,
     machine_table,
     measurements_table,
+    options_table,
     peers_table,
     training_table,
 )
+from fastmlp.benchmarks.terminal import terminal_tables
 
 
 @pytest.mark.parametrize(
@@ -107,6 +110,21 @@ def test_backends_and_peers_have_tables_of_their_own(results: Results) -> None:
     assert peers.columns == ["network, rows", ">onnxrt ", ">spread"]
     assert peers.rows == [["784-128-10, 1 row", "40.0 us ", "0%"]]
     assert growth_table(results).rows == [["threads 1", "0.250 s ", "0%"]]
+
+
+def test_options_are_compared_with_the_epoch_without_them(results: Results) -> None:
+    for name, seconds in (("option_plain", 0.5), ("option_adam", 0.625)):
+        title = name.removeprefix("option_")
+        results.cases.append(results.cases[-1] | {"name": name, "group": "options", "title": title})
+        changes = {"case": name, "group": "options", "n_threads": 2, "repetitions": [seconds]}
+        results.measurements.append(replace(results.measurements[-1], **changes))
+    table = options_table(results)
+    assert table.columns == ["epoch with", ">numpy ", ">/ plain", ">spread"]
+    assert table.rows == [["plain", "0.500 s ", "1.00x", "0%"], ["adam", "0.625 s ", "1.25x", "0%"]]
+    assert table.notes == ["/ plain: relative to plain."]
+    assert table in terminal_tables(results)
+    del results.measurements[-2]  # an interrupted run may lack it
+    assert options_table(results).rows == [["adam", "0.625 s ", "-", "0%"]]
 
 
 def test_dimensions_are_compared_with_the_main_measurement(results: Results) -> None:

@@ -168,3 +168,17 @@ def test_a_picture_of_the_wrong_size_is_damage(content: dict[str, Any]) -> None:
 )
 def test_axis_scale(values: list[float], expected: str) -> None:
     assert axis_scale(values) == expected
+
+
+def test_options_stand_beside_the_epoch_without_them(content: dict[str, Any]) -> None:
+    for name, seconds in (("option_plain", 0.5), ("option_adam", 0.625)):
+        case = content["cases"][-1] | {"name": name, "group": "options", "title": name}
+        content["cases"].append(case)
+        measured = only(content, "growth_width_256", "cython")
+        changes = {"case": name, "group": "options", "repetitions": [seconds]}
+        content["measurements"].append(measured | changes)
+    shown = table(training_section(Document(content)), "Time of an epoch with each option")
+    assert shown == [
+        ["option_plain", "0.500 s", "1.00x"],
+        ["option_adam", "0.625 s", "1.25x"],
+    ]
