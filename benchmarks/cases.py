@@ -31,7 +31,9 @@ def cases_of(groups: Iterable[Group] = GROUPS, level: Level = "full") -> list[Ca
 
 
 def cases_named(names: Sequence[str], level: Level = "full") -> list[Case]:
-    """Return cases by name, in the table's order; a group's name takes all of its cases.
+    """Return cases by name, in the table's order; a group's name takes its cases.
+
+    Of a group they are those of the level, or all of them if the level has none.
 
     Raises
     ------
@@ -41,7 +43,8 @@ def cases_named(names: Sequence[str], level: Level = "full") -> list[Case]:
     chosen: set[str] = set()
     for name in names:
         if name in GROUPS:
-            chosen |= {case.name for case in cases_of([name], level)}
+            found = cases_of([name], level) or cases_of([name])
+            chosen |= {case.name for case in found}
         elif name.replace("-", "_") in CASES:
             chosen.add(name.replace("-", "_"))
         else:

@@ -32,8 +32,8 @@ levels:
 
 cases are S, M32, M128, L, XL, tabular, tabular_wide (training), predict_1, predict_64,
 predict_10000 (inference), kernels by name (matmul, sigmoid, backpropagation, update_adam, ...), or
-the groups kernels, training, options (an epoch with Adam, dropout, weights, ...; with --full),
-inference, growth. peers are numpy, sklearn, torch, torch-compile, torch-bfloat16, jax, tensorflow,
+the groups kernels, training, options (an epoch with Adam, dropout, weights, ...; asked for by name
+or with --full), inference, growth. peers are numpy, sklearn, torch, torch-compile, torch-bfloat16, jax, tensorflow,
 onnxruntime, openvino, or none.
 
 examples:
@@ -43,7 +43,7 @@ examples:
   fastmlp bench --cases S,M32,M128,L,XL,tabular --peers numpy,sklearn,torch,torch-compile,jax \\
       --threads 2 --data mnist
   fastmlp bench --backends numpy,cython --threads 1 --repeats 10
-  fastmlp bench --full --cases options --threads 1
+  fastmlp bench --cases options --threads 1
   fastmlp bench --compare old/results.json new/results.json
 """
 

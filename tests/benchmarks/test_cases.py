@@ -60,6 +60,8 @@ def test_cases_by_name_come_in_the_order_of_the_table() -> None:
     ]  # fmt: skip
     assert cases_named(["inference"]) == cases_of(["inference"])
     assert cases_named(["inference"], "quick") == cases_of(["inference"], "quick")
+    assert cases_of(["options"], "default") == []  # asked for by name there are some
+    assert cases_named(["options"], "default") == cases_of(["options"])
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from fastmlp.benchmarks.sections import SECTION_NAMES
 def test_training_runs_first() -> None:
     groups = [case.group for case in Request(level="full").chosen_cases]
     assert list(dict.fromkeys(groups)) == list(RUNNING_ORDER)
-    assert len(groups) == len(cases_of(level="default"))
+    assert len(groups) == len(cases_of())
 
 
 def test_cases_and_sections_can_be_left_out() -> None:
