@@ -249,6 +249,7 @@ def options_table(results: Results) -> Table:
         rows.append([case["title"], *cells, f"{largest:.0%}"])
     columns = ["epoch with", *(title for name in contenders for title in (f">{name} ", ">/ plain"))]
     notes = [f"/ plain: relative to {cases[0][0]['title']}."] if plain else []
+    notes += _scaling_notes(results, "options")
     return Table(_title(results, "Options"), [*columns, ">spread"], rows, notes)
 
 

@@ -33,8 +33,8 @@ levels:
 cases are S, M32, M128, L, XL, tabular, tabular_wide (training), predict_1, predict_64,
 predict_10000 (inference), kernels by name (matmul, sigmoid, backpropagation, update_adam, ...), or
 the groups kernels, training, options (an epoch with Adam, dropout, weights, ...; asked for by name
-or with --full), inference, growth. peers are numpy, sklearn, torch, torch-compile, torch-bfloat16, jax, tensorflow,
-onnxruntime, openvino, or none.
+or with --full), inference, growth. peers are numpy, sklearn, torch, torch-compile,
+torch-bfloat16, jax, tensorflow, onnxruntime, openvino, or none.
 
 examples:
   fastmlp bench
