@@ -44,6 +44,36 @@ def test_the_code_of_the_page_runs(capsys: pytest.CaptureFixture[str]) -> None:
         exec(compile(block, str(PAGE), "exec"), names)
 
 
+ASKED_FOR = {
+    9113, 10588, 6175, 10097, 26912, 30199, 14571, 30712, 18748, 24411, 12505, 25693, 8291, 25216,
+    19701, 29504, 26762,
+}  # fmt: skip
+"""Issues of scikit-learn, by number."""
+
+
+def test_the_page_has_what_users_asked_for() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    rows = text.split("## What its users asked for")[1].split("## Examples")[0]
+    assert {int(number) for number in re.findall(r"\b\d{4,5}\b", rows)} == ASKED_FOR
+
+
+def test_the_page_names_every_object_that_an_estimator_takes() -> None:
+    import fastmlp
+    from fastmlp.callbacks import Callback
+    from fastmlp.losses import BinaryCrossEntropy, Loss
+    from fastmlp.optimizers import Optimizer
+    from fastmlp.schedules import Constant, Schedule
+
+    kinds = (Loss, Optimizer, Schedule, Callback)
+    # "log_loss", a number, `time_limit`
+    by_another_name = {BinaryCrossEntropy, Constant, fastmlp.TimeLimit}
+    text = PAGE.read_text(encoding="utf-8")
+    for name in fastmlp.__all__:
+        each = getattr(fastmlp, name)
+        if isinstance(each, type) and issubclass(each, kinds) and each not in by_another_name:
+            assert f"`{name}" in text or f"{name}(" in text, name
+
+
 def test_the_table_has_every_parameter() -> None:
     import inspect
 
