@@ -360,8 +360,6 @@ class BaseMLP(
                 ConvergenceWarning,
                 stacklevel=4,
             )
-        if self.early_stopping:
-            end.restore_best(self._trainer)
         if history.stop_reason == "interrupted":
             warnings.warn("Training interrupted by user.", stacklevel=4)
         elif history.stop_reason == "epochs done" and not incremental:

@@ -65,11 +65,17 @@ class EpochEnd(Callback):
             self._stop_or_slow_down(trainer)
 
     def on_fit_end(self, trainer: Training) -> None:
-        """Note the loss of what was trained, where training ended within the first epoch."""
+        """Note the loss of what was trained, where training ended within the first epoch.
+
+        With early stopping the parameters that had the best score are put back; the user's
+        callbacks come later, so that averaged weights stay.
+        """
         history = trainer.history
         was_cut_off = self.estimator.n_iter_ == 0 and trainer.n_steps > self.n_steps
         if was_cut_off and history.stop_reason != "diverged":
             self._note_loss(trainer, sum(history.batch_losses) / len(history.batch_losses))
+        if self.best_parameters is not None:
+            trainer.network.learned = self.best_parameters
 
     def _note_loss(self, trainer: Training, loss: float) -> None:
         """Set the estimator's loss to that of the batches since the last one was noted."""
@@ -134,8 +140,3 @@ class EpochEnd(Callback):
             trainer.stop(text)
         if estimator.verbose:
             print(text)
-
-    def restore_best(self, trainer: Training) -> None:
-        """Put back the parameters that had the best score."""
-        if self.best_parameters is not None:
-            trainer.network.learned = self.best_parameters

@@ -343,6 +343,17 @@ def test_callbacks_of_the_library(cancer: Any) -> None:
 
 
 @ignore_the_end
+@pytest.mark.parametrize("averaging", [WeightAveraging(), WeightAveraging(decay=0.9)])
+def test_averaged_weights_stay_with_early_stopping(averaging: Any, cancer: Any) -> None:
+    settings = {"early_stopping": True, "n_iter_no_change": 3, "random_state": 0}
+    model = MLPClassifier(callbacks=averaging, **settings).fit(*cancer)
+    plain = MLPClassifier(**settings).fit(*cancer)
+    np.testing.assert_array_equal(model.trainer_.network.learned, averaging.average)
+    assert model.validation_scores_ == plain.validation_scores_  # training is not touched
+    assert not np.array_equal(parameters(model), parameters(plain))
+
+
+@ignore_the_end
 def test_the_range_test_finds_a_rate_for_an_estimator(cancer: Any) -> None:
     model = MLPClassifier(optimizer=SGD(), random_state=0, batch_size=16).initialize(*cancer)
     before = parameters(model)
