@@ -39,9 +39,12 @@ from .scaling import center_and_scale
 from .settings import (
     hidden_widths,
     is_stochastic,
+    layer_activations,
     listeners,
     make_optimizer,
     network_precision,
+    network_settings,
+    refuse_another_network,
     refuse_with_lbfgs,
     trainer_settings,
 )
@@ -248,6 +251,8 @@ class BaseMLP(
         sample_weight = self._row_weights(targets, sample_weight)
         if first:
             self._start(X, hidden)
+        else:
+            refuse_another_network(self, self._made_of)
         self._update_trainer(X.shape[0], keep_rate=incremental)
         return X, targets, sample_weight
 
@@ -256,13 +261,10 @@ class BaseMLP(
         self._random_state = check_random_state(self.random_state)
         self._order = EpochOrder(self._random_state)
         center, scale = center_and_scale(self.scale_inputs, X)
-        activation = self.activation
-        if isinstance(activation, (str, CustomActivation)):
-            activation = [activation] * len(hidden)
         drawn_here = self.init == "auto"
         network = Network(
             [X.shape[1], *hidden, self._network_width()],
-            activation=["sigmoid" if name == "logistic" else name for name in activation],
+            activation=layer_activations(self),
             output=self._network_output(),
             init="zeros" if drawn_here else self.init,
             seed=None if drawn_here else int(self._random_state.randint(2**31 - 1)),
@@ -276,6 +278,7 @@ class BaseMLP(
             logistic = self.activation in ("logistic", "sigmoid")
             draw_parameters(network, self._random_state, logistic=logistic)
         self._trainer = self._make_trainer(network, X.shape[0])
+        self._made_of = network_settings(self)
         self.n_iter_ = 0
         self.t_ = 0
         self.n_layers_ = len(network.sizes)

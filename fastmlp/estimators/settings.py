@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..custom import CustomActivation
 from ..kernels.contract import PRECISIONS
 from ..optimizers import SGD, Optimizer, ScikitLearnAdam, check_optimizer
 from ..regularization import Clipping, Dropout, Regularization, check_dropout
@@ -36,6 +37,42 @@ def hidden_widths(estimator: BaseMLP) -> list[int]:
     if np.any(np.array(widths) <= 0):
         raise ValueError(f"hidden_layer_sizes must be > 0, got {widths}.")
     return widths
+
+
+def layer_activations(estimator: BaseMLP) -> list[Any]:
+    """Return the activation of each hidden layer, in the network's words."""
+    activation = estimator.activation
+    if isinstance(activation, (str, CustomActivation)):
+        activation = [activation] * len(hidden_widths(estimator))
+    return ["sigmoid" if name == "logistic" else name for name in activation]
+
+
+def network_settings(estimator: BaseMLP) -> dict[str, Any]:
+    """Return what the network was made of, or would be, by the name of the parameter."""
+    return {
+        "hidden_layer_sizes": [int(width) for width in hidden_widths(estimator)],
+        "activation": layer_activations(estimator),
+        "normalization": estimator.normalization,
+        "scale_inputs": estimator.scale_inputs,
+        "output": getattr(estimator, "output", None),
+        # Losses have outputs of their own, and some an activation of them.
+        "loss": (estimator._network_width(), estimator._network_output()),
+    }
+
+
+def refuse_another_network(estimator: BaseMLP, made_of: dict[str, Any]) -> None:
+    """Raise if a parameter describes another network than the one that is gone on with."""
+    for name, asked in network_settings(estimator).items():
+        if asked != made_of[name]:
+            was = f"={made_of[name]!r}"
+            if name == "loss":
+                width, activation = made_of[name]
+                was = f" of {width} outputs with the activation {activation!r}"
+            raise ValueError(
+                f"warm_start and partial_fit go on with the network that there is, made with "
+                f"{name}{was}; got {name}={getattr(estimator, name)!r}: set it back, or let fit "
+                "begin anew with warm_start=False"
+            )
 
 
 def refuse_with_lbfgs(estimator: BaseMLP, validation: object) -> None:

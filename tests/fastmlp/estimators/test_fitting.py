@@ -27,6 +27,7 @@ from fastmlp import (
     MLPClassifier,
     MLPRegressor,
     Muon,
+    Quantile,
     ReduceOnPlateau,
     Regularization,
     StepDecay,
@@ -157,6 +158,36 @@ def test_how_it_stops_may_change_between_warm_starts(
     if model.solver != "lbfgs":
         assert (model.best_loss_ is not None) or model.early_stopping
         assert len(model.loss_curve_) >= 3
+
+
+@ignore_the_end
+@pytest.mark.parametrize(
+    ("estimator", "name", "before", "after"),
+    [
+        (MLPClassifier, "hidden_layer_sizes", (6, 5), (6, 4)),
+        (MLPClassifier, "activation", "relu", ["relu", "tanh"]),
+        (MLPClassifier, "normalization", None, "layer"),
+        (MLPClassifier, "scale_inputs", "standard", None),
+        (MLPRegressor, "output", "auto", "softplus"),
+        (MLPRegressor, "loss", "quantile", Quantile((0.1, 0.9))),
+        (MLPRegressor, "loss", "squared_error", "poisson"),
+    ],
+)
+def test_the_network_stays_the_same(
+    estimator: Any, name: str, before: Any, after: Any, iris: Any
+) -> None:
+    first = {"hidden_layer_sizes": (6, 5), name: before}
+    model = estimator(max_iter=2, warm_start=True, random_state=0, **first).fit(*iris)
+    learned = model.trainer_.network.learned
+    model.set_params(**{name: after})
+    for go_on in (model.fit, model.partial_fit):
+        with pytest.raises(ValueError, match=f"go on with the network .* made with {name}.*; got"):
+            go_on(*iris)
+    np.testing.assert_array_equal(model.trainer_.network.learned, learned)
+    model.set_params(warm_start=False).fit(*iris)
+    # The same in other words.
+    model = estimator(warm_start=True, hidden_layer_sizes=[6, 5], activation="relu").fit(*iris)
+    model.set_params(hidden_layer_sizes=np.array([6, 5]), activation=("relu", "relu")).fit(*iris)
 
 
 @ignore_the_end
