@@ -19,10 +19,12 @@ except ImportError:  # before 1.6 it was a method
 
 
 def lbfgs_verbosity(verbose: Any) -> dict[str, Any]:
-    """Return the options that make SciPy's L-BFGS-B print what it does; none where it is silent."""
-    from sklearn.utils import fixes
+    """Return the options that make SciPy's L-BFGS-B print what it does.
 
-    level = 1 if verbose is True or verbose >= 1 else -1
-    options = getattr(fixes, "_get_additional_lbfgs_options_dict", None)
-    found: dict[str, Any] = {"iprint": level} if options is None else options("iprint", level)
-    return found
+    None where it is silent (from 1.15 on), whatever the scikit-learn beside it does.
+    """
+    from sklearn.utils.fixes import parse_version, sp_version
+
+    if sp_version >= parse_version("1.15"):
+        return {}
+    return {"iprint": 1 if verbose is True or verbose >= 1 else -1}

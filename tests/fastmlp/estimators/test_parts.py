@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
+from sklearn.utils import fixes
 
 import fastmlp
 from fastmlp.estimators.labels import ClassLabels
@@ -94,6 +95,19 @@ def test_the_names_are_listed() -> None:
     assert "MLPClassifier" not in fastmlp.__all__  # which `import *` loads
 
 
-@pytest.mark.parametrize("verbose", [False, 0, True, 3])
-def test_lbfgs_is_asked_to_print_where_it_can(verbose: Any) -> None:
-    assert set(lbfgs_verbosity(verbose)) <= {"iprint"}
+@pytest.mark.parametrize(
+    ("scipy", "verbose", "options"),
+    [
+        ("1.14.1", False, {"iprint": -1}),
+        ("1.14.1", 0, {"iprint": -1}),
+        ("1.14.1", True, {"iprint": 1}),
+        ("1.14.1", 3, {"iprint": 1}),
+        ("1.15.0", True, {}),
+        ("1.18.0", 3, {}),
+    ],
+)
+def test_lbfgs_is_asked_to_print_where_it_can(
+    scipy: str, verbose: Any, options: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fixes, "sp_version", fixes.parse_version(scipy))
+    assert lbfgs_verbosity(verbose) == options
