@@ -24,7 +24,7 @@ from sklearn.model_selection import (
     cross_validate,
 )
 from sklearn.multioutput import MultiOutputClassifier
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import fastmlp
@@ -190,6 +190,20 @@ def test_metadata_routing_of_weights(iris: Any) -> None:
         pipeline = make_pipeline(scaler, model).fit(x, y, sample_weight=weights)
     expected = quick().fit(StandardScaler().fit_transform(x), y, weights)
     np.testing.assert_array_equal(pipeline[-1].coefs_[0], expected.coefs_[0])
+
+
+@pytest.mark.skipif(
+    tuple(map(int, sklearn.__version__.split(".")[:2])) < (1, 6),
+    reason="this scikit-learn transforms no validation data",
+)
+def test_metadata_routing_of_validation_data_through_a_scaler(iris: Any) -> None:
+    x, y = iris[0] * 100.0, iris[1]
+    with sklearn.config_context(enable_metadata_routing=True):
+        model = quick().set_fit_request(X_val=True, y_val=True)
+        steps = [("scale", StandardScaler()), ("model", model)]
+        pipeline = Pipeline(steps, transform_input=["X_val"]).fit(x, y, X_val=x, y_val=y)
+    scores = pipeline[-1].validation_scores_
+    assert len(scores) == 5 and scores[-1] == pipeline.score(x, y)
 
 
 # ---------------------------------------------------------------------------------------------

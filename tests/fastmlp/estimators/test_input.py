@@ -87,6 +87,10 @@ def test_tables_and_their_names(table: Any, iris: Any) -> None:
     other = table({name: x[:, i] for i, name in enumerate(reversed(names))})
     with pytest.raises(ValueError, match="feature names should match"):
         model.predict(other)
+    with pytest.raises(ValueError, match="feature names should match"):
+        quick().fit(frame, y, X_val=other, y_val=y)
+    own = quick(scoring="accuracy").fit(frame, y, X_val=frame[:50], y_val=y[:50])
+    assert own.validation_scores_[-1] == own.score(frame[:50], y[:50])
     with pytest.warns(UserWarning, match="does not have valid feature names"):
         model.predict(x)
 
