@@ -36,6 +36,8 @@ from .numba_names import (
     DIRECTION_SCALE,
     LOSS_BLOCK,
     N_DONE,
+    NORMALIZE,
+    NORMALIZE_SLOPES,
     NOT_FINITE,
     PACKED_BYTES,
     PREDICTED_ROWS,
@@ -47,6 +49,7 @@ from .numba_source import (
     load_dropout,
     load_limits,
     load_loss,
+    load_normalization,
     load_optimizer,
     load_orthogonal,
     load_sparse,
@@ -76,7 +79,8 @@ class NumbaEngine(Engine):
     ) -> None:
         super().__init__(plan, parameters, state, statistics)
         precision = plan.precision
-        for name, array in (("parameters", parameters), ("state", state)):
+        arrays = {"parameters": parameters, "state": state, "statistics": statistics}
+        for name, array in arrays.items():
             if not array.flags.c_contiguous or array.dtype != precision:
                 raise ValueError(f"{name} must be contiguous {precision}; got {array.dtype}")
         self.n_threads = backend.usable_threads(plan.n_threads)
@@ -100,8 +104,10 @@ class NumbaEngine(Engine):
         if plan.needs_whole_gradient:
             functions["UPDATE_WHOLE"] = load_limits(precision, cpu).update_whole.address
         self.memory = Parameters(
-            plan, parameters, state, self.panels, self.kernels, functions, activations
+            *(plan, parameters, state, statistics),
+            *(self.panels, self.kernels, functions, activations),
         )
+        self.load_normalization()
         if plan.matrix_layers:
             self.load_matrices()
         if not plan.loss_is_merged:
@@ -118,6 +124,20 @@ class NumbaEngine(Engine):
         module = load_activation(self.plan.layers[-1].activation, self.plan.precision, self.cpu)
         self.memory.set_activation(-1, module)
         return module
+
+    def load_normalization(self) -> None:
+        """Name the functions of the layers that are normalised."""
+        for layer in self.plan.layers:
+            if layer.normalization is not None:
+                module = load_normalization(layer.normalization, self.plan.precision, self.cpu)
+                words = self.memory.layers[layer.index]
+                words[NORMALIZE] = module.normalize.address
+                words[NORMALIZE_SLOPES] = module.normalize_slopes.address
+                if layer.normalization == "batch":
+                    self.memory.set(
+                        UPDATE_RUNNING=module.update_running.address,
+                        LOAD_RUNNING=module.load_running.address,
+                    )
 
     def load_matrices(self) -> None:
         """Make the memory and the functions of the weights that are updated as matrices."""
@@ -221,6 +241,7 @@ class NumbaEngine(Engine):
             UPDATE=0,
             UPDATE_WHOLE=0,
             ADJUST=0,
+            UPDATE_RUNNING=0,
             IS_GRADIENT_DESCENT=False,
             N_STATES=0,
             N_COEFFICIENTS=0,
@@ -235,7 +256,7 @@ class NumbaEngine(Engine):
         if plan.loss_is_merged:  # training needs no output
             n_panels = self.panels.count(last.fan_out)
             self.load_output().activate.ctypes(
-                *map(address_of, (workspace.z[-1], workspace.a[-1])),
+                *map(address_of, (workspace.activated[-1], workspace.a[-1])),
                 *(workspace.stride, n_rows * self.panels.lanes, n_panels),
                 address_of(self.memory.groups),
             )
@@ -324,11 +345,6 @@ class NumbaBackend(Backend):
         # What a user of Numba sets to limit it holds here too, though these are not its threads.
         limit = config.NUMBA_NUM_THREADS if "NUMBA_NUM_THREADS" in os.environ else MAX_THREADS
         return int(min(n_threads, limit))
-
-    def refusal(self, plan: Plan) -> str:
-        if any(layer.normalization is not None for layer in plan.layers):
-            return "it does not normalise; cython, numpy and python do"
-        return ""
 
     def compile(self, plan: Plan, parameters: Array, state: Array, statistics: Array) -> Engine:
         return NumbaEngine(plan, parameters, state, statistics, usable_cpu())

@@ -16,9 +16,11 @@ from .contract import N_ADJUSTMENTS
 from .numba_names import (
     ABORTED,
     ACTIVATE,
+    ACTIVATED,
     ADJUST,
     ADJUSTMENTS,
     ARRIVED,
+    BATCH,
     BATCH_SIZE,
     BATCHES_TOUCH,
     BLOCK_LOSSES,
@@ -50,8 +52,10 @@ from .numba_names import (
     KEPT_FACTOR,
     LANES,
     LARGEST_BITS,
+    LAYER,
     LAYER_WORDS,
     LAYERS,
+    LOAD_RUNNING,
     LOSS_BLOCK,
     LOSS_IS_MERGED,
     LOSS_PARAMETERS,
@@ -63,6 +67,10 @@ from .numba_names import (
     N_ROWS,
     N_STATES,
     N_THREADS,
+    N_VECTORS,
+    NORMALIZATION,
+    NORMALIZE,
+    NORMALIZE_SLOPES,
     NOT_FINITE,
     ONE,
     ORDER,
@@ -89,8 +97,10 @@ from .numba_names import (
     TRANSPOSED_PANELS,
     TRANSPOSED_STRIDE,
     UPDATE,
+    UPDATE_RUNNING,
     UPDATE_WHOLE,
     VECTOR,
+    VECTOR_GRADIENTS,
     W_STEP,
     W_STRIDE,
     WEIGHT_GRADIENT,
@@ -152,6 +162,17 @@ def share_rows(rows: int, thread: int, n_threads: int) -> int:
     """Return where a thread's part of the rows begins: whole blocks of the loss."""
     blocks = (rows + LOSS_BLOCK - 1) // LOSS_BLOCK
     return min(rows, LOSS_BLOCK * share(blocks, thread, n_threads))
+
+
+@compiled
+def part_of(
+    layer: Words, has_panels: bool, rows: int, thread: int, n_threads: int
+) -> tuple[int, int, int, int]:
+    """Return which rows and panels of a layer's outputs a thread takes: of one of them all."""
+    panels = layer[OUT_PANELS]
+    if has_panels:
+        return 0, rows, share(panels, thread, n_threads), share(panels, thread + 1, n_threads)
+    return share_rows(rows, thread, n_threads), share_rows(rows, thread + 1, n_threads), 0, panels
 
 
 @compiled
@@ -226,33 +247,34 @@ def forward(address: int, order: int, rows: int, keys: int, thread: int) -> None
         if index > 0:
             meet(call)
         layer = layer_of(call, index)
-        first_row, last_row, first, last = 0, rows, 0, layer[OUT_PANELS]
-        if layer[OUTPUTS_ARE_SPLIT] != 0:
-            first, last = share(last, thread, n_threads), share(last, thread + 1, n_threads)
-        else:
-            first_row = share_rows(rows, thread, n_threads)
-            last_row = share_rows(rows, thread + 1, n_threads)
+        is_split, is_normalized = layer[OUTPUTS_ARE_SPLIT] != 0, layer[NORMALIZATION] != 0
+        first_row, last_row, first, last = part_of(layer, is_split, rows, thread, n_threads)
         offset, n_rows = first_row * VECTOR, last_row - first_row
         if index == 0 and call[STARTS] != 0:
             call_address(call[SPARSE_SUM], (address, order, keys, first_row, last_row, first, last))
         else:
             a_in = input_of(call, index, keys, thread)
+            b = 0 if is_normalized else layer[W] + layer[FAN_IN] * layer[W_STEP]
             call_address(
                 call[WEIGHTED_SUM],
                 (
                     *(a_in + offset, stride),
-                    *(layer[W], layer[W_STRIDE], layer[W_STEP]),
-                    layer[W] + layer[FAN_IN] * layer[W_STEP],
+                    *(layer[W], layer[W_STRIDE], layer[W_STEP], b),
                     *(layer[Z] + offset, stride),
                     *(n_rows, layer[FAN_IN], first, last),
                 ),
             )
+        if is_normalized:
+            call_address(layer[NORMALIZE], (address, index, rows, thread))
+            is_split = layer[NORMALIZATION] == BATCH
+            first_row, last_row, first, last = part_of(layer, is_split, rows, thread, n_threads)
+            offset, n_rows = first_row * VECTOR, last_row - first_row
         if index < n_layers - 1 or call[LOSS_IS_MERGED] == 0 or call[OUT] != 0:
             start = offset + first * stride
             call_address(
                 layer[ACTIVATE],
                 (
-                    *(layer[Z] + start, layer[A] + start, stride),
+                    *(layer[ACTIVATED] + start, layer[A] + start, stride),
                     *(n_rows * LANES, last - first, call[GROUPS]),
                 ),
             )
@@ -279,12 +301,12 @@ def loss(call: Words, order: int, rows: int, thread: int) -> float:
     Ends with a meeting: the slopes of all rows are ready.
     """
     layer = layer_of(call, call[N_LAYERS] - 1)
-    taken = layer[Z] if call[LOSS_IS_MERGED] != 0 else layer[A]
+    taken = layer[ACTIVATED] if call[LOSS_IS_MERGED] != 0 else layer[A]
     total = total_weight(call, order, rows)
     factor = 1.0 / total if total > 0.0 else 0.0
     first = share_rows(rows, thread, call[N_THREADS])
     last = share_rows(rows, thread + 1, call[N_THREADS])
-    if layer[OUTPUTS_ARE_SPLIT] != 0:
+    if layer[OUTPUTS_ARE_SPLIT] != 0 or layer[NORMALIZATION] == BATCH:
         meet(call)
     offset = first * VECTOR
     slopes = layer[DZ] + offset if layer[DZ] != 0 else 0
@@ -364,11 +386,14 @@ def backward(
     """
     call = int64s(address)
     n_layers, n_threads = call[N_LAYERS], call[N_THREADS]
+    layer = layer_of(call, n_layers - 1)
     if call[LOSS_IS_MERGED] == 0:
-        layer = layer_of(call, n_layers - 1)
         panels = layer[OUT_PANELS]
         first, last = share(panels, thread, n_threads), share(panels, thread + 1, n_threads)
         differentiate(call, layer, rows, first, last)
+    if layer[NORMALIZATION] != 0:
+        call_address(layer[NORMALIZE_SLOPES], (address, n_layers - 1, rows, thread))
+    if call[LOSS_IS_MERGED] == 0 or layer[NORMALIZATION] != 0:
         meet(call)
     for index in range(n_layers - 1, -1, -1):
         layer = layer_of(call, index)
@@ -379,9 +404,12 @@ def backward(
             input_gradient(call, layer, before[DZ], rows, first, last, thread)
             drop(call, index, keys, before[DZ], before[DZ], plain(0), rows, first, last)
             differentiate(call, before, rows, first, last)
+            if before[NORMALIZATION] != 0:
+                call_address(before[NORMALIZE_SLOPES], (address, index - 1, rows, thread))
             # The others may still read w or need this thread's slopes; not so where each thread
             # goes on with the inputs and slopes that it has just made itself.
-            if index > 1 or layer[OUTPUTS_ARE_SPLIT] != 0 or before[OUTPUTS_ARE_SPLIT] == 0:
+            is_own = layer[OUTPUTS_ARE_SPLIT] == 0 and before[OUTPUTS_ARE_SPLIT] != 0
+            if index > 1 or not is_own or before[NORMALIZATION] == LAYER:
                 meet(call)
         gradient_of_layer(address, index, order, rows, keys, factor, update, numbers, thread)
 
@@ -428,12 +456,16 @@ def gradient_of_layer(
                 *(*what, adjustments),
             ),
         )
-    if with_biases:  # the weights of an input that is always one
-        out += fan_in * VECTOR
+    if not with_biases:
+        return
+    if layer[NORMALIZATION] != 0:  # already summed up: panels of one row each
+        slopes, stride, rows = layer[VECTOR_GRADIENTS], VECTOR, 1
+    for vector in range(layer[N_VECTORS]):  # the weights of an input that is always one
         call_address(
             call[WEIGHT_GRADIENT],
             (
-                *(call[ONE], 0, 0, slopes, stride, out, out_stride),
+                *(call[ONE], 0, 0, slopes + vector * layer[OUT_PANELS] * VECTOR, stride),
+                *(out + (fan_in + vector) * VECTOR, out_stride),
                 *(rows, 0, 1, first, last),
                 *(*what, adjustments + N_ADJUSTMENTS * SIZE),
             ),
@@ -507,6 +539,8 @@ def train(address: int, thread: int) -> None:
             call[N_DONE] = batch + 1
         if call[KEEPS_EVERYTHING] == 0 and not math.isfinite(loss_sum):
             break
+        if call[UPDATE_RUNNING] != 0:
+            call_address(call[UPDATE_RUNNING], (address, rows, thread))
         backward(address, order, rows, keys, factor, update, numbers, thread)
         if call[UPDATE_WHOLE] != 0:
             call_address(call[UPDATE_WHOLE], (address, numbers, thread))
@@ -542,6 +576,8 @@ def predict(address: int, thread: int) -> None:
     own = int64s(together[CALLS])[thread]
     call = int64s(own)
     alone, last = call[N_THREADS] - 1, layer_of(call, call[N_LAYERS] - 1)
+    if call[LOAD_RUNNING] != 0:
+        call_address(call[LOAD_RUNNING], (own,))
     n_blocks, n_threads = (call[N_ROWS] + PREDICTED_ROWS - 1) // PREDICTED_ROWS, together[N_THREADS]
     for block in range(share(n_blocks, thread, n_threads), share(n_blocks, thread + 1, n_threads)):
         start = block * PREDICTED_ROWS

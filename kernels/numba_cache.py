@@ -24,7 +24,7 @@ from typing import Any
 
 from numba.core import config as numba_config
 
-from . import numba_intrinsics, numba_tiles
+from . import numba_intrinsics, numba_lanes, numba_tiles
 from .cache_folder import cache_folder
 
 config: Any = numba_config  # a module that makes its attributes when it is loaded
@@ -37,6 +37,7 @@ def load_module(text: str) -> ModuleType:
         importlib.metadata.version("numba"),
         sys.version,
         inspect.getsource(numba_intrinsics),
+        inspect.getsource(numba_lanes),
         inspect.getsource(numba_tiles),
     )
     key = hashlib.sha256("\0".join((text, *versions)).encode()).hexdigest()[:24]

@@ -95,7 +95,7 @@ def vector_copy(precision: str, lanes: int) -> Any:
 
     def copy(typing_context, source, to):  # type: ignore[no-untyped-def]
         def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-            vector = _Vectors(context, builder, precision, lanes)
+            vector = Vectors(context, builder, precision, lanes)
             vector.store(vector.load(arguments[0]), arguments[1])
             return context.get_dummy_value()
 
@@ -114,14 +114,14 @@ def vector_conversion(name: str, precision: str, lanes: int) -> Any:
 
     def convert(typing_context, source, center, scale, to):  # type: ignore[no-untyped-def]
         def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-            vectors = _Vectors(context, builder, wide, lanes)
-            given = _Vectors(context, builder, name, lanes).load(arguments[0])
+            vectors = Vectors(context, builder, wide, lanes)
+            given = Vectors(context, builder, name, lanes).load(arguments[0])
             if name != wide:
                 change = builder.uitofp if name == "uint8" else builder.fpext
                 given = change(given, vectors.kind)
             by = map(vectors.load, arguments[1:3])
-            scaled = scaled_input(*(_Operand(builder, each) for each in (given, *by))).value
-            to = _Vectors(context, builder, precision, lanes)
+            scaled = scaled_input(*(Operand(builder, each) for each in (given, *by))).value
+            to = Vectors(context, builder, precision, lanes)
             if wide != precision:
                 scaled = builder.fptrunc(scaled, to.kind)
             to.store(scaled, arguments[3])
@@ -132,17 +132,20 @@ def vector_conversion(name: str, precision: str, lanes: int) -> Any:
     return intrinsic(convert)
 
 
-class _Operand:
+class Operand:
     """A value of LLVM that a formula is run over: its operators write instructions."""
 
     def __init__(self, builder: Any, value: Any) -> None:
         self.builder, self.value = builder, value
 
+    def __add__(self, other: Any) -> Any:
+        return Operand(self.builder, self.builder.fadd(self.value, other.value))
+
     def __sub__(self, other: Any) -> Any:
-        return _Operand(self.builder, self.builder.fsub(self.value, other.value))
+        return Operand(self.builder, self.builder.fsub(self.value, other.value))
 
     def __mul__(self, other: Any) -> Any:
-        return _Operand(self.builder, self.builder.fmul(self.value, other.value))
+        return Operand(self.builder, self.builder.fmul(self.value, other.value))
 
 
 def vector_transpose(precision: str, lanes: int) -> Any:
@@ -155,7 +158,7 @@ def vector_transpose(precision: str, lanes: int) -> Any:
 
     def transpose(typing_context, source, source_step, to, to_step):  # type: ignore[no-untyped-def]
         def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-            vectors = _Vectors(context, builder, precision, lanes)
+            vectors = Vectors(context, builder, precision, lanes)
             source, source_step, to, to_step = arguments
             rows = [vectors.load(vectors.moved(source, i, source_step)) for i in range(lanes)]
             distance = 1
@@ -187,7 +190,7 @@ def vector_group(precision: str, lanes: int, count: int) -> tuple[Any, Any, Any,
     """
     number, pointer = getattr(types, precision), types.CPointer(getattr(types, precision))
 
-    class Group(_Vectors):
+    class Group(Vectors):
         """The vectors of one call, and their places in memory."""
 
         def __init__(self, context: Any, builder: Any, memory: Any, address: Any, step: Any):
@@ -249,7 +252,7 @@ def vector_group(precision: str, lanes: int, count: int) -> tuple[Any, Any, Any,
     return intrinsic(load), intrinsic(store), intrinsic(add), intrinsic(scatter)
 
 
-class _Vectors:
+class Vectors:
     """Vectors of one kind of number."""
 
     def __init__(self, context: Any, builder: Any, name: str, lanes: int) -> None:

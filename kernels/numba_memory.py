@@ -16,6 +16,7 @@ CACHE_LINE = 64  # bytes
 TRANSPOSED_BYTES = 1 << 17
 OWN_INPUTS = 4  # so many threads gather their own input
 SOFTMAX = "softmax"
+NORMALIZATIONS = {None: names.NOT_NORMALIZED, "batch": names.BATCH, "layer": names.LAYER}
 X_TYPES = {"float32": names.FLOAT32, "float64": names.FLOAT64, "uint8": names.UINT8}
 
 
@@ -95,8 +96,8 @@ class OrthogonalMemory:
             return round_up(panels.count(columns) * panels.stride(rows), CACHE_LINE)
 
         large_and_small = [(max(shape), min(shape)) for shape in shapes]
-        # It lies as a layer's weights do, panels of which end with a row of biases.
-        of_start = max(n_bytes(rows + 1, columns) for rows, columns in shapes)
+        # It lies as a layer's weights do, panels of which end with biases, or with beta and gamma.
+        of_start = max(n_bytes(rows + 2, columns) for rows, columns in shapes)
         of_x = max(n_bytes(*pair) for pair in large_and_small)
         of_gram = max(n_bytes(small, small) for _, small in large_and_small)
         self.memory = aligned_zeros(of_start + 2 * of_x + 2 * of_gram)
@@ -131,6 +132,7 @@ class Parameters:
         plan: Plan,
         parameters: Array,
         state: Array,
+        statistics: Array,
         panels: Panels,
         kernels: ModuleType,
         functions: dict[str, int],
@@ -140,12 +142,18 @@ class Parameters:
         self.layers = np.zeros((len(plan.layers), names.LAYER_WORDS), np.int64)
         packed_bytes = 0
         for layer, words in zip(plan.layers, self.layers, strict=True):
-            assert layer.biases.start == layer.weights.stop  # the biases are one more row
+            assert layer.biases.start == layer.weights.stop  # the biases are one more row, ...
+            assert layer.gamma.start == layer.biases.stop  # ... and gamma another
             words[names.FAN_IN], words[names.FAN_OUT] = layer.fan_in, layer.fan_out
             words[names.OUT_PANELS] = panels.count(layer.fan_out)
             words[names.FLAT] = layer.weights.start * panels.size
             words[names.PACKED] = packed_bytes
-            words[names.PACKED_STRIDE] = panels.stride(layer.fan_in + 1)
+            words[names.N_VECTORS] = 1 if layer.normalization is None else 2
+            words[names.NORMALIZATION] = NORMALIZATIONS[layer.normalization]
+            words[names.STATISTICS] = (
+                address_of(statistics) + layer.statistics.start * statistics.itemsize
+            )
+            words[names.PACKED_STRIDE] = panels.stride(layer.fan_in + words[names.N_VECTORS])
             packed_bytes += words[names.OUT_PANELS] * words[names.PACKED_STRIDE]
             rate = plan.dropout[layer.index]
             words[names.THRESHOLD] = formulas.dropout_threshold(rate)
@@ -157,7 +165,7 @@ class Parameters:
         for index, module in enumerate(activations):
             self.set_activation(index, module)
         self.packed = aligned_zeros(int(packed_bytes) * (1 + plan.n_states))
-        self.one = np.ones(1, plan.precision)
+        self.one, self.zeros = np.ones(1, plan.precision), aligned_zeros(panels.vector)
         self.loss_parameters = np.array(plan.loss_parameters, plan.precision)
         self.groups = groups_of_outputs([group.stop for group in plan.groups])
         by = np.array([plan.input_center, plan.input_scale])
@@ -199,6 +207,7 @@ class Parameters:
             LOSS_PARAMETERS=address_of(self.loss_parameters),
             GROUPS=address_of(self.groups),
             ONE=address_of(self.one),
+            ZEROS=address_of(self.zeros),
             **functions_of(kernels),
             **functions,
         )
@@ -242,7 +251,8 @@ class Workspace:
     """Memory for a batch of rows that a number of threads work on together.
 
     An activation takes the place of its weighted sum if the derivative can do without it, unless
-    everything is to be kept for the caller, or outputs are wanted besides the losses.
+    everything is to be kept for the caller, or outputs are wanted besides the losses; what is
+    normalised takes its place likewise, and the activation that of what it takes.
     """
 
     def __init__(
@@ -270,6 +280,8 @@ class Workspace:
         input_bytes = panels.count(plan.n_inputs) * stride
         self.inputs = aligned_zeros(input_bytes * (1 if input_is_shared else n_threads))
         self.z: list[Array] = []
+        self.activated: list[Array] = []
+        self.statistics: list[Array] = []
         self.a: list[Array] = []
         self.dz: list[Array] = []
         self.kept: list[Array] = []
@@ -280,15 +292,21 @@ class Workspace:
             softmax = layer.activation == SOFTMAX
             in_z = not softmax and (formulas.ACTIVATIONS[layer.activation].derivative_input == "z")
             needs_both = in_z or keeps_everything or (layer.index == last and not has_slopes)
-            self.a.append(aligned_zeros(n_bytes) if needs_both else self.z[-1])
+            activated = self.z[-1]
+            if layer.normalization is not None:
+                activated = aligned_zeros(n_bytes)
+                self.normalize(words, n_bytes, keeps_everything)
+            self.activated.append(activated)
+            self.a.append(aligned_zeros(n_bytes) if needs_both else activated)
             words[names.Z], words[names.A] = address_of(self.z[-1]), address_of(self.a[-1])
+            words[names.ACTIVATED] = address_of(activated)
             if has_slopes and layer.index > 0 and plan.dropout[layer.index] > 0.0:
                 self.kept.append(aligned_zeros(panels.count(layer.fan_in) * stride))
                 words[names.KEPT] = address_of(self.kept[-1])
             if has_slopes:
                 self.dz.append(aligned_zeros(n_bytes))
                 words[names.DZ] = address_of(self.dz[-1])
-            words[names.DERIVED_FROM] = words[names.Z if in_z else names.A]
+            words[names.DERIVED_FROM] = words[names.ACTIVATED if in_z else names.A]
             # The last layer's rows go on to the loss: it is split by outputs only if it is wide.
             enough = n_threads * (4 if layer.index == last else 1)
             words[names.OUTPUTS_ARE_SPLIT] = words[names.OUT_PANELS] >= enough
@@ -312,7 +330,22 @@ class Workspace:
             STRIDE=stride,
             BLOCK_LOSSES=address_of(self.block_losses),
             BATCHES_TOUCH=input_is_shared or splits != [1, 0],
+            USES_RUNNING=not has_slopes,
         )
+
+    def normalize(self, words: Array, n_bytes: int, keeps_z: bool) -> None:
+        """Make the memory of a normalised layer."""
+        panels = self.panels
+        normalized = aligned_zeros(n_bytes) if keeps_z else self.z[-1]
+        row_bytes = int(words[names.OUT_PANELS]) * panels.vector
+        of_factor = max(row_bytes, round_up(self.n_rows, names.LOSS_BLOCK) * panels.size)
+        statistics = aligned_zeros(4 * row_bytes + of_factor)
+        self.statistics += [normalized, statistics]
+        words[names.NORMALIZED] = address_of(normalized)
+        start = address_of(statistics)
+        words[names.MEAN], words[names.VARIANCE] = start, start + row_bytes
+        words[names.VECTOR_GRADIENTS] = start + 2 * row_bytes
+        words[names.FACTOR] = start + 4 * row_bytes
 
     def set(self, **words: int) -> None:
         set_words(self.call, words)

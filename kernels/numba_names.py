@@ -69,6 +69,19 @@ load_four: Any = None  # (source, step, vectors)
 store_four: Any = None  # (vectors, to, step)
 add_four: Any = None  # (number, source, step, vectors): vectors += number * source
 scatter_four: Any = None  # (number, vectors, to, step): to += number * vectors
+# See numba_lanes; the first argument is a tuple of addresses of vectors, sums are float64:
+normalize_vector: Any = None  # ((z, mean, factor), to)
+scale_vector: Any = None  # ((x, gamma, beta), to)
+slope_of_vector: Any = None  # ((slope, x, mean_slope, mean_product, factor), to)
+multiply_vectors: Any = None  # ((x, y), to)
+add_vector: Any = None  # ((x,), sums): sums += x
+add_product: Any = None  # ((x, y), sums)
+add_square: Any = None  # ((x, mean), sums), of x - mean; mean is float64
+moved: Any = None  # (sums, count) -> sums, so many numbers further
+sums_of_rows: Any = None  # () -> sums, LANES for each row of LOSS_BLOCK
+numbers_of_rows: Any = None  # () -> float64s, one for each row of it
+vectors_of_rows: Any = None  # () -> address of as many reals
+doubles_of_rows: Any = None  # () -> address of as many float64
 # See numba_tiles:
 sum_tile: Any = None
 gradient_tile: Any = None
@@ -77,6 +90,8 @@ gradient_tile: Any = None
 exp: Any = None
 log: Any = None
 adjusted_gradient: Any = None
+normalization_factor: Any = None
+running_estimate: Any = None
 scaled_input: Any = None
 gram_polynomial: Any = None
 # With the loss's own parameters (n_parameters, n_outputs); loss_slope alike:
@@ -101,13 +116,17 @@ MAX_COEFFICIENTS = 24
 ABORTED = 1 << 40
 """What the counter of a team is raised by when its call is given up before it began."""
 
-LAYER_WORDS = 24
+NOT_NORMALIZED, BATCH, LAYER = range(3)
+"""What a layer's z is normalised over, if at all: its column in the batch, or its row."""
+
+LAYER_WORDS = 40
 (
     FAN_IN,
     FAN_OUT,
     OUT_PANELS,
     OUTPUTS_ARE_SPLIT,  # or rows on the way forward, inputs on the way back
-    FLAT,  # where it lies in a flat vector: (fan_in + 1, fan_out), the last row are the biases
+    N_VECTORS,  # 1: biases; 2 if it is normalised: beta and gamma
+    FLAT,  # where it lies in a flat vector: (fan_in + N_VECTORS, fan_out), the vectors being rows
     PACKED,  # where it lies in a packed vector: the same as panels
     PACKED_STRIDE,
     W,  # what the way forward reads: the packed parameters, or to predict a few rows the flat ones
@@ -117,19 +136,30 @@ LAYER_WORDS = 24
     TRANSPOSED_PANELS,  # the input gradient takes so many panels of transposed weights at a time
     TRANSPOSED_STRIDE,
     Z,
+    ACTIVATED,  # what the activation takes: z, unless it is normalised
     A,
     DZ,  # 0: not wanted
     ACTIVATE,  # functions
     DIFFERENTIATE,
-    DERIVED_FROM,  # what the derivative is written in: Z or A
+    DERIVED_FROM,  # what the derivative is written in: ACTIVATED or A
     KEPT,  # its inputs after dropout while training; those of the first layer stay where they are
     THRESHOLD,  # see formulas.dropout_bits; 0: nothing is dropped
     KEPT_FACTOR,  # the bits of a float64
     DIRECTION_SCALE,  # of its orthogonal direction: the bits of a float64; 0: w is no such matrix
-) = range(23)
+    # Of what is normalised:
+    NORMALIZATION,
+    NORMALIZE,  # functions
+    NORMALIZE_SLOPES,
+    STATISTICS,  # running means and then variances of a batch, flat
+    NORMALIZED,  # z less its mean, by the root of its variance
+    MEAN,  # of a batch: panels of one row, and so VARIANCE
+    VARIANCE,
+    FACTOR,  # another such row; or one number per row of a layer
+    VECTOR_GRADIENTS,  # of beta and then gamma, panels of one row each
+) = range(34)
 """The words (int64) of a layer; those without a comment are sizes or addresses of arrays."""
 
-CALL_WORDS = 72
+CALL_WORDS = 80
 (
     # A plan's memory and functions:
     LAYERS,
@@ -206,7 +236,12 @@ CALL_WORDS = 72
     OUT,  # the outputs, in the rows' order; 0: not wanted
     # Of weights that are updated as matrices:
     ORTHOGONAL,  # the address of its words
-) = range(69)
+    # Of normalised batches:
+    LOAD_RUNNING,  # functions; 0: there are none
+    UPDATE_RUNNING,  # 0: the running statistics stay as they are
+    USES_RUNNING,  # instead of the statistics of a batch
+    ZEROS,  # a vector of them
+) = range(73)
 """The words (int64) of a call."""
 
 ORTHOGONAL_WORDS = 16

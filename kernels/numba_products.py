@@ -24,6 +24,7 @@ from .numba_names import (
     LAYERS,
     N_LAYERS,
     N_THREADS,
+    N_VECTORS,
     PACKED,
     PACKED_STRIDE,
     SIZE,
@@ -259,7 +260,7 @@ def pack(call: Words, flat: int, packed: int, thread: int) -> None:
     """Copy the thread's part of one flat vector (parameters or a state) to its panels."""
     for index in range(call[N_LAYERS]):
         layer = int64s(call[LAYERS] + index * LAYER_WORDS * 8)
-        rows = layer[FAN_IN] + 1  # the last one are the biases
+        rows = layer[FAN_IN] + layer[N_VECTORS]  # after the weights biases, or beta and gamma
         if layer[IS_READ_FLAT] == 0:
             first = share(rows, thread, call[N_THREADS])
             last = share(rows, thread + 1, call[N_THREADS])
@@ -275,7 +276,7 @@ def unpack(call: Words, packed: int, flat: int, thread: int) -> None:
     """Copy the thread's part of one packed vector back."""
     for index in range(call[N_LAYERS]):
         layer = int64s(call[LAYERS] + index * LAYER_WORDS * 8)
-        rows = layer[FAN_IN] + 1
+        rows = layer[FAN_IN] + layer[N_VECTORS]
         first = share(rows, thread, call[N_THREADS])
         last = share(rows, thread + 1, call[N_THREADS])
         source = packed + layer[PACKED]

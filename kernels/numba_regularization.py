@@ -25,6 +25,7 @@ from .numba_names import (
     MAX_NORM,
     N_LAYERS,
     N_THREADS,
+    N_VECTORS,
     ORTHOGONAL,
     OUT_PANELS,
     PACKED,
@@ -144,6 +145,7 @@ def update_whole(address: int, numbers: int, thread: int) -> None:
     for index in range(call[N_LAYERS]):
         layer = layer_of(call, index)
         n, panels = layer[FAN_IN] * LANES, layer[OUT_PANELS]
+        n_rest = layer[N_VECTORS] * LANES
         for panel in range(share(panels, thread, n_threads), share(panels, thread + 1, n_threads)):
             place = layer[PACKED] + panel * layer[PACKED_STRIDE]
             w, g = call[PARAMETERS] + place, call[GRADIENT] + place
@@ -151,9 +153,9 @@ def update_whole(address: int, numbers: int, thread: int) -> None:
                 call_address(call[ADJUST], (w, g, adjustments, n))
                 biases = n * SIZE
                 for_biases = adjustments + N_ADJUSTMENTS * SIZE
-                call_address(call[ADJUST], (w + biases, g + biases, for_biases, LANES))
+                call_address(call[ADJUST], (w + biases, g + biases, for_biases, n_rest))
             if clip_norm < math.inf:
-                squares[n_panels + panel] = sum_of_squares(g, n + LANES)
+                squares[n_panels + panel] = sum_of_squares(g, n + n_rest)
         n_panels += panels
     factor = 1.0
     if clip_norm < math.inf:
@@ -165,7 +167,7 @@ def update_whole(address: int, numbers: int, thread: int) -> None:
             factor = clip_norm / math.sqrt(total)
     for index in range(call[N_LAYERS]):
         layer = layer_of(call, index)
-        n, panels = (layer[FAN_IN] + 1) * LANES, layer[OUT_PANELS]
+        n, panels = (layer[FAN_IN] + layer[N_VECTORS]) * LANES, layer[OUT_PANELS]
         done = 0  # what of a panel is updated already
         if layer[DIRECTION_SCALE] != 0:
             done = layer[FAN_IN] * LANES

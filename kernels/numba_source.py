@@ -19,6 +19,7 @@ from . import (
     numba_batches,
     numba_losses,
     numba_names,
+    numba_normalization,
     numba_orthogonal,
     numba_products,
     numba_regularization,
@@ -77,7 +78,8 @@ import math
 import numpy as np
 from numba import cfunc, njit, types
 
-from {package} import numba_intrinsics as intrinsics, numba_tiles as tiles
+from {package} import formulas
+from {package} import numba_intrinsics as intrinsics, numba_lanes as lanes, numba_tiles as tiles
 
 real, plain = np.{precision}, np.int64
 reals = intrinsics.pointer_to("{precision}")
@@ -140,6 +142,24 @@ add_one, read_shared = intrinsics.add_one, intrinsics.read_shared
 REGULARIZATION = """
 copy_vector = intrinsics.vector_copy("{precision}", LANES)
 sums_of_lanes = intrinsics.memory_for("float64", LANES)
+
+
+"""
+
+NORMALIZATION = """
+normalize_vector = lanes.vector_formula(formulas.normalized, "{precision}", LANES)
+scale_vector = lanes.vector_formula(formulas.scaled_and_shifted, "{precision}", LANES)
+slope_of_vector = lanes.vector_formula(formulas.normalization_slope, "{precision}", LANES)
+multiply_vectors = lanes.vector_formula(lanes.product, "{precision}", LANES)
+add_vector = lanes.vector_sum(lanes.itself, ["{precision}"], LANES)
+add_product = lanes.vector_sum(lanes.product, ["{precision}"] * 2, LANES)
+add_square = lanes.vector_sum(lanes.square_of_rest, ["{precision}", "float64"], LANES)
+moved = lanes.moved
+sums_of_lanes = intrinsics.memory_for("float64", LANES)
+sums_of_rows = intrinsics.memory_for("float64", LOSS_BLOCK * LANES)
+numbers_of_rows = intrinsics.memory_for("float64", LOSS_BLOCK)
+vectors_of_rows = intrinsics.address_for("{precision}", LOSS_BLOCK * LANES)
+doubles_of_rows = intrinsics.address_for("float64", LOSS_BLOCK * LANES)
 
 
 """
@@ -290,6 +310,29 @@ def load_dropout(precision: str, cpu: Cpu) -> ModuleType:
     text = "@formula\n" + _text_of(formulas.random_bits, numba_regularization.drop)
     names = REGULARIZATION.format(precision=precision)
     return load_module(_prelude(precision, cpu, ()) + names + text)
+
+
+@cache
+def load_normalization(kind: str, precision: str, cpu: Cpu) -> ModuleType:
+    """Return a module with `normalize` and `normalize_slopes`, for a batch with two more.
+
+    These are `update_running` and `load_running`.
+    """
+    of_batches, k = numba_batches, numba_normalization
+    text = _text_of(
+        *(numba_products.share, of_batches.meet, of_batches.layer_of, of_batches.share_rows),
+        *(k.gamma_of, k.clear, k.sum_slopes),
+    )
+    of_kind: tuple[Callable[..., Any], ...]
+    if kind == "batch":
+        of_kind = (k.normalize_columns, k.slopes_of_columns, k.update_running, k.load_running)
+    else:
+        of_kind = (k.means_of_rows, k.spread_doubles, k.spread, k.normalize_rows, k.slopes_of_rows)
+    text += "\n\n" + _text_of(*of_kind)
+    lines = "columns" if kind == "batch" else "rows"
+    text += f"\n\nnormalize, normalize_slopes = normalize_{lines}, slopes_of_{lines}\n"
+    names = MEETINGS + NORMALIZATION.format(precision=precision)
+    return load_module(_prelude(precision, cpu, formulas.NORMALIZATION_FORMULAS) + names + text)
 
 
 @cache

@@ -23,6 +23,7 @@ from .numba_names import (
     KEPT_FACTOR,
     LANES,
     LARGEST_BITS,
+    NORMALIZATION,
     NOT_FINITE,
     PACKED,
     PACKED_BYTES,
@@ -33,6 +34,7 @@ from .numba_names import (
     VECTOR,
     W_STEP,
     W_STRIDE,
+    ZEROS,
     Number,
     Pointer,
     W,
@@ -101,11 +103,12 @@ def sum_of_four(
     w_stride: int,
     w_step: int,
     b: int,
+    b_stride: int,
     z: int,
 ) -> None:
     """Compute z = x @ w + b of a row for four panels."""
     columns, values, sums = int32s(call[COLUMNS]), reals(call[X]), memory_of_four()
-    load_four(b, w_stride, sums)
+    load_four(b, b_stride, sums)
     for at in range(begin, end):
         unit = plain(columns[at])
         value = kept(stored(call, values, at), threshold, factor, row_bits, unit)
@@ -122,7 +125,9 @@ def sparse_sum(
     layer = layer_of(call, plain(0))
     rows, starts = int64s(order), int64s(call[STARTS])
     w, w_stride, w_step = layer[W], layer[W_STRIDE], layer[W_STEP]
-    b = w + layer[FAN_IN] * w_step
+    b, b_stride = w + layer[FAN_IN] * w_step, w_stride
+    if layer[NORMALIZATION] != 0:  # then its biases are beta
+        b, b_stride = call[ZEROS], plain(0)
     threshold, key = plain(0), plain(0)
     factor = real(np.int64(layer[KEPT_FACTOR]).view(np.float64))
     if keys != 0:
@@ -133,17 +138,17 @@ def sparse_sum(
         z = layer[Z] + row * VECTOR
         panel = first
         while panel + PANELS_AT_ONCE <= last:
-            offset = panel * w_stride
             sum_of_four(
                 *(call, begin, end, threshold, factor, row_bits),
-                *(w + offset, w_stride, w_step, b + offset, z + panel * call[STRIDE]),
+                *(w + panel * w_stride, w_stride, w_step, b + panel * b_stride, b_stride),
+                z + panel * call[STRIDE],
             )
             panel += PANELS_AT_ONCE
         while panel < last:
-            offset = panel * w_stride
             sum_of_one(
                 *(call, begin, end, threshold, factor, row_bits),
-                *(w + offset, w_stride, w_step, b + offset, z + panel * call[STRIDE]),
+                *(w + panel * w_stride, w_stride, w_step, b + panel * b_stride, b_stride),
+                z + panel * call[STRIDE],
             )
             panel += 1
 

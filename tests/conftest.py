@@ -14,11 +14,10 @@ import pytest
 from hypothesis import settings
 
 import fastmlp
-from fastmlp.backend import BACKENDS, get_backend
+from fastmlp.backend import BACKENDS
 from fastmlp.kernels import formulas
 from fastmlp.kernels.contract import Gradients
 from fastmlp.kernels.isa_cap import CAPS, MAX_ISA_VARIABLE
-from fastmlp.plan import make_plan
 
 # The same examples every time, however slow the machine: a test fails or it does not.
 settings.register_profile("fastmlp", deadline=None, derandomize=True, database=None)
@@ -66,17 +65,6 @@ def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONSAFEPATH", "1")
     for variable in ("FASTMLP_BACKEND", "OMP_NUM_THREADS"):
         monkeypatch.delenv(variable, raising=False)
-
-
-@pytest.fixture
-def where_normalization_runs(request: pytest.FixtureRequest) -> None:
-    """Skip the backends that refuse normalisation; `tests/fastmlp/test_backend.py` has which."""
-    plan = make_plan(fastmlp.Network([2, 2, 2], normalization="layer"), optimizer=fastmlp.SGD())
-    for fixture in ("backend_name", "compiled_or_numpy_name"):
-        if fixture in request.fixturenames:
-            reason = get_backend(request.getfixturevalue(fixture)).refusal(plan)
-            if reason:
-                pytest.skip(reason)
 
 
 @pytest.fixture

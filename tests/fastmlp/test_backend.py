@@ -54,21 +54,11 @@ def test_auto_takes_the_fastest_and_says_why(
 
 
 @pytest.mark.parametrize("normalization", ["batch", "layer"])
-def test_numba_alone_does_not_normalise(
-    normalization: str, monkeypatch: pytest.MonkeyPatch, fresh_registry: None
-) -> None:
+def test_every_backend_normalises(normalization: str) -> None:
     network = Network([2, 2, 2], normalization=normalization)
     for info in fastmlp.backends():
-        if info.available and info.name != "numba":
+        if info.available:
             assert Trainer(network, backend=info.name).backend_name == info.name
-    pytest.importorskip("numba")
-    with pytest.raises(ValueError, match="'numba' cannot run this: it does not normalise"):
-        Trainer(network, backend="numba")
-    backend._load.cache_clear()
-    without(monkeypatch, "cython")
-    trainer = Trainer(network)
-    assert trainer.backend_name == "numpy"
-    assert "numba cannot run this (it does not normalise" in trainer.backend_reason
 
 
 def test_the_environment_chooses(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -137,7 +137,6 @@ def test_shuffle_must_be_a_choice_or_a_callable() -> None:
         Trainer(Network([2, 3, 2]), shuffle="no")
 
 
-@pytest.mark.usefixtures("where_normalization_runs")
 def test_a_divergence_puts_the_statistics_back(
     backend_name: str, make_trainer: Any, make_problem: Any
 ) -> None:

@@ -52,7 +52,6 @@ def test_five_save_load_five_is_ten(
     assert state_of(second) == state_of(straight)
 
 
-@pytest.mark.usefixtures("where_normalization_runs")
 @pytest.mark.parametrize("normalization", ["batch", "layer"])
 @pytest.mark.parametrize("precision", ["float32", "float64"])
 def test_five_save_load_five_is_ten_with_a_normalisation(

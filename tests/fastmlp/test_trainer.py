@@ -399,7 +399,6 @@ def test_validation_results_stand_at_their_epochs(make_trainer: Any, make_proble
 # Normalisation
 
 
-@pytest.mark.usefixtures("where_normalization_runs")
 @pytest.mark.parametrize("normalization", ["batch", "layer"])
 def test_weights_that_are_far_too_large_learn_all_the_same(
     normalization: str, backend_name: str, make_trainer: Any, make_problem: Any
@@ -422,7 +421,6 @@ def test_weights_that_are_far_too_large_learn_all_the_same(
     assert losses[1] < 0.75 * losses[0]
 
 
-@pytest.mark.usefixtures("where_normalization_runs")
 def test_the_running_statistics_come_to_those_of_the_data(
     backend_name: str, make_trainer: Any
 ) -> None:

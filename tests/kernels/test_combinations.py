@@ -38,8 +38,6 @@ Make = Callable[..., Trainer]
 @pytest.fixture(params=["batch", "layer", None])
 def make(request: pytest.FixtureRequest) -> Make:
     """Return a function that makes a Trainer of a combined network; its arguments override."""
-    if request.param is not None:
-        request.getfixturevalue("where_normalization_runs")
 
     def trainer(
         backend: str, *, centered: bool = True, precision: str = "float64", **arguments: Any

@@ -16,10 +16,7 @@ from fastmlp.kernels.contract import Normalization
 NORMALIZATIONS: tuple[Normalization, ...] = ("batch", "layer")
 TOLERANCES = {"float32": 1e-5, "float64": 1e-12}
 
-pytestmark = [
-    pytest.mark.parametrize("normalization", NORMALIZATIONS),
-    pytest.mark.usefixtures("where_normalization_runs"),
-]
+pytestmark = pytest.mark.parametrize("normalization", NORMALIZATIONS)
 
 
 def relative_difference(found: Any, wanted: Any) -> float:
@@ -255,6 +252,41 @@ def test_backends_agree(
     results = []
     for backend in (backend_name, "python"):
         trainer = make_trainer(backend, sizes, normalization=normalization, **arguments)
+        shift_parameters(trainer)
+        trainer.fit(x, y, epochs=2)
+        results.append(np.concatenate([trainer.network.learned, trainer.predict_proba(x).ravel()]))
+    assert relative_difference(*results) < 1e-11
+
+
+@pytest.mark.parametrize("others", [{}, {"clipping": Clipping(norm=0.1, value=0.01)}])
+@pytest.mark.parametrize("sizes", [(4, 6, 5, 3), (4, 17, 33, 3)])
+def test_muon_leaves_gamma_and_beta_to_adam(
+    sizes: tuple[int, ...],
+    others: dict[str, Any],
+    normalization: str,
+    backend_name: str,
+    make_trainer: Any,
+    make_problem: Any,
+) -> None:
+    x, y = make_problem(21)
+    results = []
+    for backend in (backend_name, "python"):
+        trainer = make_trainer(
+            backend, sizes, normalization=normalization, optimizer="muon", **others
+        )
+        shift_parameters(trainer)
+        trainer.fit(x, y, epochs=2)
+        results.append(trainer.network.learned)
+    assert relative_difference(*results) < 1e-11
+
+
+def test_groups_of_outputs(normalization: Normalization, backend_name: str) -> None:
+    random = np.random.default_rng(9)
+    x, results = random.normal(size=(40, 4)), []
+    y = np.stack([random.integers(0, 2, 40), random.integers(0, 3, 40)], axis=1)
+    for backend in (backend_name, "python"):
+        network = Network([4, 19, 5], normalization=normalization, group_sizes=(2, 3), seed=1)
+        trainer = Trainer(network, backend=backend, precision="float64", batch_size=16, seed=2)
         shift_parameters(trainer)
         trainer.fit(x, y, epochs=2)
         results.append(np.concatenate([trainer.network.learned, trainer.predict_proba(x).ravel()]))

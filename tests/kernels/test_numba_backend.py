@@ -118,6 +118,13 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"layer_sizes": [7, 5, 2], "activation": "softplus", "output": "sigmoid"},
         {"loss": "squared_error", "optimizer": "adamw", "precision": "float64"},
     ),
+    **{
+        f"{normalization} normalisation": (
+            {"layer_sizes": [7, 19, 6, 3], "activation": "gelu", "normalization": normalization},
+            {"optimizer": "adam", "precision": "float64"},
+        )
+        for normalization in ("batch", "layer")
+    },
 }
 
 
@@ -137,7 +144,7 @@ def make_data(case: str, n_rows: int = 43) -> tuple[np.ndarray, np.ndarray, np.n
     x = random.normal(size=(n_rows, sizes[0]))
     y = random.uniform(size=(n_rows, sizes[-1]))
     weights = random.uniform(0.0, 2.0, n_rows) * (random.uniform(size=n_rows) > 0.2)
-    return x, y.argmax(axis=1) if case == "softmax" else y, weights
+    return x, y if "output" in CASES[case][0] else y.argmax(axis=1), weights
 
 
 def tolerance(case: str) -> float:
@@ -154,7 +161,7 @@ def test_engine_equals_the_reference(case: str, reference: str) -> None:
         gradients = found.gradients(x, y, sample_weight)
         expected_gradients = expected.gradients(x, y, sample_weight)
         assert gradients.loss == pytest.approx(expected_gradients.loss, rel=tolerance(case))
-        for name in ("z", "a", "dz", "dw", "db"):
+        for name in ("z", "a", "dz", "dw", "db", "dgamma"):
             pairs = zip(getattr(gradients, name), getattr(expected_gradients, name), strict=True)
             for ours, theirs in pairs:
                 np.testing.assert_allclose(ours, theirs, **close)
@@ -238,9 +245,10 @@ def test_stops_before_the_update_at_a_loss_that_is_not_finite() -> None:
     assert not np.array_equal(once, trainer.network.parameters)
 
 
-def test_pad_columns_are_never_read(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("case", ["softmax", "batch normalisation", "layer normalisation"])
+def test_pad_columns_are_never_read(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
     x, y, _ = make_data("softmax")
-    trainer = make_trainer("softmax", "numba")
+    trainer = make_trainer(case, "numba")
     expected = trainer.gradients(x, y)
     make_zeros = numba_memory.aligned_zeros
 
@@ -250,7 +258,7 @@ def test_pad_columns_are_never_read(monkeypatch: pytest.MonkeyPatch) -> None:
         return memory
 
     monkeypatch.setattr(numba_memory, "aligned_zeros", make_nan)
-    engine = make_trainer("softmax", "numba")._bound.engine()
+    engine = make_trainer(case, "numba")._bound.engine()
     found = engine.gradients(x, y.astype(np.int32), None)
     assert found.loss == expected.loss
     assert all(map(np.array_equal, found.dw + found.db, expected.dw + expected.db))

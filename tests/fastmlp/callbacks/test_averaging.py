@@ -113,7 +113,6 @@ def test_bad_settings() -> None:
             WeightAveraging(**arguments)
 
 
-@pytest.mark.usefixtures("where_normalization_runs")
 def test_statistics_are_averaged_along(
     backend_name: str, make_trainer: Any, make_problem: Any
 ) -> None:

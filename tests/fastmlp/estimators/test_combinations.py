@@ -88,11 +88,7 @@ def test_a_search_in_several_processes(normalization: Any, columns: Any) -> None
     np.testing.assert_array_equal(*scores)
 
 
-def test_sparse_rows_and_quantiles_in_every_backend(
-    backend_name: str, normalization: Any, request: pytest.FixtureRequest
-) -> None:
-    if normalization is not None:
-        request.getfixturevalue("where_normalization_runs")
+def test_sparse_rows_and_quantiles_in_every_backend(backend_name: str, normalization: Any) -> None:
     x = sparse.random(60, 50, density=0.1, format="csr", random_state=0)
     total = x.toarray().sum(axis=1)
     y = np.column_stack([total, -total])

@@ -1,0 +1,96 @@
+"""Formulas and sums over the lanes of vectors, for what normalises: intrinsics.
+
+As loops over the lanes they would run one number at a time: LLVM unrolls a loop of constant length
+before it looks for vectors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from numba.core import cgutils as numba_cgutils
+from numba.core import types as numba_types
+from numba.extending import intrinsic
+
+from .numba_intrinsics import Operand, Vectors
+
+cgutils: Any = numba_cgutils  # Numba has type hints in places only
+types: Any = numba_types
+
+
+def vector_formula(formula: Callable[..., Any], precision: str, lanes: int) -> Any:
+    """Return a compiled function ``apply(sources, to)``: to = formula(sources), lane by lane.
+
+    `sources` is a tuple of addresses of vectors; `to` may be one of them.
+    """
+
+    def apply(typing_context, sources, to):  # type: ignore[no-untyped-def]
+        def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+            vectors = Vectors(context, builder, precision, lanes)
+            addresses = cgutils.unpack_tuple(builder, arguments[0], sources.count)
+            given = [Operand(builder, vectors.load(address)) for address in addresses]
+            vectors.store(formula(*given).value, arguments[1])
+            return context.get_dummy_value()
+
+        return types.void(types.UniTuple(types.intp, sources.count), types.intp), generate
+
+    return intrinsic(apply)
+
+
+def vector_sum(term: Callable[..., Any], kinds: Sequence[str], lanes: int) -> Any:
+    """Return a compiled function ``add(sources, sums)``: sums += term(sources), in float64.
+
+    `sources` is a tuple of addresses of vectors, of one of the `kinds` each; `sums` is a pointer to
+    float64, of `memory_for`: LLVM keeps it in registers.
+    """
+    pointer = types.CPointer(types.float64)
+
+    def add(typing_context, sources, sums):  # type: ignore[no-untyped-def]
+        def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+            wide = Vectors(context, builder, "float64", lanes)
+            given = []
+            for address, kind in zip(
+                cgutils.unpack_tuple(builder, arguments[0], len(kinds)), kinds, strict=True
+            ):
+                value = Vectors(context, builder, kind, lanes).load(address)
+                if kind != "float64":
+                    value = builder.fpext(value, wide.kind)
+                given.append(Operand(builder, value))
+            place = builder.bitcast(arguments[1], wide.kind.as_pointer())
+            total = Operand(builder, builder.load(place, align=8))
+            builder.store((total + term(*given)).value, place, align=8)
+            return context.get_dummy_value()
+
+        return types.void(types.UniTuple(types.intp, len(kinds)), pointer), generate
+
+    return intrinsic(add)
+
+
+def moved_pointer(typing_context, numbers, count):  # type: ignore[no-untyped-def]
+    """Return a pointer to float64, `count` numbers further."""
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        return builder.gep(arguments[0], [arguments[1]])
+
+    pointer = types.CPointer(types.float64)
+    return pointer(pointer, types.intp), generate
+
+
+moved = intrinsic(moved_pointer)
+
+
+def itself(x: Any) -> Any:
+    """Return x."""
+    return x
+
+
+def product(x: Any, y: Any) -> Any:
+    """Return x * y."""
+    return x * y
+
+
+def square_of_rest(x: Any, mean: Any) -> Any:
+    """Return the square of x less its mean."""
+    rest = x - mean
+    return rest * rest
