@@ -33,6 +33,7 @@ from .epochs import EpochEnd
 from .held_out import HeldOut, hold_out
 from .hidden import HiddenLayers
 from .lbfgs import minimize_whole
+from .nested import NestedParameters
 from .order import EpochOrder
 from .parameters import ParameterViews, copy_into, draw_parameters
 from .scaling import center_and_scale
@@ -74,6 +75,7 @@ class FitDivergedError(DivergenceError, ValueError):
 
 
 class BaseMLP(
+    NestedParameters,
     HiddenLayers,
     CallbackSupportMixin,  # type: ignore[misc]
     ClassNamePrefixFeaturesOutMixin,  # type: ignore[misc]

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import sklearn
+from scipy.stats import uniform
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import StackingRegressor, VotingClassifier
@@ -20,6 +21,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import (
     GridSearchCV,
     HalvingRandomSearchCV,
+    RandomizedSearchCV,
     cross_val_predict,
     cross_validate,
 )
@@ -28,7 +30,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import fastmlp
-from fastmlp import SGD, AdamW, MLPClassifier, MLPRegressor, Regularization
+from fastmlp import SGD, AdamW, Dropout, MLPClassifier, MLPRegressor, OneCycle, Regularization
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -143,6 +145,37 @@ def test_grid_search_over_numbers_and_objects(iris: Any) -> None:
     search = GridSearchCV(pipeline, grid, cv=3).fit(*iris)
     assert search.best_params_["mlpclassifier__optimizer"] == AdamW(0.02)
     assert search.best_score_ > 0.9
+
+
+def test_a_search_over_settings_of_objects(iris: Any) -> None:
+    model = quick(optimizer=AdamW(OneCycle(0.01, epochs=5)), dropout=0.1)
+    settings = {"optimizer__learning_rate__peak": uniform(0.01, 0.1), "optimizer__beta_1": [0.5]}
+    search = RandomizedSearchCV(model, settings, n_iter=3, cv=2, random_state=0).fit(*iris)
+    best = search.best_estimator_
+    assert (
+        best.optimizer.learning_rate.peak == search.best_params_["optimizer__learning_rate__peak"]
+    )
+    assert best.optimizer.beta_1 == 0.5 and best.trainer_.optimizer == best.optimizer
+    assert model.optimizer == AdamW(OneCycle(0.01, epochs=5))  # what was given is not changed
+    assert model.get_params()["optimizer__beta_2"] == 0.999
+    assert not [name for name in model.get_params(deep=False) if "__" in name]
+
+
+def test_settings_of_objects_are_set_by_name() -> None:
+    model = quick(optimizer="adamw", dropout=0.1, regularization=Regularization(l1=0.5))
+    model.set_params(optimizer__learning_rate=0.2, dropout__input=0.3, regularization__l2=0.1)
+    assert model.optimizer == AdamW(0.2) and model.dropout == Dropout(0.1, input=0.3)
+    assert model.regularization == Regularization(l1=0.5, l2=0.1)
+    model.set_params(optimizer=SGD(0.1), optimizer__momentum=0.5)
+    assert model.optimizer == SGD(0.1, momentum=0.5) and clone(model).optimizer == model.optimizer
+    assert "optimizer" in model._repr_html_()
+    for wrong in ("optimizer__beta_1", "optimizer__learning_rate__peak", "solver__rate", "a__b"):
+        with pytest.raises(ValueError, match=f"Invalid parameter '{wrong}' for estimator MLPC"):
+            model.set_params(**{wrong: 0.1})
+    with pytest.raises(ValueError, match="optimizer is None, and it has no settings"):
+        quick().set_params(optimizer__learning_rate=0.1)
+    with pytest.raises(ValueError, match="learning_rate must be"):
+        model.set_params(optimizer__learning_rate=-1.0)
 
 
 def test_halving_search_with_epochs_as_the_resource(iris: Any) -> None:
