@@ -375,14 +375,16 @@ class BaseMLP(
                 stacklevel=4,
             )
 
-    def _make_trainer(self, network: Network, n_rows: int) -> Trainer:
+    def _make_trainer(self, network: Network, n_rows: int, old: Trainer | None = None) -> Trainer:
+        """Make a Trainer; where `old` drew for dropout already, it goes on with its draws."""
         self._settings = trainer_settings(self, n_rows)
         self._asked_optimizer = make_optimizer(self)
         precision = network.dtype if self.precision == "auto" else self.precision
         if not is_stochastic(self) and self.precision == "auto":
             precision = "float64"
-        is_drawn = self._settings["dropout"] != Dropout(0.0)
-        return Trainer(
+        goes_on = old is not None and any(old.plan.dropout)
+        is_drawn = self._settings["dropout"] != Dropout(0.0) and not goes_on
+        trainer = Trainer(
             network,
             optimizer=self._asked_optimizer,
             precision=precision,
@@ -390,6 +392,10 @@ class BaseMLP(
             shuffle=self._order,
             **self._settings,
         )
+        if goes_on:
+            assert old is not None
+            trainer.dropout_seed = old.dropout_seed
+        return trainer
 
     def _update_trainer(self, n_rows: int, *, keep_rate: bool) -> None:
         """Make the Trainer follow the parameters; what the optimizer remembers is kept.
@@ -409,11 +415,10 @@ class BaseMLP(
             if not (unchanged and keep_rate):
                 old.optimizer = self._asked_optimizer = asked
             return
-        self._trainer = self._make_trainer(old.network, n_rows)
+        self._trainer = self._make_trainer(old.network, n_rows, old)
         if is_same_kind:
             self._trainer.optimizer_state[...] = old.optimizer_state
             self._trainer.n_steps = old.n_steps
-            self._trainer.dropout_seed = old.dropout_seed
             if unchanged and keep_rate:
                 self._trainer.optimizer = old.optimizer
         self._trainer.history = old.history  # whose epochs schedules count

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.metrics import f1_score, make_scorer
+from sklearn.model_selection import train_test_split
 from sklearn.utils._param_validation import InvalidParameterError
 from sklearn.utils.class_weight import compute_class_weight
 
@@ -136,6 +137,17 @@ def test_settings_may_change_between_warm_starts(
         assert model._trainer.n_steps > steps
         found = model._trainer.optimizer_state
         assert np.corrcoef(found[1], state[1])[0, 1] > 0.5
+
+
+@ignore_the_end
+@pytest.mark.parametrize("optimizer", [SGD(0.05, momentum=0.9), AdamW(0.01)])
+def test_another_backend_goes_on_where_the_first_stopped(optimizer: Any, cancer: Any) -> None:
+    # With the optimizer's state, its steps and what dropout draws, or the parameters differ.
+    settings = {"optimizer": optimizer, "dropout": 0.2, "batch_size": 50, "random_state": 0}
+    whole = MLPClassifier((10,), max_iter=4, **settings).fit(*cancer)
+    model = MLPClassifier((10,), max_iter=2, warm_start=True, **settings).fit(*cancer)
+    model.set_params(backend="numpy").fit(*cancer)
+    np.testing.assert_allclose(parameters(model), parameters(whole), rtol=1e-8, atol=1e-12)
 
 
 @ignore_the_end
@@ -529,6 +541,25 @@ def test_the_score_by_name_or_scorer(scoring: Any, iris: Any) -> None:
     model.fit(x, y, X_val=x[::2], y_val=y[::2])
     expected = f1_score(y[::2], model.predict(x[::2]), average="macro")
     assert model.validation_scores_[-1] == pytest.approx(expected)
+
+
+@ignore_the_end
+@pytest.mark.parametrize("scoring", [None, "accuracy", "loss"])
+def test_held_out_rows_count_by_their_weights(scoring: Any, cancer: Any) -> None:
+    x, y = cancer
+    weights = np.random.default_rng(0).random(len(y)) ** 4
+    settings = {"early_stopping": True, "scoring": scoring, "max_iter": 2, "random_state": 0}
+    model = MLPClassifier(**settings).fit(x, y, weights)
+    split = {"test_size": 0.1, "random_state": np.random.RandomState(0), "stratify": y}
+    MLPClassifier(random_state=split["random_state"]).initialize(x, y)  # draws come before it
+    chosen = train_test_split(np.arange(len(y)), **split)[1]
+    best = max(model.validation_scores_)
+    if scoring == "loss":
+        found = model.trainer_.evaluate(x[chosen], y[chosen], weights[chosen]).loss
+        assert best == pytest.approx(-found)
+    else:
+        assert best == pytest.approx(model.score(x[chosen], y[chosen], weights[chosen]))
+        assert best != pytest.approx(model.score(x[chosen], y[chosen]), abs=1e-4)
 
 
 @ignore_the_end
