@@ -55,7 +55,7 @@ class NestedParameters:
             root, _, path = name.partition("__")
             present = getattr(self, root, None)
             if isinstance(present, (str, int, float)) and root in OBJECTS_OF_NAMES:
-                present = OBJECTS_OF_NAMES[root](present)  # type: ignore[operator]
+                present = OBJECTS_OF_NAMES[root](present)
             valid = settings_in(root, present)
             if name not in valid:
                 known = f"its settings are {sorted(valid)}" if valid else "it has no settings"
