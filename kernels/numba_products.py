@@ -60,10 +60,11 @@ from .numba_names import (
     uint8s,
 )
 
-BLOCK_BYTES = 512 << 10
-"""What of `a` is worked on together should stay in the second-level cache."""
+BLOCK_BYTES = 128 << 10
+"""What of `a` is worked on together: so much, or twice as much, stays in the second-level cache."""
 
-BLOCK_ROWS = 512
+BLOCK_DEPTH = 256
+"""So many rows of two panels of w stay in the first-level cache, for many tiles to use."""
 
 WIDE_PANELS = 8
 """A single row takes so many panels at once: two sums alone would wait for each other."""
@@ -100,13 +101,12 @@ def weighted_sum(
     The rows of a panel of w lie `w_step` apart: VECTOR, or the rows of a row-major matrix; b is
     another such row.
     """
-    for row_block in range(0, all_rows, BLOCK_ROWS):
-        rows = min(all_rows - row_block, BLOCK_ROWS)
+    block_rows = 2 * BLOCK_BYTES // (BLOCK_DEPTH * SIZE)
+    for row_block in range(0, all_rows, block_rows):
+        rows = min(all_rows - row_block, block_rows)
         # Tiles of nearly equal height: 128 rows are 8 of 13 and 2 of 12, not 9 of 13 and one of 11.
         n_tiles = (rows + TILE_ROWS - 1) // TILE_ROWS
-        depth = fan_in
-        if rows * fan_in * SIZE > BLOCK_BYTES:
-            depth = BLOCK_BYTES // SIZE // rows // LANES * LANES
+        depth = max(BLOCK_DEPTH, BLOCK_BYTES // (rows * SIZE) // LANES * LANES)
         done = 0
         while True:  # once even if there is nothing to sum: then z is b
             inputs = min(fan_in - done, depth)
@@ -171,7 +171,7 @@ def weight_gradient(
     by its gradient as the function `adjust` makes it (0: as it is).
     """
     gradient = gradient_memory()
-    group = max(2, BLOCK_BYTES // 2 // (rows * VECTOR) // 2 * 2)
+    group = max(2, 2 * BLOCK_BYTES // (rows * VECTOR) // 2 * 2)
     for group_first in range(first, last, group):
         group_last = min(last, group_first + group)
         start = first_input

@@ -11,7 +11,7 @@ static void NAME(weight_gradient)(const void *a_, ptrdiff_t a_stride, const void
     const REAL *a = a_, *dz = dz_;
     REAL *out = out_;
     REAL gradient[2 * GRADIENT_ROWS * LANES];
-    ptrdiff_t height, group = NAME(BLOCK_VALUES) / 2 / (rows * LANES) / 2 * 2;
+    ptrdiff_t height, group = 2 * NAME(BLOCK_VALUES) / (rows * LANES) / 2 * 2;
     if (group < 2) group = 2;
     for (ptrdiff_t group_first = first; group_first < last; group_first += group) {
         const ptrdiff_t group_last = last - group_first < group ? last : group_first + group;

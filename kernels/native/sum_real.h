@@ -1,8 +1,14 @@
 /* The weighted sum of panels, a register tile at a time; see kernels.h. */
 #include "tile_real.h"
 
-/* What of `a` is worked on together should stay in the second-level cache. */
-enum { NAME(BLOCK_VALUES) = (512 << 10) / sizeof(REAL), NAME(BLOCK_ROWS) = 512 };
+/* What is worked on together: of `a` 128 to 256 KB, for the second-level cache, which has 512 KB or
+ * more; of two panels of w, if there are many rows to use it for, 16 KB (32 KB with AVX-512), for the
+ * first-level cache. */
+enum {
+    NAME(BLOCK_VALUES) = (128 << 10) / sizeof(REAL),
+    NAME(BLOCK_DEPTH) = 256,
+    NAME(BLOCK_ROWS) = 2 * NAME(BLOCK_VALUES) / NAME(BLOCK_DEPTH)
+};
 
 static void NAME(weighted_sum)(const void *a_, ptrdiff_t a_stride, const void *w_,
                                ptrdiff_t w_stride, ptrdiff_t w_step, const void *b_, void *z_,
@@ -16,9 +22,8 @@ static void NAME(weighted_sum)(const void *a_, ptrdiff_t a_stride, const void *w
         /* Tiles of nearly equal height: 128 rows are 8 of 13 and 2 of 12, not 9 of 13 and one of
          * 11. */
         const ptrdiff_t n_tiles = (rows + TILE_ROWS - 1) / TILE_ROWS;
-        ptrdiff_t depth = fan_in;
-        if (rows * fan_in > NAME(BLOCK_VALUES)) depth = NAME(BLOCK_VALUES) / rows / LANES * LANES;
-        ptrdiff_t input = 0;
+        ptrdiff_t depth = NAME(BLOCK_VALUES) / rows / LANES * LANES, input = 0;
+        if (depth < NAME(BLOCK_DEPTH)) depth = NAME(BLOCK_DEPTH);
         do { /* once even if there is nothing to sum: then z is b */
             const ptrdiff_t inputs = fan_in - input < depth ? fan_in - input : depth;
             ptrdiff_t panels;
