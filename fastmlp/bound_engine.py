@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .backend import get_backend
-from .data import Features, check_dense, check_features
+from .data import (
+    Examples,
+    Features,
+    check_dense,
+    check_features,
+    check_sample_weight,
+    check_targets,
+)
 from .kernels.contract import Backend, Engine, Gradients, Plan
 from .network import Network
-from .regularization import Regularization
-from .rows import DENSE_BYTES, Rows, SparseRows
+from .rows import Rows, SparseRows
 
 SECONDS_PER_CALL = 0.1
 """How long one engine call should take: Ctrl-C and callbacks wait no longer than about this."""
@@ -56,17 +61,6 @@ class BoundEngine:
         # An engine's buffers serve one call at a time.
         self._lock = threading.RLock()
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Return what is kept in a pickle or a copy; an engine is made again where it is loaded."""
-        kept = self.__dict__ | {"_engine": None, "backend": self.backend.name}
-        del kept["_lock"]
-        return kept
-
-    def __setstate__(self, kept: dict[str, Any]) -> None:
-        self.__dict__.update(kept)
-        self.backend = get_backend(kept["backend"])
-        self._lock = threading.RLock()
-
     def engine(self) -> Engine:
         """Return the engine, bound to the network's present memory."""
         network = self.network
@@ -82,7 +76,39 @@ class BoundEngine:
             )
         return self._engine
 
+    def check_learned(self) -> None:
+        """Refuse to train what is not finite."""
+        for name in ("parameters", "statistics"):
+            if not np.isfinite(getattr(self.network, name)).all():
+                raise ValueError(
+                    f"network.{name} must be finite before training; got NaN or infinity in them: "
+                    "make a new Network, or load one"
+                )
+
     # ---------------------------------------------------------------------------------- rows
+
+    def check(
+        self, x: object, y: object, sample_weight: object = None, *, prefix: str = ""
+    ) -> Examples:
+        """Return features, targets and weights that fit the plan; errors name them by `prefix`."""
+        features = self.check_features(x, f"{prefix}X")
+        n_rows = len(features)
+        return Examples(
+            features,
+            check_targets(y, self.plan, n_rows, f"{prefix}y"),
+            check_sample_weight(sample_weight, n_rows, self.plan.dtype, f"{prefix}sample_weight"),
+        )
+
+    def check_validation(self, validation_data: Sequence[object] | None) -> Examples | None:
+        """Return the (X, y) or (X, y, sample_weight) of `Trainer.fit`, checked."""
+        if validation_data is None:
+            return None
+        if not isinstance(validation_data, (tuple, list)) or len(validation_data) not in (2, 3):
+            raise TypeError(
+                "validation_data must be a tuple (X, y) or (X, y, sample_weight); got "
+                f"{type(validation_data).__name__}"
+            )
+        return self.check(*validation_data, prefix="validation ")
 
     def check_features(
         self, x: object, argument: str = "X", *, looks_at_values: bool = True
@@ -123,8 +149,11 @@ class BoundEngine:
             return x.compressed(self.plan.precision, rows)
         return self.dense(x, rows)
 
-    def _chunks(self, x: Features, most: int | None = None) -> Iterator[slice]:
-        """Cut rows into parts that one engine call works on, so that Ctrl-C comes through."""
+    def chunks(self, x: Features, most: int | None = None) -> Iterator[slice]:
+        """Cut rows into parts that one engine call works on, so that Ctrl-C comes through.
+
+        A part has `most` rows, or else as many as are predicted in a call.
+        """
         step = self._rows_per_call if most is None else most
         if isinstance(x, Rows):
             step = min(step, x.most_rows())
@@ -134,15 +163,22 @@ class BoundEngine:
 
     def train(
         self,
-        x: Features,
-        targets: NDArray[Any],
-        weights: NDArray[Any] | None,
+        examples: Examples,
         order: NDArray[np.int64],
         coefficients: NDArray[np.float64],
         dropout_keys: NDArray[np.int64] | None,
     ) -> tuple[list[float], float]:
-        """Train on the rows of `order`; return the sum of the loss per batch, and the seconds."""
+        """Train on the rows of `order`; return the sum of the loss per batch, and the seconds.
+
+        Parameters
+        ----------
+        examples : Examples
+        order : ndarray of int64, shape (rows,)
+        coefficients : ndarray of float64, shape (n_batches, n_coefficients)
+        dropout_keys : ndarray of int64, shape (n_batches, n_layers), or None
+        """
         start = time.perf_counter()
+        x, targets, weights = examples.x, examples.targets, examples.weights
         if self._becomes_dense(x):
             x, targets = self.dense(x, order), targets[order]
             weights = None if weights is None else weights[order]
@@ -179,7 +215,7 @@ class BoundEngine:
                 finite = self.engine().predict(x, out)
         else:
             finite = True
-            for rows in self._chunks(x):
+            for rows in self.chunks(x):
                 part = self._part(x, rows)
                 with self._lock:
                     finite = self.engine().predict(part, out[rows]) and finite
@@ -187,55 +223,21 @@ class BoundEngine:
             self.check_features(x)  # says which value it is
         return out
 
-    def evaluate(
-        self, x: Features, targets: NDArray[Any], weights: NDArray[Any] | None
-    ) -> tuple[float, NDArray[Any]]:
+    def evaluate(self, examples: Examples) -> tuple[float, NDArray[Any]]:
         """Return the (weighted) mean loss, and the outputs (rows, n_outputs)."""
+        x, targets, weights = examples.x, examples.targets, examples.weights
         out = np.empty((len(x), self.plan.n_outputs), self.plan.dtype)
         loss_sum = 0.0
-        for rows in self._chunks(x):
+        for rows in self.chunks(x):
             part = self._part(x, rows)
             row_weights = None if weights is None else weights[rows]
             with self._lock:
                 loss_sum += self.engine().evaluate(part, targets[rows], row_weights, out[rows])
-        total = len(x) if weights is None else float(weights.sum(dtype=np.float64))
-        return loss_sum / total, out
+        return loss_sum / examples.total_weight, out
 
-    def gradients(
-        self, x: Features, targets: NDArray[Any], weights: NDArray[Any] | None
-    ) -> Gradients:
-        """Return everything of one batch of all rows."""
-        part = self._part(x, slice(None))
+    def gradients(self, examples: Examples, rows: slice = slice(None)) -> Gradients:
+        """Return everything of one batch of consecutive rows."""
+        part, weights = self._part(examples.x, rows), examples.weights
+        row_weights = None if weights is None else weights[rows]
         with self._lock:
-            return self.engine().gradients(part, targets, weights)
-
-    def loss_and_gradient(
-        self,
-        x: Features,
-        targets: NDArray[Any],
-        weights: NDArray[Any] | None,
-        penalty: Regularization,
-    ) -> tuple[float, NDArray[np.float64]]:
-        """Return the (weighted) mean loss of all rows with the penalties, and its gradient."""
-        loss, gradient = 0.0, np.zeros(self.plan.n_parameters)
-        total = len(x) if weights is None else float(weights.sum(dtype=np.float64))
-        # z, a and dz of all layers are kept for each row.
-        kept = 3 * 8 * sum(layer.fan_out for layer in self.plan.layers)
-        for rows in self._chunks(x, max(1, DENSE_BYTES // kept)):
-            part, row_weights = self._part(x, rows), None if weights is None else weights[rows]
-            counts = len(part) if row_weights is None else float(row_weights.sum(dtype=np.float64))
-            if counts == 0.0:
-                continue
-            with self._lock:
-                found = self.engine().gradients(part, targets[rows], row_weights)
-            loss += found.loss * (counts / total)
-            for layer, *parts in zip(
-                self.plan.layers, found.dw, found.db, found.dgamma, strict=True
-            ):
-                flat = np.concatenate([np.ravel(part) for part in parts])
-                gradient[layer.parameters] += flat * (counts / total)
-        share = 1.0 / total if penalty.divided_by_rows else 1.0
-        for layer, weights_of_layer in zip(self.plan.layers, self.network.weights, strict=True):
-            loss += share * penalty.penalty(weights_of_layer)
-            gradient[layer.weights] += share * penalty.penalty_gradient(weights_of_layer).ravel()
-        return loss, gradient
+            return self.engine().gradients(part, examples.targets[rows], row_weights)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,32 @@ Features = NDArray[Any] | Rows
 
 Scaled = Callable[[NDArray[Any]], NDArray[Any]]
 """What makes of rows (rows, n_inputs) the inputs of the first layer: `Network.scaled`."""
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Rows with what is expected of them, checked; as engines read them.
+
+    Attributes
+    ----------
+    x : array of shape (rows, n_inputs), or Rows
+    targets : ndarray
+        As `check_targets` returns them.
+    weights : ndarray of shape (rows,), or None
+        As `check_sample_weight` returns it.
+    """
+
+    x: Features
+    targets: NDArray[Any]
+    weights: NDArray[Any] | None = None
+
+    @property
+    def total_weight(self) -> float:
+        """The sum of the weights: without any, the number of rows."""
+        if self.weights is None:
+            return float(len(self.x))
+        return float(self.weights.sum(dtype=np.float64))
+
 
 PASSED_AS_THEY_ARE = "fdB"
 """The dtype characters of float32, float64 and uint8."""

@@ -1,21 +1,21 @@
-"""One epoch of training: the order of its rows, its batches call by call, and its divergence."""
+"""`Epoch`: one epoch of training; the order of its rows, its batches call by call, divergence."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .bound_engine import BoundEngine
-from .callbacks import Callback
-from .data import Features
+from .data import Examples
 from .errors import DivergenceError
+from .history import History
+from .kernels.contract import Plan
 from .kernels.formulas import random_bits
-
-if TYPE_CHECKING:
-    from .trainer import Trainer
+from .optimizers import Optimizer
+from .regularization import Clipping, Regularization
 
 TINY = 1e-300
 """What the loss of rows without weight, 0, is divided by."""
@@ -24,69 +24,137 @@ ROWS_LOOKED_AT = 1000
 """How many rows the advice after a divergence looks at."""
 
 
-def run_epoch(
-    trainer: Trainer,
-    engine: BoundEngine,
-    x: Features,
-    targets: NDArray[Any],
-    weights: NDArray[Any] | None,
-    listeners: Sequence[Callback],
-) -> bool:
-    """Train one epoch and note it in the history; return whether it was completed.
+class Epoch:
+    """The batches of one epoch, trained some at a time.
 
-    Raises
-    ------
-    DivergenceError
-        If the loss or the parameters are no longer finite. The last finite ones are put back.
+    Parameters
+    ----------
+    engine : BoundEngine
+    examples : Examples
+    order : ndarray of int64, shape (rows,)
+        The rows to go through, as `epoch_order` returns them.
+    optimizer : Optimizer
+    regularization : Regularization
+    clipping : Clipping
+    history : History
+        What happens is noted in it.
+    n_steps : int
+        How many batches were trained before this epoch.
+    dropout_seed : int
+
+    Attributes
+    ----------
+    n_batches : int
+    n_steps : int
+        How many batches have been trained by now, in all.
     """
-    history, plan, optimizer = trainer.history, trainer.plan, trainer.optimizer
-    network, batch_size = trainer.network, plan.batch_size
-    order = epoch_order(trainer, len(x))
-    n_batches = -(-len(order) // batch_size)
-    counts = _batch_weights(order, weights, batch_size)
-    epochs = history.n_epochs + np.arange(n_batches) / n_batches
-    coefficients = optimizer.coefficients(trainer.n_steps + 1, n_batches, epochs, len(order))
-    if plan.adjusts_gradient:
-        coefficients = np.hstack([coefficients, _adjustments(trainer, counts)])
-    keys = dropout_keys(trainer, n_batches)
-    snapshot = network.learned, trainer.optimizer_state.copy(), trainer.n_steps
-    sums: list[float] = []
-    spent = 0.0
-    history.batch_losses = []
-    intervals = [each.batches_per_call for each in listeners if each.batches_per_call]
-    while len(sums) < n_batches:
-        first = len(sums)
-        to_next_call = (every - first % every for every in intervals)
-        last = min(first + min(engine.most_batches(x), *to_next_call, n_batches), n_batches)
-        chosen = order[first * batch_size : last * batch_size]
-        keys_of_call = None if keys is None else keys[first:last]
-        call = (x, targets, weights, chosen, coefficients[first:last], keys_of_call)
-        found, seconds = engine.train(*call)
-        spent += seconds
-        sums.extend(found)
-        weighed = np.maximum(counts[first : len(sums)], TINY)
-        history.batch_losses.extend((np.array(found) / weighed).tolist())
+
+    def __init__(
+        self,
+        engine: BoundEngine,
+        examples: Examples,
+        order: NDArray[np.int64],
+        *,
+        optimizer: Optimizer,
+        regularization: Regularization,
+        clipping: Clipping,
+        history: History,
+        n_steps: int,
+        dropout_seed: int,
+    ) -> None:
+        plan = engine.plan
+        self.n_batches = n_batches = -(-len(order) // plan.batch_size)
+        self.n_steps = n_steps
+        self._engine, self._examples, self._order = engine, examples, order
+        self._optimizer, self._history = optimizer, history
+        # Per batch, all of them: what it counts for, when it comes, what its update is made with.
+        self._counts = _batch_weights(order, examples.weights, plan.batch_size)
+        self._epochs = history.n_epochs + np.arange(n_batches) / n_batches
+        coefficients = optimizer.coefficients(n_steps + 1, n_batches, self._epochs, len(order))
+        if plan.adjusts_gradient:
+            adjustments = _adjustments(regularization, clipping, self._counts)
+            coefficients = np.hstack([coefficients, adjustments])
+        self._coefficients = coefficients
+        self._dropout_keys = dropout_keys(plan, dropout_seed, n_steps, n_batches)
+        self._start = engine.network.learned, engine.optimizer_state.copy(), n_steps
+        self._sums: list[float] = []
+        self._seconds = 0.0
+        history.batch_losses = []
+
+    @property
+    def n_done(self) -> int:
+        """How many batches are done."""
+        return len(self._sums)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether all batches are done."""
+        return len(self._sums) == self.n_batches
+
+    def train(self, most: int) -> None:
+        """Train the next batches: as many as a call should take, but no more than `most`.
+
+        Raises
+        ------
+        DivergenceError
+            If the loss or the parameters are no longer finite. The last finite ones are put back.
+        """
+        engine, keys, first = self._engine, self._dropout_keys, self.n_done
+        last = min(first + min(engine.most_batches(self._examples.x), most), self.n_batches)
+        size = engine.plan.batch_size
+        sums, seconds = engine.train(
+            self._examples,
+            self._order[first * size : last * size],
+            self._coefficients[first:last],
+            None if keys is None else keys[first:last],
+        )
+        self._seconds += seconds
+        self._sums.extend(sums)
+        counts = np.maximum(self._counts[first : self.n_done], TINY)
+        self._history.batch_losses.extend((np.array(sums) / counts).tolist())
         diverged = not np.isfinite(sums[-1])
-        trainer.n_steps += len(found) - diverged
-        finished = len(sums) == n_batches
-        if diverged or (finished and not np.isfinite(network.learned).all()):
-            rate = float(optimizer.rates(epochs[first:last], len(order)).max())
-            _put_back(trainer, *snapshot)
-            raise DivergenceError(_advice(trainer, engine.dense(x, slice(ROWS_LOOKED_AT)), rate))
-        for listener in listeners:
-            listener.on_chunk_end(trainer, len(sums), n_batches)
-        if trainer.stop_requested and not finished:
-            return False
-    history.loss.append(float(np.sum(sums) / np.sum(counts)))
-    history.seconds.append(spent)
-    return True
+        self.n_steps += len(sums) - diverged
+        if diverged or (self.is_done and not np.isfinite(engine.network.learned).all()):
+            rates = self._optimizer.rates(self._epochs[first:last], len(self._order))
+            self._put_back()
+            raise DivergenceError(self._advice(float(rates.max())))
+
+    def note(self) -> None:
+        """Note in the history that the epoch is done."""
+        self._history.loss.append(float(np.sum(self._sums) / np.sum(self._counts)))
+        self._history.seconds.append(self._seconds)
+
+    def _put_back(self) -> None:
+        """Put back what the epoch began with, unless the present is finite."""
+        network, state = self._engine.network, self._engine.optimizer_state
+        if not all(np.isfinite(values).all() for values in (network.learned, state)):
+            network.learned, state[...], self.n_steps = self._start
+
+    def _advice(self, rate: float) -> str:
+        """Return that training has diverged, and what to try: by some rows and the rate."""
+        advice = [f"a smaller learning rate (now {rate:g})"]
+        rows = self._engine.dense(self._examples.x, slice(ROWS_LOOKED_AT))
+        largest = float(np.abs(self._engine.network.scaled(rows)).max())
+        if largest > 20.0:
+            advice.insert(
+                0,
+                f"inputs of about unit size (as scaled they reach {largest:g}; pass "
+                "Network(..., input_scale=..., input_center=...))",
+            )
+        return (
+            f"training diverged in epoch {self._history.n_epochs + 1} (step {self.n_steps + 1}): "
+            f"the loss or the parameters are no longer finite. The last finite parameters were "
+            f"kept. Try {' or '.join(advice)}."
+        )
 
 
-def epoch_order(trainer: Trainer, n_rows: int) -> NDArray[np.int64]:
-    """Return the rows that an epoch goes through, in their order."""
-    if not callable(trainer.shuffle):
-        return trainer.random.permutation(n_rows) if trainer.shuffle else np.arange(n_rows)
-    order = np.asarray(trainer.shuffle(n_rows))
+def epoch_order(
+    shuffle: bool | Callable[[int], NDArray[np.int64]], random: np.random.Generator, n_rows: int
+) -> NDArray[np.int64]:
+    """Return the rows that an epoch goes through, in their order; `shuffle` as a Trainer has it."""
+    if not callable(shuffle):
+        return random.permutation(n_rows) if shuffle else np.arange(n_rows)
+    order = np.asarray(shuffle(n_rows))
     if order.ndim != 1 or len(order) == 0 or order.dtype.kind not in "iu":
         raise ValueError(
             "shuffle must return the numbers of the rows in order, a flat array of integers; "
@@ -100,13 +168,13 @@ def epoch_order(trainer: Trainer, n_rows: int) -> NDArray[np.int64]:
     return np.ascontiguousarray(order, np.int64)
 
 
-def dropout_keys(trainer: Trainer, n_batches: int) -> NDArray[np.int64] | None:
-    """Return the keys of dropout per batch and layer, from the next step on."""
-    if not any(trainer.plan.dropout):
+def dropout_keys(plan: Plan, seed: int, n_steps: int, n_batches: int) -> NDArray[np.int64] | None:
+    """Return the keys of dropout after `n_steps` batches, (n_batches, n_layers); None without."""
+    if not any(plan.dropout):
         return None
-    steps = np.arange(trainer.n_steps, trainer.n_steps + n_batches, dtype=np.uint64)[:, None]
-    layers = np.arange(len(trainer.plan.layers), dtype=np.uint64)
-    keys = random_bits(random_bits(steps + np.uint64(trainer.dropout_seed)) + layers)
+    steps = np.arange(n_steps, n_steps + n_batches, dtype=np.uint64)[:, None]
+    layers = np.arange(len(plan.layers), dtype=np.uint64)
+    keys = random_bits(random_bits(steps + np.uint64(seed)) + layers)
     return np.asarray(keys, np.int64)
 
 
@@ -120,35 +188,10 @@ def _batch_weights(
     return np.add.reduceat(weights[order].astype(np.float64), starts)
 
 
-def _adjustments(trainer: Trainer, counts: NDArray[np.float64]) -> NDArray[np.float64]:
+def _adjustments(
+    penalty: Regularization, clipping: Clipping, counts: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """Return l1, l2 and the limit of each batch, (n_batches, 3); `counts` as its rows count."""
-    penalty = trainer.regularization
     share = 1.0 / np.maximum(counts, 1e-30) if penalty.divided_by_rows else np.ones(len(counts))
-    limit = np.full(len(counts), trainer.clipping.largest)
+    limit = np.full(len(counts), clipping.largest)
     return np.column_stack([penalty.l1 * share, penalty.l2 * share, limit])
-
-
-def _put_back(trainer: Trainer, learned: NDArray[Any], state: NDArray[Any], n_steps: int) -> None:
-    """Put back what the epoch began with, unless the present is finite."""
-    present = trainer.network.learned, trainer.optimizer_state
-    if not all(np.isfinite(values).all() for values in present):
-        trainer.network.learned = learned
-        trainer.optimizer_state[...] = state
-        trainer.n_steps = n_steps
-
-
-def _advice(trainer: Trainer, rows: NDArray[Any], rate: float) -> str:
-    """Return that training has diverged, and what to try; by some rows and the learning rate."""
-    advice = [f"a smaller learning rate (now {rate:g})"]
-    largest = float(np.abs(trainer.network.scaled(rows)).max())
-    if largest > 20.0:
-        advice.insert(
-            0,
-            f"inputs of about unit size (as scaled they reach {largest:g}; pass "
-            "Network(..., input_scale=..., input_center=...))",
-        )
-    return (
-        f"training diverged in epoch {trainer.history.n_epochs + 1} (step {trainer.n_steps + 1}): "
-        f"the loss or the parameters are no longer finite. The last finite parameters were "
-        f"kept. Try {' or '.join(advice)}."
-    )

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .data import Examples
 from .kernels.contract import Plan
 from .kernels.formulas import LOSSES
 from .losses import Loss
@@ -50,15 +51,10 @@ def decide(plan: Plan, outputs: NDArray[Any], decides_at: float | None) -> NDArr
 
 
 def evaluation_of(
-    plan: Plan,
-    loss: Loss,
-    mean_loss: float,
-    outputs: NDArray[Any],
-    targets: NDArray[Any],
-    weights: NDArray[Any] | None,
+    plan: Plan, loss: Loss, mean_loss: float, outputs: NDArray[Any], examples: Examples
 ) -> Evaluation:
-    """Score outputs (rows, n_outputs) against targets, as a Plan has them."""
-    formula = LOSSES[plan.loss]
+    """Score outputs (rows, n_outputs) against what is expected of their rows."""
+    formula, targets, weights = LOSSES[plan.loss], examples.targets, examples.weights
     if not formula.predicts_classes:
         scored = loss.scored_outputs
         return Evaluation(mean_loss, r2=_r2(outputs[:, scored], targets[:, scored], weights))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import os
+import warnings
 
 import numpy as np
 
@@ -137,6 +138,17 @@ def make_plan(
         loss_parameters=loss_parameters,
         outputs_per_target=chosen.outputs_per_target,
         group_sizes=network.group_sizes,
+    )
+
+
+def warn_of_no_matrices(optimizer: Optimizer, network: Network) -> None:
+    """Say, where the Trainer is made, that the optimizer's own rule is not used at all."""
+    warnings.warn(
+        f"{type(optimizer).__name__} has a rule of its own for the weights between "
+        f"hidden layers, and this network has none (its sizes are {list(network.sizes)}): "
+        "all of it is trained by AdamW, at adam_learning_rate. Add a hidden layer, or "
+        "take AdamW",
+        stacklevel=3,
     )
 
 

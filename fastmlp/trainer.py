@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .backend import choose_backend, warn_of_emulation
+from .backend import choose_backend, get_backend, warn_of_emulation
 from .bound_engine import BoundEngine
 from .callbacks import Callback
+from .callbacks.listeners import Listeners
 from .checks import check_integer, check_seed
-from .data import Features, check_sample_weight, check_targets, weigh_classes
-from .epoch import run_epoch
+from .data import Examples, weigh_classes
+from .epoch import Epoch, epoch_order
 from .errors import DivergenceError
 from .evaluation import Evaluation, decide, evaluation_of
 from .history import History
@@ -22,8 +23,9 @@ from .kernels.contract import Gradients, Plan
 from .kernels.formulas import LOSSES
 from .losses import Loss, check_loss
 from .network import Network
+from .objective import Objective
 from .optimizers import SGD, Optimizer, check_optimizer
-from .plan import make_plan
+from .plan import make_plan, warn_of_no_matrices
 from .regularization import Clipping, Dropout, Regularization
 
 if TYPE_CHECKING:
@@ -127,13 +129,7 @@ class Trainer:
             clipping=clipping,
         )
         if self._optimizer.formula.matrix is not None and not self._plan.matrix_layers:
-            warnings.warn(
-                f"{type(self._optimizer).__name__} has a rule of its own for the weights between "
-                f"hidden layers, and this network has none (its sizes are {list(network.sizes)}): "
-                "all of it is trained by AdamW, at adam_learning_rate. Add a hidden layer, or "
-                "take AdamW",
-                stacklevel=2,
-            )
+            warn_of_no_matrices(self._optimizer, network)
         self._regularization, self._clipping = regularization, clipping
         if seed is not None:
             seed = check_seed(seed)
@@ -155,7 +151,7 @@ class Trainer:
         # Of its own: whether there is dropout does not change how rows are shuffled.
         self.dropout_seed = int(np.random.SeedSequence(seed).generate_state(1)[0])
         self._bound = BoundEngine(chosen, self._plan, network, self._optimizer_state)
-        self.stop_requested = ""
+        self._stop_requested = ""
         self.validates = False
 
     @property
@@ -270,43 +266,31 @@ class Trainer:
         DivergenceError
             If the loss or the parameters are no longer finite. The last finite ones are kept.
         """
-        x, targets, weights = self._checked(X, y, sample_weight)
-        weights = weigh_classes(class_weight, targets, self.plan, weights)
+        examples = self._bound.check(X, y, sample_weight)
+        weights = weigh_classes(class_weight, examples.targets, self._plan, examples.weights)
+        examples = replace(examples, weights=weights)
         n_epochs = check_integer("epochs", epochs, 0)
-        validation = self._check_validation(validation_data)
+        validation = self._bound.check_validation(validation_data)
         self.validates = validation is not None
-        listeners = _check_callbacks(callbacks)
-        if progress:
-            from .progress import TrainingProgress  # imported late: only a shown bar pays for it
+        listeners = Listeners(callbacks, progress=progress)
+        self._bound.check_learned()
 
-            listeners.append(TrainingProgress())
-
-        for name in ("parameters", "statistics"):
-            if not np.isfinite(getattr(self._network, name)).all():
-                raise ValueError(
-                    f"network.{name} must be finite before training; got NaN or infinity in them: "
-                    "make a new Network, or load one"
-                )
         history = self.history
         history.stop_reason = ""
-        self.stop_requested = ""
-        started: list[Callback] = []
+        self._stop_requested = ""
         try:
-            for listener in listeners:
-                listener.on_fit_start(self, n_epochs)
-                started.append(listener)
+            listeners.on_fit_start(self, n_epochs)
             for _ in range(n_epochs):
-                if not run_epoch(self, self._bound, x, targets, weights, listeners):
+                if not self._run_epoch(examples, listeners):
                     break
                 if validation is not None:
-                    evaluation = self._evaluate(*validation)
+                    evaluation = self._evaluate(validation)
                     history.add_validation(evaluation.loss, evaluation.score)
-                for listener in listeners:
-                    listener.on_epoch_end(self)
-                if self.stop_requested:
+                listeners.on_epoch_end(self)
+                if self._stop_requested:
                     break
             history.stop_reason = (
-                f"stopped: {self.stop_requested}" if self.stop_requested else "epochs done"
+                f"stopped: {self._stop_requested}" if self._stop_requested else "epochs done"
             )
         except KeyboardInterrupt:
             history.stop_reason = "interrupted"
@@ -317,23 +301,36 @@ class Trainer:
             history.stop_reason = f"failed: {type(error).__name__}"
             raise
         finally:
-            self._tell_end(started)
+            listeners.on_fit_end(self)
         return history
 
-    def _tell_end(self, listeners: Sequence[Callback]) -> None:
-        """Call each `on_fit_end`, whatever the others raise; then raise the first error."""
-        errors: list[BaseException] = []
-        for listener in listeners:
+    def _run_epoch(self, examples: Examples, listeners: Listeners) -> bool:
+        """Train one epoch; return whether it was completed."""
+        epoch = Epoch(
+            self._bound,
+            examples,
+            epoch_order(self.shuffle, self.random, len(examples.x)),
+            optimizer=self._optimizer,
+            regularization=self._regularization,
+            clipping=self._clipping,
+            history=self.history,
+            n_steps=self.n_steps,
+            dropout_seed=self.dropout_seed,
+        )
+        while not epoch.is_done:
             try:
-                listener.on_fit_end(self)
-            except BaseException as error:  # Ctrl-C too
-                errors.append(error)
-        if errors:
-            raise errors[0]
+                epoch.train(listeners.most_batches(epoch.n_done, epoch.n_batches))
+            finally:
+                self.n_steps = epoch.n_steps
+            listeners.on_chunk_end(self, epoch.n_done, epoch.n_batches)
+            if self._stop_requested and not epoch.is_done:
+                return False
+        epoch.note()
+        return True
 
     def stop(self, reason: str) -> None:
         """End `fit` after the current chunk of batches; for callbacks."""
-        self.stop_requested = reason
+        self._stop_requested = reason
 
     def predict(self, X: object) -> NDArray[Any]:  # noqa: N803 (the field's own name)
         """Predict classes or values.
@@ -419,8 +416,7 @@ class Trainer:
         y : array of shape (rows,) or (rows, n_outputs)
         sample_weight : array of shape (rows,), optional
         """
-        x, targets, weights = self._checked(X, y, sample_weight)
-        return self._evaluate(x, targets, weights)
+        return self._evaluate(self._bound.check(X, y, sample_weight))
 
     def gradients(self, X: object, y: object, sample_weight: object = None) -> Gradients:  # noqa: N803
         """Return the loss, every dw and db, and the z, a and dz on the way, for all rows at once.
@@ -437,8 +433,7 @@ class Trainer:
             Its lists have one array per layer. A batch normalisation takes the means and variances
             of these rows, and leaves the running ones as they are.
         """
-        x, targets, weights = self._checked(X, y, sample_weight)
-        found = self._bound.gradients(x, targets, weights)
+        found = self._bound.gradients(self._bound.check(X, y, sample_weight))
         for name in ("dw", "db", "z", "a", "dz", "dgamma"):
             lists = getattr(found, name)
             setattr(found, name, [np.asarray(each, self.plan.dtype) for each in lists])
@@ -474,19 +469,8 @@ class Trainer:
             If the data do not fit; or the network has a batch normalisation, whose loss depends on
             which rows are a batch.
         """
-        if self._network.normalization == "batch":
-            raise ValueError(
-                "a network with normalization='batch' has no loss of all rows as a function of its "
-                "parameters: it depends on which rows are a batch. Take normalization='layer', or "
-                "train it with fit"
-            )
-        x, targets, weights = self._checked(X, y, sample_weight)
-
-        def loss_and_gradient(parameters: NDArray[Any]) -> tuple[float, NDArray[np.float64]]:
-            self.network.parameters = parameters
-            return self._bound.loss_and_gradient(x, targets, weights, self.regularization)
-
-        return loss_and_gradient
+        examples = self._bound.check(X, y, sample_weight)
+        return Objective(self._bound, examples, self._regularization)
 
     def __repr__(self) -> str:
         return (
@@ -494,42 +478,17 @@ class Trainer:
             f"batch {self.plan.batch_size}, {self.backend_name}, {self.n_steps:,} steps done>"
         )
 
-    def _check_validation(
-        self, validation_data: Sequence[object] | None
-    ) -> tuple[Features, NDArray[Any], NDArray[Any] | None] | None:
-        if validation_data is None:
-            return None
-        if not isinstance(validation_data, (tuple, list)) or len(validation_data) not in (2, 3):
-            raise TypeError(
-                "validation_data must be a tuple (X, y) or (X, y, sample_weight); got "
-                f"{type(validation_data).__name__}"
-            )
-        return self._checked(*validation_data, prefix="validation ")
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what is kept in a pickle or a copy; an engine is made again where it is loaded."""
+        kept = self.__dict__ | {"_backend": self.backend_name}
+        del kept["_bound"]
+        return kept
 
-    def _checked(
-        self, x: object, y: object, sample_weight: object = None, *, prefix: str = ""
-    ) -> tuple[Features, NDArray[Any], NDArray[Any] | None]:
-        """Return features, targets and weights that fit the plan; errors name them by `prefix`."""
-        features = self._bound.check_features(x, f"{prefix}X")
-        n_rows, dtype = len(features), self._plan.dtype
-        targets = check_targets(y, self._plan, n_rows, f"{prefix}y")
-        weights = check_sample_weight(sample_weight, n_rows, dtype, f"{prefix}sample_weight")
-        return features, targets, weights
+    def __setstate__(self, kept: dict[str, Any]) -> None:
+        backend = get_backend(kept.pop("_backend"))
+        self.__dict__.update(kept)
+        self._bound = BoundEngine(backend, self._plan, self._network, self._optimizer_state)
 
-    def _evaluate(
-        self, x: Features, targets: NDArray[Any], weights: NDArray[Any] | None
-    ) -> Evaluation:
-        loss, outputs = self._bound.evaluate(x, targets, weights)
-        return evaluation_of(self._plan, self._loss, loss, outputs, targets, weights)
-
-
-def _check_callbacks(callbacks: Iterable[Callback] | Callback) -> list[Callback]:
-    if not isinstance(callbacks, Iterable):
-        callbacks = [callbacks]
-    listeners = list(callbacks)
-    for listener in listeners:
-        if not isinstance(listener, Callback):
-            raise TypeError(
-                f"callbacks must be objects of fastmlp.Callback; got {type(listener).__name__}"
-            )
-    return listeners
+    def _evaluate(self, examples: Examples) -> Evaluation:
+        loss, outputs = self._bound.evaluate(examples)
+        return evaluation_of(self._plan, self._loss, loss, outputs, examples)

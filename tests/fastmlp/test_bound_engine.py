@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastmlp import Callback, Network, Regularization, Trainer
+from fastmlp import Callback, Network, Trainer
 
 # ---------------------------------------------------------------------------------------------
 # Learning
@@ -104,26 +103,6 @@ def test_one_trainer_in_many_python_threads(backend_name: str, make_trainer: Any
         np.testing.assert_array_equal(each, expected[size])
 
 
-@pytest.mark.parametrize("fitted", [False, True])
-@pytest.mark.parametrize("how", ["pickle", "deepcopy"])
-def test_a_copy_goes_on_by_itself(
-    backend_name: str, make_trainer: Any, make_problem: Any, how: str, fitted: bool
-) -> None:
-    import copy
-
-    x, y = make_problem()
-    trainer = make_trainer(backend_name, optimizer="adam")
-    if fitted:
-        trainer.fit(x, y, epochs=2)
-    other = pickle.loads(pickle.dumps(trainer)) if how == "pickle" else copy.deepcopy(trainer)
-    before = trainer.network.parameters.copy()
-    other.fit(x, y, epochs=2)
-    np.testing.assert_array_equal(trainer.network.parameters, before)
-    trainer.fit(x, y, epochs=2)
-    np.testing.assert_array_equal(trainer.network.parameters, other.network.parameters)
-    assert other.history.loss == trainer.history.loss
-
-
 @pytest.mark.parametrize("name", ["network", "plan", "optimizer_state"])
 def test_what_the_engine_is_bound_to_cannot_be_replaced(make_trainer: Any, name: str) -> None:
     with pytest.raises(AttributeError):
@@ -172,52 +151,3 @@ def test_prediction_in_parts_is_prediction_at_once(
     monkeypatch.setattr(parts._bound, "_rows_per_call", 128)
     np.testing.assert_allclose(parts.predict_proba(x), whole.predict_proba(x), rtol=1e-6)
     assert parts.evaluate(x, y).loss == pytest.approx(whole.evaluate(x, y).loss, rel=1e-6)
-
-
-@pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("chunk", [7, 10**6])
-def test_the_objective_is_the_loss_and_its_gradient(
-    backend_name: str, weighted: bool, chunk: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("fastmlp.bound_engine.DENSE_BYTES", chunk * 3 * 8 * 8)
-    random = np.random.default_rng(0)
-    x, y = random.normal(size=(40, 4)), random.integers(0, 3, 40)
-    weights = random.integers(0, 3, 40).astype(float) if weighted else None
-    if weights is not None:
-        weights[:7] = 0.0  # a chunk that does not count
-    network = Network([4, 5, 3], activation="tanh", seed=0)
-    trainer = Trainer(network, precision="float64", backend=backend_name)
-    objective = trainer.objective(x, y, weights)
-    parameters = random.normal(size=network.n_parameters)
-    loss, gradient = objective(parameters)
-    np.testing.assert_array_equal(network.parameters, parameters)
-    assert loss == pytest.approx(trainer.evaluate(x, y, weights).loss, rel=1e-12)
-    found = trainer.gradients(x, y, weights)
-    expected = [part.ravel() for pair in zip(found.dw, found.db, strict=True) for part in pair]
-    np.testing.assert_allclose(gradient, np.concatenate(expected), rtol=1e-9, atol=1e-14)
-    step = 1e-6 * gradient / np.linalg.norm(gradient)
-    slope = (objective(parameters + step)[0] - objective(parameters - step)[0]) / 2e-6
-    assert slope == pytest.approx(np.linalg.norm(gradient), rel=1e-5)
-
-
-@pytest.mark.parametrize("divided", [False, True])
-@pytest.mark.parametrize("weighted", [False, True])
-def test_the_objective_has_the_penalties_in_it(divided: bool, weighted: bool) -> None:
-    random = np.random.default_rng(0)
-    x, y = random.normal(size=(10, 4)), random.integers(0, 3, 10)
-    weights = random.random(10) if weighted else None
-    network = Network([4, 5, 3], activation="tanh", seed=0)
-    penalties = Regularization(l1=0.3, l2=0.7, divided_by_rows=divided)
-    trainer = Trainer(network, precision="float64", regularization=penalties)
-    objective = trainer.objective(x, y, weights)
-    parameters = random.normal(size=network.n_parameters)
-    loss, gradient = objective(parameters)
-    w = np.concatenate([each.ravel() for each in network.weights])
-    counts = 10.0 if weights is None else weights.sum()
-    penalty = (0.3 * np.abs(w).sum() + 0.35 * (w**2).sum()) / (counts if divided else 1.0)
-    assert loss == pytest.approx(trainer.evaluate(x, y, weights).loss + penalty, rel=1e-12)
-    for _ in range(5):
-        direction = random.normal(size=len(parameters))
-        step = 1e-6 * direction
-        slope = (objective(parameters + step)[0] - objective(parameters - step)[0]) / 2e-6
-        assert slope == pytest.approx(gradient @ direction, rel=1e-6)

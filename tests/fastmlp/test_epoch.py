@@ -9,9 +9,38 @@ import numpy as np
 import pytest
 
 from fastmlp import SGD, DivergenceError, Network, Trainer
+from fastmlp.epoch import Epoch, epoch_order
 
-# ---------------------------------------------------------------------------------------------
-# Learning
+
+def test_an_epoch_is_trained_some_batches_at_a_time(
+    backend_name: str, make_trainer: Any, make_problem: Any
+) -> None:
+    x, y = make_problem(n_rows=10)
+    trainer, by_fit = (make_trainer(backend_name, batch_size=2) for _ in range(2))
+    engine, history = trainer._bound, trainer.history
+    epoch = Epoch(
+        engine,
+        engine.check(x, y),
+        epoch_order(True, trainer.random, 10),
+        optimizer=trainer.optimizer,
+        regularization=trainer.regularization,
+        clipping=trainer.clipping,
+        history=history,
+        n_steps=7,
+        dropout_seed=0,
+    )
+    engine.batches_per_call = 3
+    epoch.train(2)
+    assert (epoch.n_batches, epoch.n_done, epoch.n_steps, epoch.is_done) == (5, 2, 9, False)
+    engine.batches_per_call = 1
+    epoch.train(5)
+    assert epoch.n_done == len(history.batch_losses) == 3 and history.n_epochs == 0
+    while not epoch.is_done:
+        epoch.train(5)
+    epoch.note()
+    by_fit.fit(x, y)
+    assert epoch.n_steps == 12 and history.loss == by_fit.history.loss
+    assert np.array_equal(trainer.network.parameters, by_fit.network.parameters)
 
 
 @pytest.mark.parametrize("precision", ["float32", "float64"])

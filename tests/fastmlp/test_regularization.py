@@ -78,7 +78,7 @@ def dropped_loss(
     trainer: fastmlp.Trainer, parameters: np.ndarray, x: np.ndarray, y: np.ndarray
 ) -> float:
     """Return the mean cross-entropy of the first step, its dropout included; by hand."""
-    keys = dropout_keys(trainer, 1)
+    keys = dropout_keys(trainer.plan, trainer.dropout_seed, 0, 1)
     assert keys is not None
     a, plan = x, trainer.plan
     for layer in plan.layers:
@@ -283,7 +283,9 @@ def test_seeds_draw_differently(make_trainer: Any, make_problem: Any) -> None:
 
 def test_draws_are_even_and_independent(make_trainer: Any) -> None:
     trainer = make_trainer(sizes=(64, 64, 3), dropout=Dropout(hidden=0.3, input=0.3))
-    keys = dropout_keys(trainer, 8).astype(np.uint64)  # (8 steps, 2 layers)
+    keys = dropout_keys(trainer.plan, trainer.dropout_seed, 0, 8).astype(
+        np.uint64
+    )  # (8 steps, 2 layers)
     rows, units = np.arange(64, dtype=np.uint64)[:, None], np.arange(64, dtype=np.uint64)
     bits = formulas.dropout_bits(keys[..., None, None], rows, units)
     kept = bits >= formulas.dropout_threshold(0.3)  # (8, 2, 64, 64)

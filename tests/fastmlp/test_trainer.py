@@ -396,6 +396,42 @@ def test_validation_results_stand_at_their_epochs(make_trainer: Any, make_proble
 
 
 # ---------------------------------------------------------------------------------------------
+# Copies
+
+
+@pytest.mark.parametrize("fitted", [False, True])
+@pytest.mark.parametrize("how", ["pickle", "deepcopy"])
+def test_a_copy_goes_on_by_itself(
+    backend_name: str, make_trainer: Any, make_problem: Any, how: str, fitted: bool
+) -> None:
+    x, y = make_problem()
+    trainer = make_trainer(backend_name, optimizer="adam")
+    if fitted:
+        trainer.fit(x, y, epochs=2)
+    other = pickle.loads(pickle.dumps(trainer)) if how == "pickle" else deepcopy(trainer)
+    before = trainer.network.parameters.copy()
+    other.fit(x, y, epochs=2)
+    np.testing.assert_array_equal(trainer.network.parameters, before)
+    trainer.fit(x, y, epochs=2)
+    np.testing.assert_array_equal(trainer.network.parameters, other.network.parameters)
+    assert other.history.loss == trainer.history.loss
+
+
+def test_a_pickle_from_before_the_engine_was_an_object_loads(
+    make_trainer: Any, make_problem: Any, state_of: Any
+) -> None:
+    trainer = make_trainer(optimizer="adam")
+    trainer.fit(*make_problem())
+    more = {"_engine": None, "_input_limit": 1.0, "_rows_per_call": 2048, "_batches_per_call": 8}
+    earlier = deepcopy(trainer.__getstate__()) | more
+    other = Trainer.__new__(Trainer)
+    other.__setstate__(earlier)
+    for each in (trainer, other):
+        each.fit(*make_problem())
+    assert state_of(other) == state_of(trainer)
+
+
+# ---------------------------------------------------------------------------------------------
 # Normalisation
 
 
@@ -431,23 +467,6 @@ def test_the_running_statistics_come_to_those_of_the_data(
     z = x @ trainer.network.weights[0]
     np.testing.assert_allclose(trainer.network.running_means[0], z.mean(axis=0), atol=0.3)
     np.testing.assert_allclose(trainer.network.running_variances[0], z.var(axis=0), rtol=0.15)
-
-
-@pytest.mark.parametrize("backend", ["numpy", "auto"])
-def test_a_normalised_network_has_an_objective_only_if_rows_do_not_matter(
-    backend: str, make_trainer: Any, make_problem: Any
-) -> None:
-    x, y = make_problem()
-    with pytest.raises(ValueError, match=r"no loss of all rows.*normalization='layer'"):
-        make_trainer(backend, normalization="batch").objective(x, y)
-    trainer = make_trainer(backend, normalization="layer")
-    objective = trainer.objective(x, y)
-    parameters = trainer.network.parameters + 0.1
-    loss, gradient = objective(parameters)
-    assert loss == pytest.approx(trainer.evaluate(x, y).loss, rel=1e-12)
-    step = 1e-6 * gradient / np.linalg.norm(gradient)
-    slope = (objective(parameters + step)[0] - objective(parameters - step)[0]) / 2e-6
-    assert slope == pytest.approx(np.linalg.norm(gradient), rel=1e-5)
 
 
 def test_statistics_that_are_not_finite_are_not_trained_with(
