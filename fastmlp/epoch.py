@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -112,7 +113,7 @@ class Epoch:
         self._sums.extend(sums)
         counts = np.maximum(self._counts[first : self.n_done], TINY)
         self._history.batch_losses.extend((np.array(sums) / counts).tolist())
-        diverged = not np.isfinite(sums[-1])
+        diverged = not math.isfinite(sums[-1])
         self.n_steps += len(sums) - diverged
         if diverged or (self.is_done and not np.isfinite(engine.network.learned).all()):
             rates = self._optimizer.rates(self._epochs[first:last], len(self._order))
@@ -121,7 +122,7 @@ class Epoch:
 
     def note(self) -> None:
         """Note in the history that the epoch is done."""
-        self._history.loss.append(float(np.sum(self._sums) / np.sum(self._counts)))
+        self._history.loss.append(float(np.array(self._sums).sum() / self._counts.sum()))
         self._history.seconds.append(self._seconds)
 
     def _put_back(self) -> None:

@@ -267,8 +267,10 @@ class Trainer:
             If the loss or the parameters are no longer finite. The last finite ones are kept.
         """
         examples = self._bound.check(X, y, sample_weight)
-        weights = weigh_classes(class_weight, examples.targets, self._plan, examples.weights)
-        examples = replace(examples, weights=weights)
+        if class_weight is not None:
+            targets, weights = examples.targets, examples.weights
+            weights = weigh_classes(class_weight, targets, self._plan, weights)
+            examples = replace(examples, weights=weights)
         n_epochs = check_integer("epochs", epochs, 0)
         validation = self._bound.check_validation(validation_data)
         self.validates = validation is not None

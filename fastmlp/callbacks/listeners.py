@@ -37,9 +37,11 @@ class Listeners(Callback):
 
     def most_batches(self, n_batches_done: int, n_batches: int) -> int:
         """Return how many of an epoch's batches may be done until the next `on_chunk_end`."""
-        intervals = (each.batches_per_call for each in self._all)
-        left = [every - n_batches_done % every for every in intervals if every]
-        return min([n_batches - n_batches_done, *left])
+        most = n_batches - n_batches_done
+        for each in self._all:
+            if each.batches_per_call:
+                most = min(most, each.batches_per_call - n_batches_done % each.batches_per_call)
+        return most
 
     def on_fit_start(self, trainer: Training, n_epochs: int) -> None:
         """Tell them that training starts; only those that were told so are told the end."""
