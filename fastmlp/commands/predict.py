@@ -151,9 +151,11 @@ def _check_classes(trainer: Trainer, data: str) -> None:
     plan = trainer.plan
     n_columns = len(plan.groups) if plan.targets_are_labels else plan.n_outputs
     if not trainer.predicts_classes or n_columns > 1:
+        kind = "classes" if trainer.predicts_classes else "values"
+        predicted = f"{n_columns} {kind} per row" if n_columns > 1 else f"{kind}, not classes"
         raise ValueError(
             f"--data {data} compares one class number per row with what is expected; got "
-            f"{trainer.network!r}, which predicts something else. Give its rows with --input FILE"
+            f"{trainer.network!r}, which predicts {predicted}. Give its rows with --input FILE"
         )
 
 

@@ -220,20 +220,22 @@ def test_info_gives_a_wrong_cap_as_the_reason(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("sizes", "options"),
+    ("sizes", "options", "predicted"),
     [
-        ((784, 5), {"group_sizes": (3, 2)}),
-        ((784, 3), {"output": "sigmoid"}),
-        ((784, 1), {"output": "identity"}),
+        ((784, 5), {"group_sizes": (3, 2)}, "2 classes per row"),
+        ((784, 3), {"output": "sigmoid"}, "3 classes per row"),
+        ((784, 2), {"output": "identity"}, "2 values per row"),
+        ((784, 1), {"output": "identity"}, "values, not classes"),
     ],
 )
 def test_predictions_that_are_no_class_numbers(
-    sizes: tuple[int, ...], options: dict[str, Any], tmp_path: Path
+    sizes: tuple[int, ...], options: dict[str, Any], predicted: str, tmp_path: Path
 ) -> None:
     trainer = fastmlp.Trainer(fastmlp.Network(sizes, seed=0, **options))
     fastmlp.save(trainer, tmp_path / "model")
     said = error_of(["predict", tmp_path / "model", "--data", "digits"], tmp_path)
     assert "one class number per row" in said and "--input FILE" in said
+    assert f"which predicts {predicted}." in said
     rows = np.random.default_rng(0).random((4, 784))
     np.save(tmp_path / "rows.npy", rows)
     result = run(["predict", tmp_path / "model", "--input", "rows.npy"], tmp_path)
