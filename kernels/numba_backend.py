@@ -46,6 +46,7 @@ from .numba_source import (
     lanes_of,
     load_activation,
     load_batches,
+    load_bfloat16,
     load_dropout,
     load_limits,
     load_loss,
@@ -78,7 +79,7 @@ class NumbaEngine(Engine):
         self, plan: Plan, parameters: Array, state: Array, statistics: Array, cpu: Cpu
     ) -> None:
         super().__init__(plan, parameters, state, statistics)
-        precision = plan.precision
+        precision = plan.dtype
         arrays = {"parameters": parameters, "state": state, "statistics": statistics}
         for name, array in arrays.items():
             if not array.flags.c_contiguous or array.dtype != precision:
@@ -97,6 +98,10 @@ class NumbaEngine(Engine):
             "UPDATE": optimizer.update.address,
             "GIVE_WAY": give_way_address(),
         }
+        if plan.precision == "bfloat16":
+            rounded = load_bfloat16(cpu)
+            functions["LAYER_SUM"] = rounded.bfloat16_sum.address
+            functions["LAYER_GRADIENT"] = rounded.bfloat16_gradient.address
         if any(plan.dropout):
             functions["DROP"] = load_dropout(precision, cpu).drop.address
         if plan.adjusts_gradient:
@@ -121,7 +126,7 @@ class NumbaEngine(Engine):
 
     def load_output(self) -> Any:
         """Return the module of the last activation; training with a merged loss does without it."""
-        module = load_activation(self.plan.layers[-1].activation, self.plan.precision, self.cpu)
+        module = load_activation(self.plan.layers[-1].activation, self.plan.dtype, self.cpu)
         self.memory.set_activation(-1, module)
         return module
 
@@ -129,7 +134,7 @@ class NumbaEngine(Engine):
         """Name the functions of the layers that are normalised."""
         for layer in self.plan.layers:
             if layer.normalization is not None:
-                module = load_normalization(layer.normalization, self.plan.precision, self.cpu)
+                module = load_normalization(layer.normalization, self.plan.dtype, self.cpu)
                 words = self.memory.layers[layer.index]
                 words[NORMALIZE] = module.normalize.address
                 words[NORMALIZE_SLOPES] = module.normalize_slopes.address
@@ -147,12 +152,10 @@ class NumbaEngine(Engine):
         _, of_direction, of_step = optimizer.coefficient_slices
         steps = {"DIRECTION": optimizer.matrix.direction, "MATRIX_STEP": optimizer.matrix.step}
         functions = {
-            word: load_optimizer(step.update.__name__, plan.precision, self.cpu).update.address
+            word: load_optimizer(step.update.__name__, plan.dtype, self.cpu).update.address
             for word, step in steps.items()
         }
-        functions["FIND_DIRECTION"] = load_orthogonal(
-            plan.precision, self.cpu
-        ).find_direction.address
+        functions["FIND_DIRECTION"] = load_orthogonal(plan.dtype, self.cpu).find_direction.address
         functions["DIRECTION_COEFFICIENTS"] = of_direction.start * size
         functions["MATRIX_COEFFICIENTS"] = of_step.start * size
         matrices = [plan.layers[index] for index in plan.matrix_layers]
@@ -166,7 +169,7 @@ class NumbaEngine(Engine):
     def bind(self, workspace: Workspace, x: Array | SparseMatrix) -> None:
         """Let a call of a workspace read `x` by the functions that fit it."""
         if isinstance(x, SparseMatrix):
-            kernels = load_sparse(self.plan.precision, self.cpu)
+            kernels = load_sparse(self.plan.dtype, self.cpu)
             workspace.set(**self.memory.sparse_words(kernels))
         else:
             workspace.set(GATHER=self.kernels.gather.address)
@@ -295,8 +298,8 @@ class NumbaEngine(Engine):
         threads = self.threads_for(n_rows * plan.n_parameters, WAKE_UP)
         n_threads = max(1, min(n_blocks, threads))
         self.prepare_to_predict(n_threads, n_rows)
-        in_place = out.flags.c_contiguous and out.dtype == plan.precision
-        found = out if in_place else np.empty(out.shape, plan.precision)
+        in_place = out.flags.c_contiguous and out.dtype == plan.dtype
+        found = out if in_place else np.empty(out.shape, plan.dtype)
         losses = None
         if targets is not None:
             losses, targets = np.zeros(n_blocks), np.ascontiguousarray(targets)
@@ -333,6 +336,7 @@ class NumbaBackend(Backend):
     """The registry's entry."""
 
     name = "numba"
+    precisions = ("float32", "float64", "bfloat16")
     reads_sparse = True
 
     @property

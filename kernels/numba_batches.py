@@ -53,6 +53,8 @@ from .numba_names import (
     LANES,
     LARGEST_BITS,
     LAYER,
+    LAYER_GRADIENT,
+    LAYER_SUM,
     LAYER_WORDS,
     LAYERS,
     LOAD_RUNNING,
@@ -104,7 +106,6 @@ from .numba_names import (
     W_STEP,
     W_STRIDE,
     WEIGHT_GRADIENT,
-    WEIGHTED_SUM,
     A,
     W,
     Words,
@@ -256,7 +257,7 @@ def forward(address: int, order: int, rows: int, keys: int, thread: int) -> None
             a_in = input_of(call, index, keys, thread)
             b = 0 if is_normalized else layer[W] + layer[FAN_IN] * layer[W_STEP]
             call_address(
-                call[WEIGHTED_SUM],
+                call[LAYER_SUM],
                 (
                     *(a_in + offset, stride),
                     *(layer[W], layer[W_STRIDE], layer[W_STEP], b),
@@ -360,7 +361,7 @@ def input_gradient(
             ),
         )
         call_address(
-            call[WEIGHTED_SUM],
+            call[LAYER_SUM],
             (
                 *(layer[DZ], call[STRIDE], transposed, stride, VECTOR, 0),
                 *(da, call[STRIDE], rows, layer[FAN_OUT], panel, end),
@@ -449,7 +450,7 @@ def gradient_of_layer(
         call_address(call[SPARSE_GRADIENT], (address, order, keys, rows, *how))
     else:
         call_address(
-            call[WEIGHT_GRADIENT],
+            call[LAYER_GRADIENT],
             (
                 *(a_in, stride, VECTOR, slopes, stride, out, out_stride),
                 *weights,

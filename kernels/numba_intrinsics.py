@@ -65,6 +65,25 @@ def address_for(name: str, count: int) -> Any:
     return intrinsic(address)
 
 
+def block_for(name: str, count: int) -> Any:
+    """Return the same as `address_for`, for more numbers than should be cleared at each call.
+
+    Numba clears what it takes from the stack, which LLVM writes as so many instructions.
+    """
+
+    def block(typing_context):  # type: ignore[no-untyped-def]
+        def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+            number = context.get_value_type(getattr(types, name))
+            with builder.goto_entry_block():
+                memory = builder.alloca(ir.ArrayType(number, count))
+            memory.align = 64
+            return builder.ptrtoint(memory, ADDRESS)
+
+        return types.intp(), generate
+
+    return intrinsic(block)
+
+
 def _on_stack(context: Any, builder: Any, name: str, count: int) -> Any:
     number = context.get_value_type(getattr(types, name))
     memory = cgutils.alloca_once(builder, ir.ArrayType(number, count))

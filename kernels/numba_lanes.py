@@ -1,4 +1,4 @@
-"""Formulas and sums over the lanes of vectors, for what normalises: intrinsics.
+"""Formulas, sums and rounding over the lanes of vectors: intrinsics.
 
 As loops over the lanes they would run one number at a time: LLVM unrolls a loop of constant length
 before it looks for vectors.
@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from llvmlite import ir
 from numba.core import cgutils as numba_cgutils
 from numba.core import types as numba_types
 from numba.extending import intrinsic
 
+from .bfloat16 import QUIET_NAN, SIGN, rounded_bits
 from .numba_intrinsics import Operand, Vectors
 
 cgutils: Any = numba_cgutils  # Numba has type hints in places only
@@ -65,6 +67,57 @@ def vector_sum(term: Callable[..., Any], kinds: Sequence[str], lanes: int) -> An
         return types.void(types.UniTuple(types.intp, len(kinds)), pointer), generate
 
     return intrinsic(add)
+
+
+def vector_rounding(lanes: int) -> Any:
+    """Return a compiled function ``round_vector(source, to)``: a vector of float32 to bfloat16.
+
+    It stays a vector of float32 (see `bfloat16`).
+    """
+
+    def round_vector(typing_context, source, to):  # type: ignore[no-untyped-def]
+        def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+            vectors = Vectors(context, builder, "float32", lanes)
+            value = vectors.load(arguments[0])
+            bits = Bits(builder, builder.bitcast(value, ir.VectorType(ir.IntType(32), lanes)))
+            found = builder.select(
+                builder.fcmp_unordered("uno", value, value),
+                ((bits & SIGN) | QUIET_NAN).value,
+                rounded_bits(bits).value,
+            )
+            vectors.store(builder.bitcast(found, vectors.kind), arguments[1])
+            return context.get_dummy_value()
+
+        return types.void(types.intp, types.intp), generate
+
+    return intrinsic(round_vector)
+
+
+class Bits:
+    """Vectors of integers that a formula is run over: its operators write instructions."""
+
+    def __init__(self, builder: Any, value: Any) -> None:
+        self.builder, self.value = builder, value
+
+    def of(self, other: Any) -> Any:
+        """Return another vector's value, or a vector of a number."""
+        if isinstance(other, Bits):
+            return other.value
+        return ir.Constant(self.value.type, [other] * self.value.type.count)
+
+    def __add__(self, other: Any) -> Bits:
+        return Bits(self.builder, self.builder.add(self.value, self.of(other)))
+
+    __radd__ = __add__
+
+    def __and__(self, other: Any) -> Bits:
+        return Bits(self.builder, self.builder.and_(self.value, self.of(other)))
+
+    def __or__(self, other: Any) -> Bits:
+        return Bits(self.builder, self.builder.or_(self.value, self.of(other)))
+
+    def __rshift__(self, other: Any) -> Bits:
+        return Bits(self.builder, self.builder.lshr(self.value, self.of(other)))
 
 
 def moved_pointer(typing_context, numbers, count):  # type: ignore[no-untyped-def]

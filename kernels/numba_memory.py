@@ -165,14 +165,14 @@ class Parameters:
         for index, module in enumerate(activations):
             self.set_activation(index, module)
         self.packed = aligned_zeros(int(packed_bytes) * (1 + plan.n_states))
-        self.one, self.zeros = np.ones(1, plan.precision), aligned_zeros(panels.vector)
-        self.loss_parameters = np.array(plan.loss_parameters, plan.precision)
+        self.one, self.zeros = np.ones(1, plan.dtype), aligned_zeros(panels.vector)
+        self.loss_parameters = np.array(plan.loss_parameters, plan.dtype)
         self.groups = groups_of_outputs([group.stop for group in plan.groups])
         by = np.array([plan.input_center, plan.input_scale])
         is_each = by.shape[1] > 1
         if not is_each:
             by = np.repeat(by, panels.lanes, axis=1)
-        self.input_numbers = by.astype(plan.precision), by
+        self.input_numbers = by.astype(plan.dtype), by
         # INPUT_CENTER, INPUT_SCALE and INPUT_STEP by the type of x.
         self.input_words = {}
         for name, x_type in X_TYPES.items():
@@ -208,8 +208,7 @@ class Parameters:
             GROUPS=address_of(self.groups),
             ONE=address_of(self.one),
             ZEROS=address_of(self.zeros),
-            **functions_of(kernels),
-            **functions,
+            **(functions_of(kernels) | functions),
         )
 
     def set(self, **words: int) -> None:
@@ -237,8 +236,12 @@ class Parameters:
 
 def functions_of(kernels: ModuleType) -> dict[str, int]:
     """Return the words of a call that name functions of the module of products and batches."""
-    found = ("to_panels", "from_panels", "gather", "transpose", "weighted_sum", "weight_gradient")
-    return {name.upper(): getattr(kernels, name).address for name in found}
+    all_of = ("to_panels", "from_panels", "gather", "transpose", "weighted_sum", "weight_gradient")
+    found = {name.upper(): getattr(kernels, name).address for name in all_of}
+    return found | {
+        "LAYER_SUM": found["WEIGHTED_SUM"],
+        "LAYER_GRADIENT": found["WEIGHT_GRADIENT"],
+    }
 
 
 def set_words(call: Array, words: dict[str, int]) -> None:

@@ -85,6 +85,13 @@ doubles_of_rows: Any = None  # () -> address of as many float64
 # See numba_tiles:
 sum_tile: Any = None
 gradient_tile: Any = None
+# Of bfloat16: (source, to), of vectors of float32; addresses of rounded blocks.
+round_vector: Any = None
+memory_of_rows: Any = None
+memory_of_weights: Any = None
+memory_of_inputs: Any = None
+memory_of_slopes: Any = None
+memory_of_gradients: Any = None
 
 # The formulas of the module:
 exp: Any = None
@@ -170,6 +177,8 @@ CALL_WORDS = 80
     TRANSPOSE,
     WEIGHTED_SUM,
     WEIGHT_GRADIENT,
+    LAYER_SUM,  # of a layer's matrices: WEIGHTED_SUM, or that of numbers rounded to bfloat16
+    LAYER_GRADIENT,  # likewise; biases are not rounded
     LOSS_ROWS,
     UPDATE,
     ADJUST,  # what changes the gradient before the update; 0: nothing
@@ -241,7 +250,7 @@ CALL_WORDS = 80
     UPDATE_RUNNING,  # 0: the running statistics stay as they are
     USES_RUNNING,  # instead of the statistics of a batch
     ZEROS,  # a vector of them
-) = range(73)
+) = range(75)
 """The words (int64) of a call."""
 
 ORTHOGONAL_WORDS = 16

@@ -17,6 +17,7 @@ from typing import Any
 from . import (
     formulas,
     numba_batches,
+    numba_bfloat16,
     numba_losses,
     numba_names,
     numba_normalization,
@@ -115,6 +116,11 @@ transpose_vectors = intrinsics.vector_transpose("{precision}", LANES)
 gradient_memory = intrinsics.address_for("{precision}", 2 * GRADIENT_ROWS * LANES)
 coefficient_memory = intrinsics.address_for("{precision}", MAX_COEFFICIENTS)
 prefetch = intrinsics.prefetch
+
+
+"""
+
+TILES = """
 # Rows of a panel lie VECTOR apart, their numbers side by side.
 sum_tile = tiles.register_tiles(
     "{precision}",
@@ -128,6 +134,18 @@ gradient_tile = tiles.register_tiles(
     tiles.TileKind("gradient_tile", SIZE, 0),
     [(row + 1, panel) for row in range(min(GRADIENT_ROWS, LANES)) for panel in (1, 2)],
 )
+
+
+"""
+
+BFLOAT16 = """
+round_vector = lanes.vector_rounding(LANES)
+# Of rounded numbers, one row more than there are: see `bfloat16_sum`.
+memory_of_rows = intrinsics.block_for("float32", (SUM_ROWS + 1) * SUM_DEPTH)
+memory_of_weights = intrinsics.block_for("float32", 2 * SUM_DEPTH * LANES)
+memory_of_inputs = intrinsics.block_for("float32", GRADIENT_DEPTH * LANES)
+memory_of_slopes = intrinsics.block_for("float32", GRADIENT_VALUES)
+memory_of_gradients = intrinsics.block_for("float32", GRADIENT_PANELS * LANES * LANES)
 
 
 """
@@ -247,7 +265,10 @@ LABEL = {
 VALUE = {"place": "row * n_outputs", "target": "targets[place + output]"}
 
 
-TEMPLATES = (numba_names, numba_products, numba_batches, numba_sparse, numba_orthogonal)
+TEMPLATES = (
+    *(numba_names, numba_products, numba_batches, numba_sparse, numba_orthogonal),
+    numba_bfloat16,
+)
 """The modules whose constants the generated ones begin with: no two may differ in one."""
 
 
@@ -300,8 +321,16 @@ def _functions_of(template: ModuleType) -> list[Callable[..., Any]]:
 def load_batches(precision: str, cpu: Cpu) -> ModuleType:
     """Return the module of products and batches, the same for all plans of a precision."""
     text = _text_of(*_functions_of(numba_products), *_functions_of(numba_batches))
-    names = MATRICES.format(precision=precision) + MEETINGS
+    names = (MATRICES + TILES).format(precision=precision) + MEETINGS
     return load_module(_prelude(precision, cpu, [formulas.scaled_input]) + names + text)
+
+
+@cache
+def load_bfloat16(cpu: Cpu) -> ModuleType:
+    """Return a module with `bfloat16_sum` and `bfloat16_gradient`."""
+    names = BFLOAT16 + TILES.format(precision="float32")
+    text = _text_of(*_functions_of(numba_bfloat16))
+    return load_module(_prelude("float32", cpu, ()) + names + text)
 
 
 @cache

@@ -39,8 +39,7 @@ def test_the_ones_that_are_always_there() -> None:
         assert info.available != bool(info.reason)
         if info.available:
             assert info.isa and info.n_threads >= 1
-            products = () if info.name == "numba" else ("bfloat16",)
-            assert info.precisions == ("float32", "float64", *products)
+            assert info.precisions == ("float32", "float64", "bfloat16")
 
 
 def test_auto_takes_the_fastest_and_says_why(
@@ -59,6 +58,14 @@ def test_every_backend_normalises(normalization: str) -> None:
     for info in fastmlp.backends():
         if info.available:
             assert Trainer(network, backend=info.name).backend_name == info.name
+
+
+def test_a_precision_that_a_backend_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backend.get_backend("numpy"), "precisions", ("float32", "float64"))
+    able = [info.name for info in fastmlp.backends() if "bfloat16" in info.precisions]
+    wanted = f"'numpy' cannot run this: it has no precision='bfloat16'; here {', '.join(able)} have"
+    with pytest.raises(ValueError, match=wanted):
+        Trainer(Network([2, 2]), backend="numpy", precision="bfloat16")
 
 
 def test_the_environment_chooses(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,6 @@ import pytest
 import scipy.sparse
 
 from fastmlp import SGD, Clipping, Network, Regularization, Trainer
-from fastmlp.backend import get_backend
 from fastmlp.kernels import formulas
 from fastmlp.kernels.contract import Normalization
 
@@ -429,8 +428,6 @@ def test_sparse_rows(
 
 @pytest.mark.filterwarnings("ignore:the .* backend emulates bfloat16")
 def test_bfloat16(normalization: str, backend_name: str) -> None:
-    if "bfloat16" not in get_backend(backend_name).precisions:
-        pytest.skip(f"{backend_name} has no bfloat16")
     random = np.random.default_rng(4)
     x, y = random.normal(size=(40, 20)).astype(np.float32), np.arange(40) % 3
     found = []

@@ -9,6 +9,7 @@ import pytest
 
 pytest.importorskip("numba", reason="Numba is not installed: pip install 'fastmlp[numba]'")
 
+import ml_dtypes
 import numba
 
 from fastmlp.kernels import formulas, numba_intrinsics, numba_lanes
@@ -59,3 +60,22 @@ def test_a_sum_is_of_float64(precision: str) -> None:
     square = (x.astype(np.float64) - mean) ** 2
     assert np.array_equal(out[:LANES], np.ones(LANES))
     assert np.array_equal(out[LANES:], 1.0 + square + square + square)
+
+
+def test_rounding_to_bfloat16_is_that_of_ml_dtypes() -> None:
+    # Below, at and above a tie, for all signs, exponents (denormals, infinity, NaN) and mantissas.
+    upper = np.arange(1 << 16, dtype=np.uint32) << 16
+    lower = np.array([0, 1, 0x7FFF, 0x8000, 0x8001, 0xFFFF], np.uint32)
+    values = (upper[:, None] | lower).ravel().view(np.float32)
+    round_vector: Any = numba_lanes.vector_rounding(LANES)
+
+    @numba.njit
+    def run(source: int, to: int, n: int) -> None:
+        for i in range(0, n, LANES):
+            round_vector(source + 4 * i, to + 4 * i)
+
+    found = np.zeros_like(values)
+    run(address_of(values), address_of(found), len(values))
+    with np.errstate(all="ignore"):
+        wanted = values.astype(ml_dtypes.bfloat16).astype(np.float32)
+    assert np.array_equal(found.view(np.uint32), wanted.view(np.uint32))
