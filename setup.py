@@ -27,14 +27,15 @@ INSTRUCTION_ROW = re.compile(r'^\s*(\w+)\((\w+), \w+, (\d+), "([^"]*)",', re.MUL
 UNIX_FLAGS = ["-O3", "-g0", "-std=c11", "-fno-math-errno", "-fno-trapping-math"]
 MSVC_FLAGS = ["/O2", "/std:c11"]
 # Formulas give the same bits on every ISA; products use fused multiply-add where there is one.
-BFLOAT16_UNIT, INT8_UNIT = "product_bfloat16_unit.c", "int8_unit.c"
+BFLOAT16_UNIT, AMX_UNIT, INT8_UNIT = "product_bfloat16_unit.c", "product_amx_unit.c", "int8_unit.c"
 # Instructions that only some compilers know: the rows of isa_table.h, by the unit they compile.
-INSTRUCTIONS = {BFLOAT16_UNIT: "BFLOAT16", INT8_UNIT: "INT8"}
+INSTRUCTIONS = {BFLOAT16_UNIT: "BFLOAT16", AMX_UNIT: "AMX", INT8_UNIT: "INT8"}
 UNITS = {
     "fastmlp.kernels.cython_backend": {
         "element_unit.c": (["-ffp-contract=off"], ["/fp:precise"]),
         "product_unit.c": (["-ffp-contract=fast"], ["/fp:contract"]),
         BFLOAT16_UNIT: (["-ffp-contract=fast"], []),
+        AMX_UNIT: (["-ffp-contract=fast"], []),
         INT8_UNIT: (["-ffp-contract=off"], ["/fp:precise"]),
     },
     "fastmlp.kernels.machine_probe": {
@@ -55,7 +56,7 @@ def isa_rows(unit: str, is_msvc: bool) -> list[tuple[str, str, list[str]]]:
     isas = [
         (name, vector_bytes, (msvc_flags if is_msvc else unix_flags).split())
         for name, family, vector_bytes, unix_flags, msvc_flags in ISA_ROW.findall(text)
-        if unit != BFLOAT16_UNIT and (family == "any" or is_x86())
+        if unit not in (BFLOAT16_UNIT, AMX_UNIT) and (family == "any" or is_x86())
     ]
     instructions = [
         (name, vector_bytes, flags.split())
@@ -101,7 +102,7 @@ class BuildNative(build_ext):
                         extra_postargs=unit_flags + isa_flags,
                         depends=headers,
                     )
-                except CompileError:  # GCC before version 10 does not know the instruction
+                except CompileError:  # older compilers and assemblers do not know it
                     if name not in instructions:
                         raise
                     print(f"built without {name}: the compiler has none", file=sys.stderr)
@@ -148,7 +149,12 @@ setup(
     ext_modules=[
         Extension(
             "fastmlp.kernels.cython_backend",
-            ["kernels/cython_backend.pyx", "kernels/native/dispatch.c", "kernels/native/pool.c"],
+            [
+                "kernels/cython_backend.pyx",
+                "kernels/native/amx_check.c",
+                "kernels/native/dispatch.c",
+                "kernels/native/pool.c",
+            ],
             depends=[
                 str(path.relative_to(ROOT))
                 for path in [

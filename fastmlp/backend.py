@@ -39,6 +39,8 @@ class BackendInfo:
     precisions : tuple of str
     bfloat16_isa : str
         Whose instructions multiply bfloat16; empty if it is emulated or not taken.
+    bfloat16_note : str
+        Why not those that the CPU says it has; empty if nothing is left aside.
     """
 
     name: str
@@ -48,6 +50,7 @@ class BackendInfo:
     n_threads: int = 0
     precisions: tuple[str, ...] = ()
     bfloat16_isa: str = ""
+    bfloat16_note: str = ""
 
 
 @dataclass(frozen=True)
@@ -201,17 +204,19 @@ def _product(backend: Backend, precision: str) -> str:
     """Return what a reason says of the products of bfloat16; nothing for other precisions."""
     if precision != "bfloat16":
         return ""
+    note = f" ({backend.bfloat16_note})" if backend.bfloat16_note else ""
     if backend.bfloat16_isa:
-        return f"; products of bfloat16 by {backend.bfloat16_isa}"
-    return "; products of bfloat16 are emulated, slower than float32"
+        return f"; products of bfloat16 by {backend.bfloat16_isa}{note}"
+    return f"; products of bfloat16 are emulated{note}, slower than float32"
 
 
 @cache
 def warn_of_emulation(name: str) -> None:
     """Say, once in a process, that bfloat16 does not pay with this backend here."""
+    missing = "; this CPU has neither AMX nor AVX512-BF16, or FASTMLP_MAX_ISA leaves it out"
     warnings.warn(
         f"the {name} backend emulates bfloat16 here, which is slower than precision='float32'"
-        + ("; this CPU has no AVX512-BF16, or FASTMLP_MAX_ISA leaves it out" * (name == "cython")),
+        + missing * (name == "cython"),
         stacklevel=3,
     )
 
@@ -232,7 +237,14 @@ def backends() -> list[BackendInfo]:
             threads = loaded.usable_threads(resolve_threads(None))
             infos.append(
                 BackendInfo(
-                    name, True, "", loaded.isa, threads, loaded.precisions, loaded.bfloat16_isa
+                    name,
+                    True,
+                    "",
+                    loaded.isa,
+                    threads,
+                    loaded.precisions,
+                    loaded.bfloat16_isa,
+                    loaded.bfloat16_note,
                 )
             )
     return infos

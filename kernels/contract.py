@@ -339,6 +339,11 @@ class Backend(ABC):
         return ""
 
     @property
+    def bfloat16_note(self) -> str:
+        """Why not those that the CPU says it has; empty if nothing is left aside."""
+        return ""
+
+    @property
     def int8_isa(self) -> str:
         """Whose instructions multiply int8; empty if `compile_int8` gives the NumPy reference."""
         return ""

@@ -530,6 +530,10 @@ class CythonBackend(Backend):
         return kernels_for("bfloat16").bfloat16_isa.decode()
 
     @property
+    def bfloat16_note(self):
+        return kernels_for("bfloat16").bfloat16_note.decode()
+
+    @property
     def int8_isa(self):
         return kernels_for("float32").int8.isa.decode()
 

@@ -156,6 +156,7 @@ cdef extern from "kernels.h":
     struct kernels:
         const char *isa
         const char *bfloat16_isa
+        const char *bfloat16_note
         int lanes
         int value_bytes
         product_kernels product
@@ -163,6 +164,7 @@ cdef extern from "kernels.h":
         int8_kernels int8
 
     const kernels *fastmlp_kernels(const char *cap)
+    void fastmlp_try_amx()
     const char *fastmlp_isa_name(int i)
     const char *fastmlp_activation_name(int i)
     const char *fastmlp_loss_name(int i)
@@ -237,6 +239,7 @@ cdef choose_kernels():
 
 cdef const kernels *kernels_for(str precision):
     if precision == "bfloat16":
+        fastmlp_try_amx()
         return &kernel_tables[<int>BFLOAT16]
     return &kernel_tables[<int>FLOAT32 if precision == "float32" else <int>FLOAT64]
 

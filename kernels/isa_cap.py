@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 
 MAX_ISA_VARIABLE = "FASTMLP_MAX_ISA"
-CAPS = ("baseline", "avx2", "avx512", "avx512_vnni", "avx512_bf16")
-"""Lowest first; native/isa_table.h compiles for each (the last two: for int8 and bfloat16)."""
+CAPS = ("baseline", "avx2", "avx512", "avx512_vnni", "avx512_bf16", "amx")
+"""Lowest first; native/isa_table.h compiles for each (the last three: for int8 and bfloat16)."""
 
 
 def requested_cap() -> str | None:

@@ -28,7 +28,8 @@ def run(arguments: argparse.Namespace) -> int:
             threads = f"{info.n_threads} thread{'s' if info.n_threads != 1 else ''}"
             facts = f"available  {info.isa}, {threads}, {', '.join(info.precisions)}"
             if "bfloat16" in info.precisions:
-                facts += f" ({info.bfloat16_isa or 'emulated'})"
+                note = f"; {info.bfloat16_note}" if info.bfloat16_note else ""
+                facts += f" ({info.bfloat16_isa or 'emulated'}{note})"
         else:
             facts = f"missing    {info.reason}"
         print(f"  {info.name:8}{facts}")

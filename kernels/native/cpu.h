@@ -61,5 +61,15 @@ static inline int cpu_has_avx512_bf16(void) {
     cpuid(7, 1, r);
     return (r[0] & 1u << 5) != 0;
 }
+
+/* AMX_TILE and AMX_BF16: leaf 7, EDX bits 24 and 22. Whether the system lets this process use the tiles
+ * is another matter: see amx_check.h. */
+static inline int cpu_has_amx(void) {
+    const uint32_t needed = 1u << 24 | 1u << 22;
+    uint32_t r[4];
+    if (!cpu_has_avx512_bf16()) return 0;
+    cpuid(7, 0, r);
+    return (r[3] & needed) == needed;
+}
 #endif
 #endif

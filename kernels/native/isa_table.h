@@ -44,3 +44,16 @@
 #else
 #define FOREACH_BFLOAT16(BFLOAT16)
 #endif
+
+/* Tiles that multiply bfloat16: where GCC or Clang knows them, setup.py compiles product_amx_unit.c once
+ * and defines FASTMLP_AMX. They are tried when bfloat16 is first asked for, and not before: the system
+ * must allow them, which makes the frames of signals larger.
+ *
+ *   AMX(name, needs, vector bytes, "flags of GCC and Clang", test at run time)
+ */
+#if defined(FASTMLP_X86)
+#define FOREACH_AMX(AMX) \
+    AMX(amx, avx512, 64, "-mavx2 -mfma -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512bf16 -mamx-tile -mamx-bf16 -mprefer-vector-width=512", cpu_has_amx())
+#else
+#define FOREACH_AMX(AMX)
+#endif

@@ -231,6 +231,7 @@ enum precision { FLOAT32, FLOAT64, BFLOAT16, N_PRECISIONS };
 struct kernels {
     const char *isa;
     const char *bfloat16_isa; /* whose instruction multiplies; "" if it is emulated, or not bfloat16 */
+    const char *bfloat16_note; /* why not one that the CPU says it has; or "" */
     int lanes;
     int value_bytes;
     struct product_kernels product;
@@ -241,6 +242,8 @@ struct kernels {
 /* A table per precision for the best ISA of this CPU that is not above `cap` (a name, or NULL for no
  * cap). That of bfloat16 is float32's with other products. NULL if `cap` is not a name of isa_table.h. */
 const struct kernels *fastmlp_kernels(const char *cap);
+/* Lets AMX multiply bfloat16 from now on, if CPU, system and cap allow it; asks them once. */
+void fastmlp_try_amx(void);
 /* The names of the ISAs of this build, weakest first; NULL past the last. */
 const char *fastmlp_isa_name(int i);
 /* The names in the formula tables, in order; NULL past the last. */

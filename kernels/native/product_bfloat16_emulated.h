@@ -1,16 +1,8 @@
 /* bfloat16 where no instruction multiplies it: rounded operands in the tile of float32, whose products
  * of two of them are exact. */
-#define PAIR 1
+#include "bfloat16.h"
 
-static inline float rounded(float value) {
-    uint32_t bits;
-    memcpy(&bits, &value, sizeof bits);
-    /* Half of the last place that is kept, so that ties go to even; a NaN stays one. */
-    bits = value != value ? bits | 0x400000u : bits + 0x7fffu + (bits >> 16 & 1u);
-    bits &= 0xffff0000u;
-    memcpy(&value, &bits, sizeof value);
-    return value;
-}
+#define PAIR 1
 
 static void round_columns(const float *panels, ptrdiff_t stride, ptrdiff_t rows, ptrdiff_t columns,
                           float *out, ptrdiff_t out_stride) {

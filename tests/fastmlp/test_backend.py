@@ -11,6 +11,7 @@ import pytest
 
 import fastmlp
 from fastmlp import BackendUnavailableError, Network, Trainer, backend
+from fastmlp.cli import main
 
 RunPython = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -50,6 +51,26 @@ def test_auto_takes_the_fastest_and_says_why(
     assert trainer.backend_name == "numpy"
     reason = trainer.backend_reason
     assert "numpy: the fastest that is available; cython is not available (it was taken" in reason
+
+
+@pytest.mark.filterwarnings("ignore:the .* backend emulates bfloat16")
+@pytest.mark.parametrize(
+    ("isa", "said"),
+    [
+        ("avx512_bf16", "; products of bfloat16 by avx512_bf16 (no tiles: why)"),
+        ("", "; products of bfloat16 are emulated (no tiles: why), slower than float32"),
+    ],
+)
+def test_an_instruction_that_is_left_aside_says_why(
+    isa: str, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kind = type(backend.get_backend("numpy"))
+    monkeypatch.setattr(kind, "bfloat16_isa", isa)
+    monkeypatch.setattr(kind, "bfloat16_note", "no tiles: why")
+    trainer = Trainer(Network([2, 2]), backend="numpy", precision="bfloat16")
+    assert trainer.backend_reason == "numpy: asked for by name" + said
+    assert main(["info"]) == 0
+    assert f"bfloat16 ({isa or 'emulated'}; no tiles: why)" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("normalization", ["batch", "layer"])
@@ -132,7 +153,7 @@ def test_a_wrong_cap_is_the_reason_that_is_shown(
     assert reason == backend.isa_cap_error()
     assert reason == (
         "the environment variable FASTMLP_MAX_ISA must be one of "
-        "baseline, avx2, avx512, avx512_vnni, avx512_bf16; got 'sse9'"
+        "baseline, avx2, avx512, avx512_vnni, avx512_bf16, amx; got 'sse9'"
     )
 
 

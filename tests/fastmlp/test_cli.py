@@ -207,7 +207,7 @@ def test_info_goes_on_after_a_wrong_backend(tmp_path: Path) -> None:
     assert "\nVersions\n" in result.stdout and "\nMachine\n" in result.stdout
 
 
-CAPS = "baseline, avx2, avx512, avx512_vnni, avx512_bf16"
+CAPS = "baseline, avx2, avx512, avx512_vnni, avx512_bf16, amx"
 WRONG_CAP = f"the environment variable FASTMLP_MAX_ISA must be one of {CAPS}; got 'x'"
 
 

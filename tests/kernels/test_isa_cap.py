@@ -27,12 +27,12 @@ def test_a_cap(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_unknown_cap(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FASTMLP_MAX_ISA", "sse9")
     with pytest.raises(
-        ValueError, match=r"one of baseline, avx2, avx512, avx512_vnni, avx512_bf16; got 'sse9'"
+        ValueError, match=r"baseline, avx2, avx512, avx512_vnni, avx512_bf16, amx; got 'sse9'"
     ):
         requested_cap()
 
 
 def test_caps_are_the_rows_of_the_isa_table() -> None:
     text = ISA_TABLE.read_text(encoding="utf-8")
-    rows = re.findall(r"^ +(?:ISA|INT8|BFLOAT16)\((\w+), ", text, re.MULTILINE)
+    rows = re.findall(r"^ +(?:ISA|INT8|BFLOAT16|AMX)\((\w+), ", text, re.MULTILINE)
     assert tuple(rows) == CAPS

@@ -1,0 +1,129 @@
+/* The tiles of AMX and their conversions in plain C, as the architecture documents them: palette 1 with
+ * its eight tiles of 16 rows of 64 bytes, and the order of TDPBF16PS's sums. See kernels/native/amx.h.
+ *
+ * What a CPU answers with an exception is counted instead.
+ */
+#include <math.h>
+#include <string.h>
+
+struct emulated_tile {
+    int rows, row_bytes;
+    uint32_t values[16][16];
+};
+static _Thread_local struct emulated_tile emulated_tiles[8];
+static _Thread_local int emulated_is_configured;
+
+/* What the tests ask for, and what they set: an emulation, or a hypervisor, that is wrong. */
+enum { NO_MISTAKE, CUTS_OFF, LEAVES_OUT_ODD, FORGETS_THE_SUM };
+int emulated_mistake;
+int emulated_faults;
+int emulated_tiles_in_use(void) { return emulated_is_configured; }
+
+static void check(int holds) { emulated_faults += !holds; }
+
+static void TILES_CONFIGURE(const struct tile_configuration *configuration) {
+    memset(emulated_tiles, 0, sizeof emulated_tiles);
+    emulated_is_configured = configuration->palette == 1;
+    check(emulated_is_configured && configuration->start_row == 0 && sizeof *configuration == 64);
+    for (int i = 0; i < 14; i++) check(configuration->reserved[i] == 0);
+    for (int i = 0; i < 16; i++) {
+        const int rows = configuration->rows[i], row_bytes = configuration->row_bytes[i];
+        check(i < 8 ? (rows == 0) == (row_bytes == 0) : rows == 0 && row_bytes == 0);
+        check(rows <= 16 && row_bytes <= 64);
+        if (i < 8) emulated_tiles[i].rows = rows, emulated_tiles[i].row_bytes = row_bytes;
+    }
+}
+
+static void TILES_RELEASE(void) {
+    memset(emulated_tiles, 0, sizeof emulated_tiles);
+    emulated_is_configured = 0;
+}
+
+static struct emulated_tile *tile_at(int tile) {
+    check(emulated_is_configured && emulated_tiles[tile].rows > 0);
+    return &emulated_tiles[tile];
+}
+
+static void TILE_ZERO(int tile) { memset(tile_at(tile)->values, 0, sizeof emulated_tiles[tile].values); }
+
+/* Rows and bytes past the configured ones become zero. */
+static void TILE_LOAD(int tile, const void *from, ptrdiff_t distance) {
+    struct emulated_tile *t = tile_at(tile);
+    memset(t->values, 0, sizeof t->values);
+    for (int row = 0; row < t->rows; row++)
+        memcpy(t->values[row], (const char *)from + row * distance, (size_t)t->row_bytes);
+}
+
+static void TILE_STORE(int tile, void *to, ptrdiff_t distance) {
+    const struct emulated_tile *t = tile_at(tile);
+    for (int row = 0; row < t->rows; row++)
+        memcpy((char *)to + row * distance, t->values[row], (size_t)t->row_bytes);
+}
+
+static float float_of(uint32_t bits) {
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+static uint32_t bits_of(float value) {
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    return bits;
+}
+
+/* Denormals as zeros of their sign, on the way in and out. */
+static float flushed(float value) {
+    const uint32_t bits = bits_of(value);
+    return bits & 0x7f800000u ? value : float_of(bits & 0x80000000u);
+}
+
+static float low(uint32_t pair) { return flushed(float_of(pair << 16)); }
+static float high(uint32_t pair) { return flushed(float_of(pair & 0xffff0000u)); }
+
+/* Two sums per output, of the even and of the odd numbers, from zero; their sum is added to c. */
+static void TILE_MULTIPLY(int c, int a, int b) {
+    struct emulated_tile *sums = tile_at(c);
+    const struct emulated_tile *left = tile_at(a), *right = tile_at(b);
+    check(c != a && c != b && a != b);
+    check(left->rows == sums->rows && left->row_bytes == 4 * right->rows);
+    check(right->row_bytes == sums->row_bytes);
+    for (int row = 0; row < sums->rows; row++)
+        for (int column = 0; column < sums->row_bytes / 4; column++) {
+            float even = 0, odd = 0;
+            for (int k = 0; k < right->rows; k++) {
+                const uint32_t one = left->values[row][k], other = right->values[k][column];
+                even = flushed(fmaf(low(one), low(other), even));
+                if (emulated_mistake == LEAVES_OUT_ODD) continue;
+                odd = flushed(fmaf(high(one), high(other), odd));
+            }
+            if (emulated_mistake == FORGETS_THE_SUM) sums->values[row][column] = 0;
+            const float sum = flushed(even + odd), old = flushed(float_of(sums->values[row][column]));
+            sums->values[row][column] = bits_of(flushed(old + sum));
+        }
+}
+
+/* VCVTNE2PS2BF16: to nearest, ties to even; a NaN stays one. */
+static uint32_t upper_half(float value) {
+    const uint32_t bits = bits_of(flushed(value));
+    if (emulated_mistake == CUTS_OFF) return bits >> 16;
+    return (value != value ? bits | 0x400000u : bits + 0x7fffu + (bits >> 16 & 1u)) >> 16;
+}
+
+static inline pairs pairs_of_columns(numbers first, numbers second) {
+    pairs all;
+    for (int i = 0; i < 8; i++) {
+        all[i] = upper_half(first[2 * i]) | upper_half(first[2 * i + 1]) << 16;
+        all[8 + i] = upper_half(second[2 * i]) | upper_half(second[2 * i + 1]) << 16;
+    }
+    return all;
+}
+
+static inline pairs pairs_of_rows(numbers above, numbers below) {
+    pairs all;
+    for (int i = 0; i < 16; i++) all[i] = upper_half(above[i]) | upper_half(below[i]) << 16;
+    return all;
+}
+
+/* For the test of the checks. */
+void emulated_product_without_tiles(void) { TILE_MULTIPLY(0, 1, 2); }
