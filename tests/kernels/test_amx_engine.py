@@ -1,0 +1,99 @@
+"""The cython engine with AMX, all of it built with emulated tiles: as test_bfloat16.py wants it.
+
+Panels are 16 numbers wide then, by AVX2's vectors: slow, but the same code.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import fastmlp
+
+ROOT = Path(__file__).parents[2]
+ROW = re.compile(
+    r'^( +(?:ISA|INT8|BFLOAT16|AMX)\((\w+), .*?)"([^"]*)"(.*), [^,\n]+\)( \\)?$', re.MULTILINE
+)
+FLAGS = {
+    "avx512": "-mavx2 -mfma -Wno-psabi -DFASTMLP_PORTABLE",
+    "amx": "-mavx2 -mfma -Wno-psabi -DFASTMLP_EMULATES_AMX -Itests/kernels",
+}
+
+
+def emulated_row(row: re.Match[str]) -> str:
+    """A row of isa_table.h, for any CPU if it is one of those that are emulated, else for none."""
+    start, name, _, rest, goes_on = row.groups()
+    runs = 1 if name in FLAGS or name == "baseline" else 0
+    return f'{start}"{FLAGS.get(name, row[3])}"{rest}, {runs}){goes_on or ""}'
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with fastmlp, whose AMX is emulated."""
+    info = {info.name: info for info in fastmlp.backends()}["cython"]
+    if sys.platform == "win32" or info.isa in ("", "baseline"):
+        pytest.skip("this needs a CPU with AVX2, and GCC or Clang")
+    pytest.importorskip("Cython")
+    folder = tmp_path_factory.mktemp("emulated")
+    source = folder / "source"
+    left_out = shutil.ignore_patterns(".*", "build", "dist", "*.so", "*.egg-info", "__pycache__")
+    for part in ("fastmlp", "kernels", "benchmarks", "tests/kernels"):
+        shutil.copytree(ROOT / part, source / part, ignore=left_out)
+    for part in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / part, source / part)
+    table = source / "kernels" / "native" / "isa_table.h"
+    text, n = ROW.subn(emulated_row, table.read_text(encoding="utf-8"))
+    assert n == 6
+    table.write_text(text, encoding="utf-8")
+    dispatch = source / "kernels" / "native" / "dispatch.c"
+    text = dispatch.read_text(encoding="utf-8")
+    assert text.count("= amx_refusal();") == 1
+    text = text.replace("= amx_refusal();", '= getenv("REFUSE_AMX");')
+    dispatch.write_text("#include <stdlib.h>\n" + text, encoding="utf-8")
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps"]
+    command += ["--no-build-isolation", "--target", str(folder / "installed"), str(source)]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert list((folder / "installed").glob("fastmlp/kernels/cython_backend*")), "it was not built"
+    return folder / "installed"
+
+
+def run(installed: Path, *arguments: str, **environment: str) -> str:
+    inherited = {name: value for name, value in os.environ.items() if name != "FASTMLP_MAX_ISA"}
+    result = subprocess.run(
+        [sys.executable, *arguments],
+        env=inherited | {"PYTHONPATH": str(installed)} | environment,
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
+
+
+INSTRUCTION = """
+import fastmlp
+info = {info.name: info for info in fastmlp.backends()}["cython"]
+print(info.isa, info.bfloat16_isa or "emulated", info.bfloat16_note, sep="; ")
+"""
+
+
+@pytest.mark.slow
+def test_amx_is_taken_unless_it_is_capped_or_refused(installed: Path) -> None:
+    assert run(installed, "-c", INSTRUCTION) == "avx512; amx; \n"
+    capped = run(installed, "-c", INSTRUCTION, FASTMLP_MAX_ISA="avx512_bf16")
+    assert capped == "avx512; emulated; \n"
+    refused = run(installed, "-c", INSTRUCTION, REFUSE_AMX="no tiles today")
+    assert refused == "avx512; emulated; no tiles today\n"
+
+
+@pytest.mark.slow
+def test_training_and_prediction(installed: Path) -> None:
+    tests = str(Path(__file__).with_name("test_bfloat16.py"))
+    found = run(installed, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "not numba", tests)
+    assert re.search(r"^\d+ passed", found, re.MULTILINE) and "failed" not in found
