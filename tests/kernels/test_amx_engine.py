@@ -68,7 +68,7 @@ def run(installed: Path, *arguments: str, **environment: str) -> str:
     inherited = {name: value for name, value in os.environ.items() if name != "FASTMLP_MAX_ISA"}
     result = subprocess.run(
         [sys.executable, *arguments],
-        env=inherited | {"PYTHONPATH": str(installed)} | environment,
+        env=inherited | {"PYTHONPATH": str(installed), "PYTHONSAFEPATH": "1"} | environment,
         capture_output=True,
         text=True,
     )
