@@ -16,6 +16,7 @@ from .problem import SEED, Problem
 NETWORK = Problem((784, 128, 10), 128)
 ROW_COUNTS = (1, 64, 10_000)
 ROWS_COMPARED = 64
+REFERENCE_ROWS = 16
 
 
 def prepare_inference(setting: Setting, data: Dataset, *, problem: Problem) -> Prepared:
@@ -55,7 +56,7 @@ def _cases() -> Iterator[Case]:
             rows=rows,
             prepare=partial(prepare_inference, problem=NETWORK),
             level="quick" if rows <= ROWS_COMPARED else "default",
-            reference_rows=min(rows, ROWS_COMPARED),
+            reference_rows=min(rows, REFERENCE_ROWS),
             parameters={"sizes": list(NETWORK.sizes), "rows": rows, "activation": "relu"},
             flops=NETWORK.inference_flops(rows),
             dimensions="full",
