@@ -19,7 +19,7 @@ Kind = Literal["backend", "peer"]
 
 REFERENCE = "python"
 """The backend that speedups are relative to, and that is timed on fewer rows."""
-QUICK_REFERENCE = 4
+QUICK_REFERENCE = 8
 """At the quick level the reference is timed on so many times fewer rows again."""
 
 

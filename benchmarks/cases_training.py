@@ -124,7 +124,7 @@ TRAINING = (
         EPOCH_ROWS,
         level="quick",
         reference_rows=128,
-        rows_at={"quick": 6_144, "default": 30_720},
+        rows_at={"quick": 6_144, "default": 20_480},
         dimensions="default",
     ),
     training_case(

@@ -123,8 +123,9 @@ def run(request: Request, progress: ProgressReport = lambda fraction, text: None
     )
     chosen = [name for name in SECTION_NAMES if name not in request.skipped_sections]
     suite = SUITE_SECONDS[request.level] if cases else 0.0
-    # While Numba compiles in a process of its own, the quick level does what is not about time.
-    compiles_ahead = request.level == "quick"
+    # While Numba compiles in a process of its own, the lower levels do what is not about time.
+    compiling_seconds = COMPILING_SECONDS[request.level]
+    compiles_ahead = compiling_seconds > 0.0
     early = [name for name in chosen if compiles_ahead and name == "drawbacks"]
     late = [name for name in chosen if name not in early]
     stages = (section_seconds(request.level, early), suite, section_seconds(request.level, late))
@@ -173,10 +174,10 @@ def run(request: Request, progress: ProgressReport = lambda fraction, text: None
             run_sections(results, request.level, early, stage(0), options)
             if compiles_ahead:
                 stage(1)(0.0, "compiling the numba kernels")
-                if not ahead.wait(began + COMPILING_SECONDS):
+                if not ahead.wait(began + compiling_seconds):
                     ahead.close()
                     work.infos = [info for info in infos if info.name != COMPILING_BACKEND]
-                    _leave_out_compiling(results)
+                    _leave_out_compiling(results, compiling_seconds)
             if request.repeats is None:
                 work.deadline = time.perf_counter() + suite
                 work.last_start = began + LAST_START[request.level]
@@ -191,14 +192,14 @@ def run(request: Request, progress: ProgressReport = lambda fraction, text: None
     return results
 
 
-def _leave_out_compiling(results: Results) -> None:
+def _leave_out_compiling(results: Results, seconds: float) -> None:
     """Say why the backend that compiles takes no part."""
     for each in results.backends:
         if each["name"] == COMPILING_BACKEND:
             each["available"] = False
             each["reason"] = (
-                f"it was still compiling its kernels after {COMPILING_SECONDS:g} s, which happens "
-                "once; what is compiled is kept: run the command again, or without --quick"
+                f"it was still compiling its kernels after {seconds:g} s, which happens once; what "
+                "is compiled is kept: run the command again"
             )
 
 

@@ -91,7 +91,7 @@ LEVELS = {
         sequence_rows=600,
         sequence_epochs=6,
     ),
-    "default": Level("default", seeds=(0, 1, 2), seconds=50.0),
+    "default": Level("default", seeds=(0, 1, 2), seconds=46.0),
     "full": Level(
         "full",
         seeds=(0, 1, 2, 3, 4),

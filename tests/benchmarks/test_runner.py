@@ -79,10 +79,10 @@ def test_everybody_trains_as_much_and_is_scored() -> None:
 def test_the_reference_is_timed_on_a_slice_and_scaled() -> None:
     request = small(backends=["numpy", "python"], repeats=1, cases=["matmul", "M128"])
     by_key = {(each.case, each.contender): each for each in run(request).measurements}
-    assert by_key["matmul", "python"].scale == 32
-    assert by_key["M128", "python"].scale == 60_000 / 32
+    assert by_key["matmul", "python"].scale == 64
+    assert by_key["M128", "python"].scale == 60_000 / 16
     assert by_key["M128", "python"].accuracy is None
-    assert by_key["M128", "python"].accuracy_note == "trained on 32 rows only"
+    assert by_key["M128", "python"].accuracy_note == "trained on 16 rows only"
     assert by_key["M128", "numpy"].accuracy is not None
 
 
@@ -101,7 +101,7 @@ def test_the_reference_is_repeated_less_often(monkeypatch: pytest.MonkeyPatch) -
     assert REFERENCE_REPEATS["quick"] < REPEATS["quick"]
 
 
-def test_the_quick_level_compiles_and_runs_the_experiments_before_anything_is_timed(
+def test_the_lower_levels_compile_and_run_the_experiments_before_anything_is_timed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     done: list[str] = []
@@ -123,12 +123,14 @@ def test_the_quick_level_compiles_and_runs_the_experiments_before_anything_is_ti
     monkeypatch.setattr(runner, "run_sections", run_sections)
     monkeypatch.setattr(runner, "CompileAhead", Compiling)
     replace_cases(monkeypatch, done.append)
-    run(small(skip=(), repeats=1))
-    assert done == [
-        "compile", "drawbacks", "wait", "numpy", "close", "roofline", "cold_start",
-    ]  # fmt: skip
+    for level in ("quick", "default"):
+        done.clear()
+        run(small(skip=(), repeats=1, level=level))
+        assert done == [
+            "compile", "drawbacks", "wait", "numpy", "close", "roofline", "cold_start",
+        ]  # fmt: skip
     done.clear()
-    run(small(skip=(), repeats=1, level="default"))
+    run(small(skip=(), repeats=1, level="full"))
     assert done == ["numpy", "roofline", "cold_start", "drawbacks"]
 
 
