@@ -336,14 +336,17 @@ cdef class NativeEngine:
         cdef sparse_rows stored
         cdef wanted_targets goals
         cdef Prediction prediction
-        cdef ptrdiff_t n_blocks = (n_rows + PREDICTION_ROWS - 1) // PREDICTION_ROWS
-        cdef int n_threads = min(n_blocks, self.threads_for(n_rows * self.native.n_parameters, WAKE_UP))
+        cdef int n_threads = self.threads_for(n_rows * self.native.n_parameters, WAKE_UP)
+        cdef ptrdiff_t n_blocks, block_rows = PREDICTION_ROWS
         cdef Native* natives[MAX_PREDICTING]
         cdef bint[MAX_PREDICTING] finite
         cdef Workspace workspace
         cdef double[::1] losses_view
         cdef double total = 0.0
-        n_threads = min(n_threads, MAX_PREDICTING)
+        if wanted is None:  # else the order in which losses are summed would depend on the threads
+            block_rows = max(1, min(block_rows, (n_rows + n_threads - 1) // n_threads))
+        n_blocks = (n_rows + block_rows - 1) // block_rows
+        n_threads = min(n_threads, n_blocks, MAX_PREDICTING)
         while len(self.predicting) < n_threads:
             self.predicting.append(Workspace(self, 1, PREDICTION_ROWS, False))
         for i in range(n_threads):
@@ -351,6 +354,7 @@ cdef class NativeEngine:
             natives[i] = &workspace.native
             finite[i] = True  # fewer threads may run than are wanted
         prediction.natives, prediction.finite = natives, finite
+        prediction.block_rows = block_rows
         prediction.reads_flat = n_rows <= FEW_ROWS
         prediction.call = Call(
             native=NULL, x=&rows, sparse=NULL, wanted=&goals, order=NULL, n_rows=n_rows,
@@ -363,7 +367,8 @@ cdef class NativeEngine:
             losses_view = losses
             prediction.call.losses = &losses_view[0]
         if prediction.reads_flat:
-            (<Workspace>self.predicting[0]).read_flat()
+            for i in range(n_threads):
+                (<Workspace>self.predicting[i]).read_flat()
         else:
             for workspace in self.predicting:
                 workspace.read_packed()

@@ -95,12 +95,13 @@ cdef void find_gradients(void *context, team *team, int thread) noexcept nogil:
 
 
 cdef void predict_rows(void *context, team *team, int thread) noexcept nogil:
-    """Outputs (and losses) of the thread's blocks of rows, each thread by itself."""
+    """Outputs (and losses) of one block of rows after the other, each thread by itself."""
     cdef Prediction *prediction = <Prediction *>context
     cdef Call *call = &prediction.call
     cdef Native *native = prediction.natives[thread]
     cdef NativeLayer *last = &native.layers[native.n_layers - 1]
-    cdef ptrdiff_t n_blocks = (call.n_rows + PREDICTION_ROWS - 1) // PREDICTION_ROWS
+    cdef ptrdiff_t block_rows = prediction.block_rows
+    cdef ptrdiff_t n_blocks = (call.n_rows + block_rows - 1) // block_rows
     cdef ptrdiff_t block, start, rows, i
     cdef int64_t[PREDICTION_ROWS] order
     cdef bint finite = True
@@ -109,10 +110,12 @@ cdef void predict_rows(void *context, team *team, int thread) noexcept nogil:
     if not prediction.reads_flat:
         load(native, native.flat_parameters, native.parameters, team, thread)
         team_barrier(team)
-    for block in range(share(n_blocks, thread, team.n_threads),
-                       share(n_blocks, thread + 1, team.n_threads)):
-        start = block * PREDICTION_ROWS
-        rows = min(<ptrdiff_t>PREDICTION_ROWS, call.n_rows - start)
+    while True:  # not each its share: one of them may have been late, or be held up
+        block = team_take(team)
+        if block >= n_blocks:
+            break
+        start = block * block_rows
+        rows = min(block_rows, call.n_rows - start)
         for i in range(rows):
             order[i] = start + i
         batch = Batch(x=call.x, sparse=call.sparse, order=&order[0], rows=rows, n_known=rows,

@@ -180,6 +180,7 @@ cdef extern from "pool.h":
     void team_run(int n_threads, void (*function)(void *, team *, int) noexcept nogil,
                   void *context) noexcept nogil
     void team_barrier(team *present) noexcept nogil
+    long team_take(team *present) noexcept nogil
     int team_limit() noexcept nogil
 
 

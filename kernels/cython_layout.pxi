@@ -158,6 +158,7 @@ cdef struct Prediction:
     Call call
     Native **natives
     bint *finite
+    ptrdiff_t block_rows
     bint reads_flat  # the way forward reads the flat vector; else it is packed first
 
 

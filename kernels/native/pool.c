@@ -171,6 +171,8 @@ void team_barrier(struct team *present) {
     wait_for(&present->arrived, (arrived + n - 1) / n * n);
 }
 
+long team_take(struct team *present) { return add_one(&present->taken) - 1; }
+
 void team_run(int n_threads, team_function function, void *context) {
     if (n_threads > MAX_THREADS) n_threads = MAX_THREADS;
     if (n_threads <= 1 || !try_lock(&in_use)) {
@@ -191,6 +193,7 @@ void team_run(int n_threads, team_function function, void *context) {
     team_context = context;
     team_cpu = present_cpu();
     write_shared(&team.arrived, 0);
+    write_shared(&team.taken, 0);
     write_shared(&n_done, 0);
     generation++;
     wake_all(&wake_up);

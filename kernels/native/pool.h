@@ -13,6 +13,8 @@ struct team {
     int n_threads;
     char before[64]; /* the counter has a cache line to itself */
     volatile long arrived;
+    char between[64];
+    volatile long taken;
     char after[64];
 };
 
@@ -22,6 +24,8 @@ typedef void (*team_function)(void *context, struct team *team, int thread);
 void team_run(int n_threads, team_function function, void *context);
 /* Wait until all threads of the team have come here; what they wrote before is then visible. */
 void team_barrier(struct team *team);
+/* The next of 0, 1, 2, ... that no thread has taken in this call. */
+long team_take(struct team *team);
 /* The most threads that team_run would use on this system. */
 int team_limit(void);
 

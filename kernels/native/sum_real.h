@@ -10,12 +10,15 @@ enum {
     NAME(BLOCK_ROWS) = 2 * NAME(BLOCK_VALUES) / NAME(BLOCK_DEPTH)
 };
 
+/* From so many tiles on, a block of w whose rows lie apart is first copied to where they do not. */
+enum { NAME(TILES_TO_COPY) = 3 };
+
 static void NAME(weighted_sum)(const void *a_, ptrdiff_t a_stride, const void *w_,
                                ptrdiff_t w_stride, ptrdiff_t w_step, const void *b_, void *z_,
                                ptrdiff_t z_stride, ptrdiff_t all_rows, ptrdiff_t fan_in,
                                ptrdiff_t first, ptrdiff_t last) {
     const REAL *a = a_, *w = w_, *b = b_;
-    REAL *z = z_;
+    REAL *z = z_, copy[2 * NAME(BLOCK_DEPTH) * LANES];
     for (ptrdiff_t row_block = 0; row_block < all_rows; row_block += NAME(BLOCK_ROWS)) {
         const ptrdiff_t rows_left = all_rows - row_block;
         const ptrdiff_t rows = rows_left < NAME(BLOCK_ROWS) ? rows_left : NAME(BLOCK_ROWS);
@@ -23,13 +26,19 @@ static void NAME(weighted_sum)(const void *a_, ptrdiff_t a_stride, const void *w
          * 11. */
         const ptrdiff_t n_tiles = (rows + TILE_ROWS - 1) / TILE_ROWS;
         ptrdiff_t depth = NAME(BLOCK_VALUES) / rows / LANES * LANES, input = 0;
-        if (depth < NAME(BLOCK_DEPTH)) depth = NAME(BLOCK_DEPTH);
+        const int copies = w_step != LANES && n_tiles >= NAME(TILES_TO_COPY);
+        if (depth < NAME(BLOCK_DEPTH) || copies) depth = NAME(BLOCK_DEPTH);
         do { /* once even if there is nothing to sum: then z is b */
             const ptrdiff_t inputs = fan_in - input < depth ? fan_in - input : depth;
             ptrdiff_t panels;
             for (ptrdiff_t panel = first; panel < last; panel += panels) {
                 const int is_wide = rows == 1 && last - panel >= WIDE_PANELS;
                 panels = is_wide ? WIDE_PANELS : last - panel >= 2 ? 2 : 1;
+                const REAL *block = w + panel * w_stride + input * w_step;
+                for (ptrdiff_t i = 0; copies && i < inputs; i++)
+                    for (ptrdiff_t j = 0; j < panels; j++)
+                        NAME(store)(copy + (j * NAME(BLOCK_DEPTH) + i) * LANES,
+                                    NAME(load)(block + i * w_step + j * w_stride));
                 for (ptrdiff_t tile = 0; tile < n_tiles; tile++) {
                     const ptrdiff_t row = row_block + tile * rows / n_tiles;
                     const ptrdiff_t next = row_block + (tile + 1) * rows / n_tiles;
@@ -39,7 +48,8 @@ static void NAME(weighted_sum)(const void *a_, ptrdiff_t a_stride, const void *w
                         is_wide ? NAME(sum_tile_1_8) : NAME(sum_tiles)[next - row][panels - 1];
                     function(
                         a + input / LANES * a_stride + row * LANES, a_stride,
-                        w + panel * w_stride + input * w_step, w_stride, w_step, inputs,
+                        copies ? copy : block, copies ? NAME(BLOCK_DEPTH) * LANES : w_stride,
+                        copies ? LANES : w_step, inputs,
                         input ? out : bias, input ? LANES : 0, input ? z_stride : LANES, NULL, out,
                         z_stride);
                 }
