@@ -203,8 +203,8 @@ def reach_accuracy(task: Task) -> None:
     build = LIBRARIES[task["library"]](task)
     x, y, x_test, y_test = load(task)
     train, predict = build(x, y)
-    for number in range(task["epochs"]):
-        train(task["learning_rate"] * (1 - number / task["epochs"]))
+    for number, learning_rate in enumerate(task["learning_rates"]):
+        train(learning_rate)
         accuracy = float((predict(x_test) == y_test).mean())
         answer(epoch=number + 1, accuracy=accuracy)
         if accuracy >= task["enough"]:
@@ -221,7 +221,7 @@ def use_memory(task: Task) -> None:
     x, y, _, _ = load(task)
     train, _ = build(x, y)
     start = time.perf_counter()
-    train(task["learning_rate"])
+    train(task["learning_rates"][0])
     seconds = time.perf_counter() - start
     answer(before=before, peak=memory_in_use()[1], seconds=seconds)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections import Counter
 from dataclasses import dataclass
 
@@ -100,7 +101,7 @@ def headline(document: Document) -> str:
     """Return the outcome in a sentence or two."""
     best = best_backend(document)
     if best is None:
-        return "Nothing was measured."
+        return _without_cases(document)
     main, _ = best
     title = document.case_title(main["case"])
     parts = [
@@ -125,6 +126,22 @@ def headline(document: Document) -> str:
     if faster:
         text += f" In training it has {_listing(faster)}."
     return text
+
+
+def _without_cases(document: Document) -> str:
+    """Return the outcome of a run of the other parts: how long the cold start takes."""
+    found = (document["cold_start"] or {}).get("time_to_accuracy") or []
+    reached = [each for each in found if each.get("seconds")]
+    if not reached:
+        measured = any(document[part] for part in ("roofline", "cold_start", "drawbacks"))
+        return "No case was measured." if measured else "Nothing was measured."
+    target = max(each["target"] for each in reached)
+    parts = [
+        f"{document.title_of(each['contender'])} {format_time(statistics.median(each['seconds']))}"
+        for each in reached
+        if each["target"] == target
+    ]
+    return f"From a cold process to {target:.0%} test accuracy: {_listing(parts)}."
 
 
 def tiles(document: Document) -> list[Tile]:

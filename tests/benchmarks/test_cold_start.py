@@ -28,7 +28,7 @@ def _little_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         cold_start, "MEMORY_CASES", {"M128": {"hidden": [8], "batch_size": 32, "rows": 300}}
     )
-    monkeypatch.setitem(cold_start.RECIPE, "epochs", 3)
+    monkeypatch.setitem(cold_start.RECIPE, "learning_rates", [0.2, 0.15, 0.1])
     monkeypatch.setitem(cold_start.SECONDS, "default", 300.0)
 
 
@@ -163,8 +163,7 @@ def test_every_contender_learns_by_the_recipe(contender: Contender, dataset: Dat
         "data": cold_start.DataFiles(dataset, tmp_path).path(600),
         "sizes": [784, 32, 10],
         "batch_size": 32,
-        "learning_rate": 0.05,
-        "epochs": 4,
+        "learning_rates": [0.05, 0.04, 0.03, 0.02],
         "enough": 1.5,
         "n_threads": 1,
         "seed": 0,

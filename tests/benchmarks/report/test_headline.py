@@ -77,6 +77,21 @@ def test_without_training_the_kernels_tell_the_best_backend(content: dict[str, A
     assert best.value == "cython" and "of the kernels" in best.detail
 
 
+def test_without_cases_the_cold_start_is_the_outcome(bare_content: dict[str, Any]) -> None:
+    rows = [("cython", 0.97, [0.5]), ("cython", 0.98, [0.7, 0.8, 0.9]), ("scikit_learn", 0.98, [8])]
+    bare_content["cold_start"] = {
+        "time_to_accuracy": [
+            {"contender": name, "target": target, "seconds": seconds}
+            for name, target, seconds in [*rows, ("jax_scan", 0.98, [])]
+        ]
+    }
+    text = headline(Document(bare_content))
+    assert text.startswith("From a cold process to 98% test accuracy: cython 0.800 s and scikit")
+    assert "8.00 s" in text and "JAX" not in text
+    bare_content["cold_start"] = {"import_seconds": [{"name": "numpy"}]}
+    assert headline(Document(bare_content)) == "No case was measured."
+
+
 def test_nothing_measured(bare_content: dict[str, Any]) -> None:
     assert headline(Document(bare_content)) == "Nothing was measured."
     assert not any(tile.is_measured for tile in tiles(Document(bare_content)))
