@@ -39,9 +39,9 @@ IMPORT_SHARE, MEMORY_SHARE = 0.3, 0.3
 """Of the time that is left when the imports begin, and of what is left when they are done."""
 TARGETS = (0.97, 0.98)
 RECIPE: dict[str, Any] = {
-    "hidden": [128],
-    "batch_size": 64,
-    "learning_rates": [0.15, 0.12, 0.08, 0.02, 0.01, 0.005],
+    "hidden": [192],
+    "batch_size": 96,
+    "learning_rates": [0.2, 0.15, 0.08, 0.02, 0.01, 0.005],
 }
 """ReLU, softmax and cross-entropy; Nesterov momentum 0.9; a learning rate for each epoch."""
 MEMORY_CASES: dict[str, dict[str, Any]] = {
