@@ -180,7 +180,7 @@ def _steps() -> Iterator[Case]:
         rows=BATCH_SIZE,
         prepare=_prepare_backpropagation,
         level="quick",
-        reference_rows=REFERENCE_ROWS,
+        reference_rows=2 * REFERENCE_ROWS,
         parameters=STEP.parameters,
         flops=STEP.training_flops(BATCH_SIZE),
         dimensions="full",

@@ -137,7 +137,7 @@ TRAINING = (
         "XL",
         Problem((784, 2048, 2048, 10), 512),
         EPOCH_ROWS,
-        rows_at={"quick": 1_024, "default": 1_536, "full": 20_480},
+        rows_at={"quick": 1_024, "default": 2_048, "full": 20_480},
     ),
     training_case(
         "tabular",

@@ -23,7 +23,7 @@ from .levels import FEWEST_REPEATS, LATE_REPEATS, REFERENCE_REPEATS, WEIGHTS, se
 from .machine import without_paths
 from .peers import PEERS, Peer
 from .request import Request
-from .results import Measurement, Results
+from .results import LEFT_OUT, Measurement, Results
 from .sections import ProgressReport
 from .worker import RemoteContest, Worker, WorkerError, save_images
 
@@ -102,7 +102,7 @@ class Execution:
     def run_case(self, case: Case) -> None:
         """Measure one case with every contender; list it if it is too late and not the first."""
         if self.weight_done > 0.0 and time.perf_counter() > self.last_start:
-            text = f"left out: the time of the level {self.request.level!r} was over"
+            text = f"{LEFT_OUT}the time of the level {self.request.level!r} was over"
             self.results.failures.append({"case": case.name, "contender": "", "error": text})
             return
         settings = self.settings(case)

@@ -21,7 +21,7 @@ REFERENCE_REPEATS: dict[Level, int] = {"quick": 1, "default": 2, "full": 3}
 SUITE_SECONDS: dict[Level, float] = {"quick": 4.0, "default": 80.0, "full": 1200.0}
 """How long the cases may take together. A case that would take more than its share is repeated
 FEWEST_REPEATS times, and once the time is over LATE_REPEATS times."""
-LAST_START: dict[Level, float] = {"quick": 11.0, "default": 148.0, "full": math.inf}
+LAST_START: dict[Level, float] = {"quick": 12.0, "default": 148.0, "full": math.inf}
 """Seconds from the start of the run: a case that would begin later, unless it is the first, is left
 out, and listed. A slow machine then keeps to what the level promises (20 s, 3 minutes)."""
 COMPILING_SECONDS: dict[Level, float] = {"quick": 8.0, "default": math.inf, "full": 0.0}

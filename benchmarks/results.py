@@ -132,6 +132,10 @@ class Measurement:
         }
 
 
+LEFT_OUT = "left out: "
+"""How the entry of `Results.failures` begins for a case that there was no time for."""
+
+
 @dataclass
 class Results:
     """Everything that a run found out; `as_dict` is the content of results.json.
@@ -152,7 +156,8 @@ class Results:
     roofline, cold_start, drawbacks : dict or None
         What the sections of these names found out; None if they were left out.
     failures : list of dict
-        Case (or section), contender and error of what could not be measured.
+        Case (or section), contender and error of what could not be measured; the error begins
+        with `LEFT_OUT` if nothing is wrong but the time was over.
     """
 
     date: str
@@ -172,6 +177,11 @@ class Results:
     cold_start: dict[str, Any] | None = None
     drawbacks: dict[str, Any] | None = None
     failures: list[dict[str, str]] = field(default_factory=list)
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether something could not be measured for another reason than the time."""
+        return any(not each["error"].startswith(LEFT_OUT) for each in self.failures)
 
     def of_case(self, case: str) -> list[Measurement]:
         """Return all measurements of a case."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .ratio_tables import peers_ratio_table
-from .results import Results
+from .results import LEFT_OUT, Results
 from .tables import (
     Table,
     dimensions_table,
@@ -48,9 +48,13 @@ def missing_lines(results: Results) -> list[str]:
 
 
 def failure_lines(results: Results) -> list[str]:
-    """Return a line for each measurement that failed."""
+    """Return a line for each measurement that failed, and one for the cases that were left out."""
+    left_out = [each for each in results.failures if each["error"].startswith(LEFT_OUT)]
+    names = ", ".join(each["case"] for each in left_out)
+    why = left_out[0]["error"].removeprefix(LEFT_OUT) if left_out else ""
     return [
         f"{each['case']}{' with ' if each['contender'] else ''}{each['contender']} failed: "
         f"{each['error']}"
         for each in results.failures
-    ]
+        if each not in left_out
+    ] + ([f"Left out, {why}: {names}."] if left_out else [])

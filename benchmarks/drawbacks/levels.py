@@ -77,7 +77,7 @@ LEVELS = {
     "quick": Level(
         "quick",
         seeds=(0, 1),
-        seconds=5.0,
+        seconds=3.0,
         sections=("permutation", "transforms", "growth", "shift"),
         digit_rows=300,
         digit_test_rows=200,

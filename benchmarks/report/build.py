@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from fastmlp.errors import FormatError
 
+from ..results import LEFT_OUT
 from .cold_start import cold_start_section
 from .document import Document
 from .drawbacks import drawbacks_section
@@ -90,12 +91,17 @@ def _warnings(document: Document) -> list[str]:
         warnings.append(
             "Incomplete: the run was interrupted; this is what had been measured by then."
         )
-    failures = document["failures"]
+    left_out = [each for each in document["failures"] if each["error"].startswith(LEFT_OUT)]
+    failures = [each for each in document["failures"] if each not in left_out]
     for each in failures[:3]:
         case, contender = document.case_title(each["case"]), document.title_of(each["contender"])
         who = f" on {contender}" if contender else ""
         warnings.append(f"{case}{who} failed: {each['error']}")
     if len(failures) > 3:
         warnings.append(f"{len(failures) - 3} more failed; they are listed under Method.")
+    if left_out:
+        why = left_out[0]["error"].removeprefix(LEFT_OUT)
+        some = "1 case was" if len(left_out) == 1 else f"{len(left_out)} cases were"
+        warnings.append(f"{some} left out, {why}; they are listed under Method.")
     noise = noise_warning(document)
     return [*warnings, noise] if noise else warnings

@@ -58,8 +58,8 @@ def drawbacks_section(document: Document) -> Section:
         blocks.append(Table("Skipped", columns("experiment", "reason"), rows))
     lead = (
         "Where dense networks struggle, measured with equal parameter budgets against small "
-        "convolutional and recurrent networks. Lines are means over several seeds; bars and bands "
-        "are their spread."
+        "convolutional and recurrent networks. Lines are means over the seeds that there was time "
+        "for, as each figure says; bars and bands are their spread."
     )
     return Section("drawbacks", "Drawbacks", lead, blocks)
 

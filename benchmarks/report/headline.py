@@ -124,7 +124,7 @@ def headline(document: Document) -> str:
         if found:
             faster.append(f"{format_speedup(found.factor)} the speed of {name}")
     if faster:
-        text += f" In training it has {_listing(faster)}."
+        text += f" In training the fastest backend of each case has {_listing(faster)}."
     return text
 
 

@@ -82,7 +82,8 @@ def _scaling(document: Document) -> list[Block]:
     text = (
         f"Times marked {SCALED} were measured on fewer rows and multiplied by the ratio of the "
         f"rows ({', '.join(names)}; {len(scaled)} measurements): a whole epoch would take too "
-        "long, and its time is in proportion to the rows."
+        "long, and its time is nearly in proportion to the rows. Where a slice of the reference "
+        "is less than a batch, what is done once per batch counts too often."
     )
     return [Paragraph(text)]
 
@@ -96,7 +97,7 @@ def _failures_table(document: Document) -> Table:
         ]
         for each in document["failures"]
     ]
-    return Table("Failures", columns("case", "contender", "error"), rows)
+    return Table("Not measured", columns("case", "contender", "error"), rows)
 
 
 def _backends_table(document: Document) -> Table:

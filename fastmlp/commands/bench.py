@@ -90,7 +90,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--repeats", metavar="N", type=int,
-        help="repetitions of each measurement; of training: epochs (default: 3, 5 or 9 by level, "
+        help="repetitions of each measurement; of training: epochs (default: 2, 5 or 9 by level, "
         "fewer where they would take too long)",
     )  # fmt: skip
     parser.add_argument("--threads", metavar="N", type=int, help="threads (default: all CPUs)")
@@ -143,7 +143,7 @@ def run(arguments: argparse.Namespace) -> int:
     _show(results, report, bar.elapsed)
     if not results.complete:
         return INTERRUPTED
-    return 1 if results.failures else 0
+    return 1 if results.has_failed else 0
 
 
 def _show(results: Results, report: Path, seconds: float) -> None:

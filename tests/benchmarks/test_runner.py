@@ -16,6 +16,7 @@ from fastmlp.benchmarks.request import Request
 from fastmlp.benchmarks.results import Results
 from fastmlp.benchmarks.runner import run
 from fastmlp.benchmarks.sections import SECTION_NAMES
+from fastmlp.benchmarks.terminal import failure_lines
 from fastmlp.datasets import Dataset
 
 
@@ -79,10 +80,10 @@ def test_everybody_trains_as_much_and_is_scored() -> None:
 def test_the_reference_is_timed_on_a_slice_and_scaled() -> None:
     request = small(backends=["numpy", "python"], repeats=1, cases=["matmul", "M128"])
     by_key = {(each.case, each.contender): each for each in run(request).measurements}
-    assert by_key["matmul", "python"].scale == 64
-    assert by_key["M128", "python"].scale == 60_000 / 16
+    assert by_key["matmul", "python"].scale == 8
+    assert by_key["M128", "python"].scale == 60_000 / 32
     assert by_key["M128", "python"].accuracy is None
-    assert by_key["M128", "python"].accuracy_note == "trained on 16 rows only"
+    assert by_key["M128", "python"].accuracy_note == "trained on 32 rows only"
     assert by_key["M128", "numpy"].accuracy is not None
 
 
@@ -165,6 +166,12 @@ def test_cases_that_would_begin_too_late_are_left_out_and_listed_but_never_the_f
     assert results.complete and {each.case for each in results.measurements} == {"first"}
     text = "left out: the time of the level 'quick' was over"
     assert results.failures == [{"case": "second", "contender": "", "error": text}]
+    assert not results.has_failed
+    told = ["Left out, the time of the level 'quick' was over: second."]
+    assert failure_lines(results) == told
+    results.failures.append({"case": "first", "contender": "numpy", "error": "OSError: no"})
+    assert results.has_failed
+    assert failure_lines(results) == ["first with numpy failed: OSError: no", *told]
 
 
 def test_progress_goes_from_zero_upwards() -> None:
