@@ -33,7 +33,7 @@ def _case(axis: str, value: int, problem: Problem, rows: int, n_threads: int | N
         f"growth_{axis}_{value}",
         "growth",
         f"{axis} {value:,}: {_short_name(problem)}, batch {problem.batch_size}",
-        f"One epoch of {rows:,} images: cost against {axis}.",
+        f"One epoch{'' if axis == 'rows' else f' of {rows:,} images'}: cost against {axis}.",
         rows=rows,
         prepare=partial(prepare_training, problem=problem),
         level=_level(axis, value),

@@ -444,9 +444,9 @@ def photographs_experiment(setup: Setup, progress: Progress) -> None:
             runs[label].append(values)
         setup.findings.experiment(
             "photographs",
-            title=f"{data.title}: accuracy by the number of training images",
-            question="And on colour pictures, with the same number of parameters?",
-            x_label=f"training images ({data.note})",
+            title=f"Accuracy by the number of training images: {data.title}",
+            question=f"And on colour pictures ({data.note}), with the same number of parameters?",
+            x_label="training images",
             x=counts,
             y_label="test accuracy",
             runs=runs,

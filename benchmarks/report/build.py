@@ -102,6 +102,6 @@ def _warnings(document: Document) -> list[str]:
     if left_out:
         why = left_out[0]["error"].removeprefix(LEFT_OUT)
         some = "1 case was" if len(left_out) == 1 else f"{len(left_out)} cases were"
-        warnings.append(f"{some} left out, {why}; they are listed under Method.")
+        warnings.append(f"{some} left out, {why}; listed under Method.")
     noise = noise_warning(document)
     return [*warnings, noise] if noise else warnings

@@ -11,7 +11,7 @@ import pytest
 
 from fastmlp.benchmarks.report import render
 from fastmlp.benchmarks.report.page import json_for_script
-from fastmlp.benchmarks.results import Results
+from fastmlp.benchmarks.results import LEFT_OUT, Results
 from fastmlp.benchmarks.tables import format_time
 
 pytest.importorskip("jinja2")
@@ -122,5 +122,8 @@ def test_an_interrupted_run_and_failures_are_marked_at_the_top(
     assert "Incomplete: the run was interrupted" in top
     assert "forward 128x784 @ 784x128 on numba failed: it broke" in top
     assert "2 more failed" in top
+    late = {"case": "sigmoid", "contender": "", "error": f"{LEFT_OUT}the time was over"}
+    page = render(content | {"failures": [late]})
+    assert "1 case was left out, the time was over; listed under Method." in page
     section = {"case": "roofline", "contender": "", "error": "no probe"}
     assert "roofline failed: no probe" in render(content | {"failures": [section]})
