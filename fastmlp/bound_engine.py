@@ -79,6 +79,11 @@ class BoundEngine:
     def check_learned(self) -> None:
         """Refuse to train what is not finite."""
         for name in ("parameters", "statistics"):
+            if not getattr(self.network, name).flags.writeable:
+                raise ValueError(
+                    f"network.{name} must be writable to be trained; it is read-only: train a copy "
+                    "(copy.deepcopy) or set its flags.writeable"
+                )
             if not np.isfinite(getattr(self.network, name)).all():
                 raise ValueError(
                     f"network.{name} must be finite before training; got NaN or infinity in them: "

@@ -332,6 +332,12 @@ class Network:
         """The type of the parameters, "float32" or "float64"."""
         return self.parameters.dtype.name
 
+    def __setstate__(self, kept: dict[str, Any]) -> None:
+        """Take memory of its own where a file is mapped read-only (joblib): training writes."""
+        self.__dict__.update(kept)
+        self._parameters = _writable(self._parameters)
+        self._statistics = _writable(self._statistics)
+
     def convert(self, dtype: str) -> None:
         """Give the parameters another type; views taken before no longer follow."""
         if _check_dtype(dtype) != self.dtype:
@@ -508,3 +514,7 @@ def _check_dtype(dtype: str) -> str:
     if not isinstance(dtype, str) or dtype not in DTYPES:
         raise unknown_name("dtype", dtype, DTYPES)
     return dtype
+
+
+def _writable(array: NDArray[Any]) -> NDArray[Any]:
+    return array if array.flags.writeable else array.copy()

@@ -489,6 +489,8 @@ class Trainer:
     def __setstate__(self, kept: dict[str, Any]) -> None:
         backend = get_backend(kept.pop("_backend"))
         self.__dict__.update(kept)
+        if not self._optimizer_state.flags.writeable:  # of a mapped file, see Network
+            self._optimizer_state = self._optimizer_state.copy()
         self._bound = BoundEngine(backend, self._plan, self._network, self._optimizer_state)
 
     def _evaluate(self, examples: Examples) -> Evaluation:

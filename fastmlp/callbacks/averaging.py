@@ -50,8 +50,14 @@ class WeightAveraging(Callback):
         self._in_training: NDArray[Any] | None = None
 
     def on_fit_start(self, trainer: Training, n_epochs: int) -> None:
-        """Put the parameters in training back, unless others were set meanwhile."""
+        """Put the parameters in training back, unless others were set meanwhile.
+
+        A network that has not been trained begins an average of its own.
+        """
         learned = trainer.network.learned
+        is_new = trainer.history.n_epochs == 0
+        if is_new or (self.average is not None and self.average.shape != learned.shape):
+            self.average, self.n_averaged, self._in_training = None, 0, None
         if self._in_training is not None and np.array_equal(
             learned, np.asarray(self.average, learned.dtype)
         ):
@@ -80,7 +86,7 @@ class WeightAveraging(Callback):
         if self.average is None:
             self.average = learned.astype(np.float64)
         else:
-            self.average += share * (learned - self.average)
+            self.average = self.average + share * (learned - self.average)
         self.n_averaged += 1
 
     def on_fit_end(self, trainer: Training) -> None:

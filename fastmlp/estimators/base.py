@@ -255,7 +255,7 @@ class BaseMLP(
             self._start(X, hidden)
         else:
             refuse_another_network(self, self._made_of)
-        self._update_trainer(X.shape[0], keep_rate=incremental)
+        self._update_trainer(X.shape[0])
         return X, targets, sample_weight
 
     def _start(self, X: Any, hidden: list[int]) -> None:  # noqa: N803
@@ -397,10 +397,10 @@ class BaseMLP(
             trainer.dropout_seed = old.dropout_seed
         return trainer
 
-    def _update_trainer(self, n_rows: int, *, keep_rate: bool) -> None:
+    def _update_trainer(self, n_rows: int) -> None:
         """Make the Trainer follow the parameters; what the optimizer remembers is kept.
 
-        `keep_rate` keeps a learning rate that has changed since.
+        So is a learning rate that has changed since, as long as the same one is asked for.
         """
         self._order.shuffle = self.shuffle
         old, asked = self._trainer, make_optimizer(self)
@@ -412,14 +412,14 @@ class BaseMLP(
             and trainer_settings(self, n_rows) == self._settings
             and precision == old.plan.precision
         ):
-            if not (unchanged and keep_rate):
+            if not unchanged:
                 old.optimizer = self._asked_optimizer = asked
             return
         self._trainer = self._make_trainer(old.network, n_rows, old)
         if is_same_kind:
             self._trainer.optimizer_state[...] = old.optimizer_state
             self._trainer.n_steps = old.n_steps
-            if unchanged and keep_rate:
+            if unchanged:
                 self._trainer.optimizer = old.optimizer
         self._trainer.history = old.history  # whose epochs schedules count
 

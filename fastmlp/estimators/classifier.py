@@ -441,7 +441,14 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
             return sample_weight
         numbers = self._labels.numbers(targets)
         y = numbers if self._labels.kind == "multilabel" else self._labels.labels(numbers)
-        weights = np.asarray(compute_sample_weight(self.class_weight, y))
+        if self.class_weight == "balanced":
+            weights = np.asarray(compute_sample_weight("balanced", y))
+        else:  # a batch of partial_fit need not hold every class: rows after it do
+            every = self._labels.every_class()
+            weights = np.asarray(
+                compute_sample_weight(self.class_weight, np.concatenate([y, every]))
+            )
+            weights = weights[: len(y)]
         return weights if sample_weight is None else weights * sample_weight
 
     def _strata(self, targets: NDArray[Any]) -> NDArray[Any] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import warnings
 from collections.abc import Callable
@@ -123,7 +124,8 @@ def score_of(estimator: BaseMLP, held_out: HeldOut) -> Callable[[Training], floa
         return lambda trainer: -trainer.history.validation_loss[-1]
     scorer = scoring if callable(scoring) else get_scorer(scoring)
     weights = held_out.sample_weight
-    weighted = {} if weights is None else {"sample_weight": weights}
+    takes_weights = weights is not None and _takes_weights(scorer)
+    weighted = {"sample_weight": weights} if takes_weights else {}
 
     def score(trainer: Training) -> float:
         with warnings.catch_warnings():
@@ -132,3 +134,9 @@ def score_of(estimator: BaseMLP, held_out: HeldOut) -> Callable[[Training], floa
             return float(scorer(estimator, held_out.raw_x, held_out.raw_y, **weighted))
 
     return score
+
+
+def _takes_weights(scorer: Callable[..., float]) -> bool:
+    """Return whether a scorer can weight the rows: a plain function or a metric may not."""
+    parameters = inspect.signature(getattr(scorer, "_score_func", scorer)).parameters.values()
+    return any(each.name == "sample_weight" or each.kind == each.VAR_KEYWORD for each in parameters)

@@ -179,6 +179,15 @@ class ClassLabels:
             return table_of([classes[column] for classes, column in pairs])
         return np.asarray(self.classes[numbers])
 
+    def every_class(self) -> NDArray[Any]:
+        """Return labels as `labels` does (0 and 1 of each label), in which every class occurs."""
+        if self.kind == "multioutput":
+            n_rows = max(map(len, self.classes))
+            return table_of([np.resize(classes, n_rows) for classes in self.classes])
+        if self.kind == "multilabel":
+            return np.repeat([[0], [1]], len(self.classes), axis=1)
+        return np.asarray(self.classes)
+
     def split(self, outputs: NDArray[Any]) -> list[NDArray[Any]]:
         """Return the outputs of each column, (rows, its classes)."""
         ends = np.cumsum([len(each) for each in self.classes])
