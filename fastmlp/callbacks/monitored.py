@@ -51,12 +51,15 @@ class Monitored(Callback):
 
     def on_fit_start(self, trainer: Training, n_epochs: int) -> None:
         """Begin anew; refuse to watch what will not be there."""
+        self._check_monitor(trainer)
+        self._forget()
+
+    def _check_monitor(self, trainer: Training) -> None:
         if self.monitor in ("validation_loss", "validation_score") and not trainer.validates:
             raise ValueError(
                 f"{type(self).__name__}(monitor={self.monitor!r}) needs validation data; pass "
                 "fit(..., validation_data=(X, y)), or watch monitor='loss'"
             )
-        self._forget()
 
     def improves(self, trainer: Training) -> bool:
         """Note the value of this epoch; return whether it is the best so far."""
@@ -163,6 +166,12 @@ class ReduceOnPlateau(Monitored):
         super().__init__(monitor, patience, min_delta)
         self.factor = check_number("factor", factor, 1e-30, 1.0, below_maximum=True)
         self.minimum = check_number("minimum", minimum, 0.0)
+
+    def on_fit_start(self, trainer: Training, n_epochs: int) -> None:
+        """Go on counting where training goes on: many short fits are one long fit."""
+        self._check_monitor(trainer)
+        if trainer.history.n_epochs == 0 or self.best_epoch > trainer.history.n_epochs:
+            self._forget()
 
     def on_epoch_end(self, trainer: Training) -> None:
         """Lower the rate of the epochs to come if it is time."""

@@ -6,8 +6,10 @@ import _thread
 import copy
 import inspect
 import pickle
+from pathlib import Path
 from typing import Any
 
+import joblib
 import numpy as np
 import pytest
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
@@ -813,3 +815,83 @@ def test_lbfgs_takes_a_layer_normalisation_alone(iris: Any) -> None:
 def test_a_wrong_normalization(wrong: Any, iris: Any) -> None:
     with pytest.raises(InvalidParameterError, match="'normalization' parameter"):
         MLPClassifier(normalization=wrong).fit(*iris)
+
+
+# ------------------------------------------------------------------------------------ once again
+
+RANDOM = np.random.default_rng(0)
+X_AGAIN = RANDOM.standard_normal((60, 4))
+Y_AGAIN = np.array(list("abc"))[np.digitize(X_AGAIN[:, 0], [-0.5, 0.5])]
+
+
+@ignore_the_end
+def test_a_model_that_is_mapped_read_only_is_trained_on(tmp_path: Path) -> None:
+    path = tmp_path / "model.joblib"
+    joblib.dump(MLPClassifier((8,), max_iter=2, random_state=0).fit(X_AGAIN, Y_AGAIN), path)
+    model, same = joblib.load(path, mmap_mode="r"), joblib.load(path)
+    model.partial_fit(X_AGAIN, Y_AGAIN)
+    same.partial_fit(X_AGAIN, Y_AGAIN)
+    np.testing.assert_array_equal(model.coefs_[0], same.coefs_[0])
+    assert model.t_ == 180
+
+
+@ignore_the_end
+def test_an_average_of_weights_begins_anew_with_a_new_network() -> None:
+    def model(callback: WeightAveraging) -> MLPClassifier:
+        return MLPClassifier((8,), max_iter=5, random_state=0, callbacks=callback)
+
+    again = model(WeightAveraging(decay=0.9)).fit(X_AGAIN, Y_AGAIN)
+    first = again.coefs_[0].copy()
+    np.testing.assert_array_equal(again.fit(X_AGAIN, Y_AGAIN).coefs_[0], first)
+    shared = WeightAveraging()
+    model(shared).fit(X_AGAIN, Y_AGAIN)
+    model(shared).set_params(hidden_layer_sizes=(3,)).fit(X_AGAIN, Y_AGAIN)
+
+
+@ignore_the_end
+def test_a_lowered_rate_stays_lowered_in_warm_fits_and_partial_fits() -> None:
+    settings = {"tol": 1.0, "n_iter_no_change": 1, "solver": "sgd", "learning_rate": "adaptive"}
+    settings |= {"learning_rate_init": 0.5, "random_state": 0}
+    warm = MLPClassifier((8,), max_iter=5, warm_start=True, **settings)
+    warm.fit(X_AGAIN, Y_AGAIN).fit(X_AGAIN, Y_AGAIN)
+    once = MLPClassifier((8,), max_iter=10, **settings).fit(X_AGAIN, Y_AGAIN)
+    np.testing.assert_array_equal(warm.coefs_[0], once.coefs_[0])
+
+    def model(**others: object) -> MLPClassifier:
+        plateau = ReduceOnPlateau(patience=2, min_delta=1.0, monitor="loss")
+        return MLPClassifier(
+            (8,), random_state=0, optimizer=SGD(0.5), callbacks=plateau, tol=0.0, **others
+        )
+
+    bit_by_bit = model()
+    for _ in range(10):
+        bit_by_bit.partial_fit(X_AGAIN, Y_AGAIN, classes=list("abc"))
+    whole = model(max_iter=10, n_iter_no_change=99).fit(X_AGAIN, Y_AGAIN)
+    np.testing.assert_array_equal(bit_by_bit.coefs_[0], whole.coefs_[0])
+
+
+@ignore_the_end
+def test_class_weights_of_a_batch_without_every_class() -> None:
+    is_few = Y_AGAIN != "c"
+    weights = {"b": 5.0, "c": 2.0}
+    model = MLPClassifier((8,), class_weight=weights, random_state=0)
+    model.partial_fit(X_AGAIN[is_few], Y_AGAIN[is_few], classes=list("abc"))
+    other = MLPClassifier((8,), random_state=0)
+    rows = X_AGAIN[is_few], Y_AGAIN[is_few]
+    each = np.where(rows[1] == "b", 5.0, 1.0)
+    other.partial_fit(*rows, classes=list("abc"), sample_weight=each)
+    np.testing.assert_allclose(model.coefs_[0], other.coefs_[0], rtol=1e-12)
+    with pytest.raises(ValueError, match="not in class_weight"):
+        MLPClassifier((8,), class_weight={"b": 5.0, "z": 2.0}).fit(X_AGAIN, Y_AGAIN)
+    columns = np.c_[Y_AGAIN, np.where(X_AGAIN[:, 1] > 0, "p", "q")]
+    per_column = MLPClassifier((8,), class_weight=[{"a": 2.0}, {"p": 3.0, "q": 1.0}])
+    per_column.partial_fit(X_AGAIN[~is_few], columns[~is_few], classes=[list("abc"), list("pq")])
+
+
+@ignore_the_end
+def test_a_scorer_that_takes_no_weights_gets_none() -> None:
+    model = MLPClassifier(
+        (8,), max_iter=3, early_stopping=True, class_weight="balanced", random_state=0,
+        scoring=lambda estimator, x, y: estimator.score(x, y),
+    ).fit(X_AGAIN, Y_AGAIN)  # fmt: skip
+    assert len(model.validation_scores_) == 3
