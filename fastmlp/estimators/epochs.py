@@ -46,6 +46,11 @@ class EpochEnd(Callback):
         """Note the penalty that training starts from, and how many steps were done before."""
         self.last_penalty = self._penalty(trainer)
         self.n_steps = trainer.n_steps
+        estimator = self.estimator
+        # A warm fit begins with the best parameters of the one before; its best score stands.
+        goes_on = estimator.early_stopping and trainer.history.n_epochs > 0
+        if goes_on and estimator.best_validation_score_ > float("-inf"):
+            self.best_parameters = trainer.network.learned
 
     def on_epoch_end(self, trainer: Training) -> None:
         """Note the loss and the score, then decide how to go on."""

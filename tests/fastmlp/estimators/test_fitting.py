@@ -895,3 +895,16 @@ def test_a_scorer_that_takes_no_weights_gets_none() -> None:
         scoring=lambda estimator, x, y: estimator.score(x, y),
     ).fit(X_AGAIN, Y_AGAIN)  # fmt: skip
     assert len(model.validation_scores_) == 3
+
+
+@ignore_the_end
+def test_a_warm_fit_that_is_never_better_leaves_the_best_parameters() -> None:
+    validation = {"X_val": X_AGAIN[:30], "y_val": Y_AGAIN[:30]}
+    model = MLPClassifier(
+        (8,), max_iter=60, learning_rate_init=0.1, random_state=0, early_stopping=True,
+        warm_start=True, n_iter_no_change=99, tol=0.0,
+    ).fit(X_AGAIN, Y_AGAIN, **validation)  # fmt: skip
+    best = model.best_validation_score_
+    model.set_params(learning_rate_init=20.0, max_iter=3).fit(X_AGAIN, Y_AGAIN, **validation)
+    assert max(model.validation_scores_[-3:]) < best
+    assert model.score(X_AGAIN[:30], Y_AGAIN[:30]) == model.best_validation_score_ == best
