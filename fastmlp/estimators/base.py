@@ -449,7 +449,7 @@ class BaseMLP(
     @property
     def coefs_(self) -> list[NDArray[Any]]:
         """The weights, (fan_in, fan_out) per layer: views, which may be changed or assigned to."""
-        return ParameterViews(self._trainer.network.weights)
+        return ParameterViews(self._network_with("coefs_").weights)
 
     @coefs_.setter
     def coefs_(self, values: Any) -> None:
@@ -458,11 +458,19 @@ class BaseMLP(
     @property
     def intercepts_(self) -> list[NDArray[Any]]:
         """The biases, (fan_out,) per layer: views, which may be changed or assigned to."""
-        return ParameterViews(self._trainer.network.biases)
+        return ParameterViews(self._network_with("intercepts_").biases)
 
     @intercepts_.setter
     def intercepts_(self, values: Any) -> None:
         copy_into(self.intercepts_, values)
+
+    def _network_with(self, attribute: str) -> Network:
+        if "_trainer" not in vars(self):
+            raise AttributeError(
+                f"{type(self).__name__!r} object has no attribute {attribute!r} before fit or "
+                "initialize"
+            )
+        return self._trainer.network
 
     @property
     def trainer_(self) -> Trainer:

@@ -908,3 +908,11 @@ def test_a_warm_fit_that_is_never_better_leaves_the_best_parameters() -> None:
     model.set_params(learning_rate_init=20.0, max_iter=3).fit(X_AGAIN, Y_AGAIN, **validation)
     assert max(model.validation_scores_[-3:]) < best
     assert model.score(X_AGAIN[:30], Y_AGAIN[:30]) == model.best_validation_score_ == best
+
+
+@pytest.mark.parametrize("name", ["coefs_", "intercepts_"])
+def test_there_are_no_parameters_before_a_fit(name: str) -> None:
+    model = MLPClassifier()
+    assert not hasattr(model, name)
+    with pytest.raises(AttributeError, match=f"no attribute '{name}' before fit or initialize"):
+        setattr(model, name, [])
