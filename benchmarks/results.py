@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -133,7 +133,16 @@ class Measurement:
 
 
 LEFT_OUT = "left out: "
-"""How the entry of `Results.failures` begins for a case that there was no time for."""
+"""How the error of `Results.failures` begins for a case that there was no time for."""
+
+Failure = dict[str, str]
+
+
+def without_left_out(failures: Sequence[Failure]) -> tuple[list[Failure], list[Failure], str]:
+    """Return what has failed, the cases that were left out, and why they were."""
+    left_out = [each for each in failures if each["error"].startswith(LEFT_OUT)]
+    why = left_out[0]["error"].removeprefix(LEFT_OUT) if left_out else ""
+    return [each for each in failures if each not in left_out], left_out, why
 
 
 @dataclass
@@ -176,12 +185,12 @@ class Results:
     roofline: dict[str, Any] | None = None
     cold_start: dict[str, Any] | None = None
     drawbacks: dict[str, Any] | None = None
-    failures: list[dict[str, str]] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
 
     @property
     def has_failed(self) -> bool:
         """Whether something could not be measured for another reason than the time."""
-        return any(not each["error"].startswith(LEFT_OUT) for each in self.failures)
+        return bool(without_left_out(self.failures)[0])
 
     def of_case(self, case: str) -> list[Measurement]:
         """Return all measurements of a case."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .ratio_tables import peers_ratio_table
-from .results import LEFT_OUT, Results
+from .results import Results, without_left_out
 from .tables import (
     Table,
     dimensions_table,
@@ -49,12 +49,12 @@ def missing_lines(results: Results) -> list[str]:
 
 def failure_lines(results: Results) -> list[str]:
     """Return a line for each measurement that failed, and one for the cases that were left out."""
-    left_out = [each for each in results.failures if each["error"].startswith(LEFT_OUT)]
-    names = ", ".join(each["case"] for each in left_out)
-    why = left_out[0]["error"].removeprefix(LEFT_OUT) if left_out else ""
-    return [
+    failed, left_out, why = without_left_out(results.failures)
+    lines = [
         f"{each['case']}{' with ' if each['contender'] else ''}{each['contender']} failed: "
         f"{each['error']}"
-        for each in results.failures
-        if each not in left_out
-    ] + ([f"Left out, {why}: {names}."] if left_out else [])
+        for each in failed
+    ]
+    if left_out:
+        lines.append(f"Left out, {why}: {', '.join(each['case'] for each in left_out)}.")
+    return lines

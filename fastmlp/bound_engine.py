@@ -77,14 +77,15 @@ class BoundEngine:
         return self._engine
 
     def check_learned(self) -> None:
-        """Refuse to train what is not finite."""
+        """Refuse to train what is read-only or not finite."""
         for name in ("parameters", "statistics"):
-            if not getattr(self.network, name).flags.writeable:
+            values = getattr(self.network, name)
+            if not values.flags.writeable:
                 raise ValueError(
                     f"network.{name} must be writable to be trained; it is read-only: train a copy "
                     "(copy.deepcopy) or set its flags.writeable"
                 )
-            if not np.isfinite(getattr(self.network, name)).all():
+            if not np.isfinite(values).all():
                 raise ValueError(
                     f"network.{name} must be finite before training; got NaN or infinity in them: "
                     "make a new Network, or load one"

@@ -335,8 +335,8 @@ class Network:
     def __setstate__(self, kept: dict[str, Any]) -> None:
         """Take memory of its own where a file is mapped read-only (joblib): training writes."""
         self.__dict__.update(kept)
-        self._parameters = _writable(self._parameters)
-        self._statistics = _writable(self._statistics)
+        self._parameters = writable(self._parameters)
+        self._statistics = writable(self._statistics)
 
     def convert(self, dtype: str) -> None:
         """Give the parameters another type; views taken before no longer follow."""
@@ -516,5 +516,6 @@ def _check_dtype(dtype: str) -> str:
     return dtype
 
 
-def _writable(array: NDArray[Any]) -> NDArray[Any]:
+def writable(array: NDArray[Any]) -> NDArray[Any]:
+    """Return the array, or a copy if nothing may be written into it."""
     return array if array.flags.writeable else array.copy()

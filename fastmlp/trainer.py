@@ -22,7 +22,7 @@ from .history import History
 from .kernels.contract import Gradients, Plan
 from .kernels.formulas import LOSSES
 from .losses import Loss, check_loss
-from .network import Network
+from .network import Network, writable
 from .objective import Objective
 from .optimizers import SGD, Optimizer, check_optimizer
 from .plan import make_plan, warn_of_no_matrices
@@ -489,8 +489,7 @@ class Trainer:
     def __setstate__(self, kept: dict[str, Any]) -> None:
         backend = get_backend(kept.pop("_backend"))
         self.__dict__.update(kept)
-        if not self._optimizer_state.flags.writeable:  # of a mapped file, see Network
-            self._optimizer_state = self._optimizer_state.copy()
+        self._optimizer_state = writable(self._optimizer_state)
         self._bound = BoundEngine(backend, self._plan, self._network, self._optimizer_state)
 
     def _evaluate(self, examples: Examples) -> Evaluation:

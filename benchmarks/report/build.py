@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from fastmlp.errors import FormatError
 
-from ..results import LEFT_OUT
+from ..results import without_left_out
 from .cold_start import cold_start_section
 from .document import Document
 from .drawbacks import drawbacks_section
@@ -91,8 +91,7 @@ def _warnings(document: Document) -> list[str]:
         warnings.append(
             "Incomplete: the run was interrupted; this is what had been measured by then."
         )
-    left_out = [each for each in document["failures"] if each["error"].startswith(LEFT_OUT)]
-    failures = [each for each in document["failures"] if each not in left_out]
+    failures, left_out, why = without_left_out(document["failures"])
     for each in failures[:3]:
         case, contender = document.case_title(each["case"]), document.title_of(each["contender"])
         who = f" on {contender}" if contender else ""
@@ -100,7 +99,6 @@ def _warnings(document: Document) -> list[str]:
     if len(failures) > 3:
         warnings.append(f"{len(failures) - 3} more failed; they are listed under Method.")
     if left_out:
-        why = left_out[0]["error"].removeprefix(LEFT_OUT)
         some = "1 case was" if len(left_out) == 1 else f"{len(left_out)} cases were"
         warnings.append(f"{some} left out, {why}; listed under Method.")
     noise = noise_warning(document)
