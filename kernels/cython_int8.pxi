@@ -41,7 +41,7 @@ cdef struct Int8Prediction:
 
 
 cdef void predict_int8(void *context, team *team, int thread) noexcept nogil:
-    """Outputs of the thread's blocks of rows."""
+    """Outputs of one block of rows after the other."""
     cdef Int8Prediction *call = <Int8Prediction *>context
     cdef const int8_kernels *int8 = &call.table.int8
     cdef const element_kernels *element = &call.table.element
@@ -57,8 +57,10 @@ cdef void predict_int8(void *context, team *team, int thread) noexcept nogil:
     cdef bint is_last, finite = True
     cdef int64_t n_outputs = call.layers[call.n_layers - 1].fan_out
     cdef output_groups outputs = output_groups(count=1, ends=&n_outputs)
-    for block in range(share(n_blocks, thread, team.n_threads),
-                       share(n_blocks, thread + 1, team.n_threads)):
+    while True:  # as in predict_rows
+        block = team_take(team)
+        if block >= n_blocks:
+            break
         first = block * INT8_ROWS
         rows = min(<ptrdiff_t>INT8_ROWS, call.n_rows - first)
         finite &= int8.quantize_rows(
