@@ -17,6 +17,7 @@ from numba.core import config as numba_config
 
 from . import formulas
 from .contract import Array, Backend, Engine, Gradients, Plan, SparseMatrix
+from .numba_amx_check import tile_products
 from .numba_cpu import Cpu, select_cpu
 from .numba_memory import (
     OrthogonalMemory,
@@ -99,7 +100,7 @@ class NumbaEngine(Engine):
             "GIVE_WAY": give_way_address(),
         }
         if plan.precision == "bfloat16":
-            rounded = load_bfloat16(cpu)
+            rounded = tile_products(cpu)[0] or load_bfloat16(cpu)
             functions["LAYER_SUM"] = rounded.bfloat16_sum.address
             functions["LAYER_GRADIENT"] = rounded.bfloat16_gradient.address
         if any(plan.dropout):
@@ -344,6 +345,14 @@ class NumbaBackend(Backend):
         """The CPU that is compiled for and its vector instructions."""
         cpu = usable_cpu()
         return f"{cpu.name}, {cpu.isa}"
+
+    @property
+    def bfloat16_isa(self) -> str:
+        return "amx" if tile_products(usable_cpu())[0] is not None else ""
+
+    @property
+    def bfloat16_note(self) -> str:
+        return tile_products(usable_cpu())[1]
 
     def usable_threads(self, n_threads: int) -> int:
         # What a user of Numba sets to limit it holds here too, though these are not its threads.

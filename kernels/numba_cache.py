@@ -24,7 +24,7 @@ from typing import Any
 
 from numba.core import config as numba_config
 
-from . import bfloat16, numba_intrinsics, numba_lanes, numba_tiles
+from . import bfloat16, numba_amx_tiles, numba_intrinsics, numba_lanes, numba_tiles
 from .cache_folder import cache_folder
 
 config: Any = numba_config  # a module that makes its attributes when it is loaded
@@ -37,6 +37,7 @@ def load_module(text: str) -> ModuleType:
         importlib.metadata.version("numba"),
         sys.version,
         inspect.getsource(bfloat16),
+        inspect.getsource(numba_amx_tiles),
         inspect.getsource(numba_intrinsics),
         inspect.getsource(numba_lanes),
         inspect.getsource(numba_tiles),

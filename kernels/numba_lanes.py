@@ -78,19 +78,73 @@ def vector_rounding(lanes: int) -> Any:
     def round_vector(typing_context, source, to):  # type: ignore[no-untyped-def]
         def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
             vectors = Vectors(context, builder, "float32", lanes)
-            value = vectors.load(arguments[0])
-            bits = Bits(builder, builder.bitcast(value, ir.VectorType(ir.IntType(32), lanes)))
-            found = builder.select(
-                builder.fcmp_unordered("uno", value, value),
-                ((bits & SIGN) | QUIET_NAN).value,
-                rounded_bits(bits).value,
-            )
+            found = _rounded(builder, vectors.load(arguments[0])).value
             vectors.store(builder.bitcast(found, vectors.kind), arguments[1])
             return context.get_dummy_value()
 
         return types.void(types.intp, types.intp), generate
 
     return intrinsic(round_vector)
+
+
+def vector_pairing(lanes: int) -> tuple[Any, Any]:
+    """Return compiled functions that round two vectors of float32 to a vector of pairs of bfloat16.
+
+    A pair is 32 bits, its first number in the lower half.
+
+    pair_rows(above, below, to)
+        Of two rows, number i of the one and number i of the other are pair i.
+    pair_columns(source, stride, count, to)
+        Of a row of two panels, neighbours are paired; what lies past `count` numbers counts as
+        zero, whatever it is, and the second panel is not read if nothing of it counts.
+    """
+
+    def store_pairs(builder: Any, vectors: Vectors, first: Bits, second: Bits, to: Any) -> None:
+        pairs = ((first >> 16) | second).value
+        vectors.store(builder.bitcast(pairs, vectors.kind), to)
+
+    def rows(typing_context, above, below, to):  # type: ignore[no-untyped-def]
+        def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+            vectors = Vectors(context, builder, "float32", lanes)
+            above, below = (_rounded(builder, vectors.load(each)) for each in arguments[:2])
+            store_pairs(builder, vectors, above, below, arguments[2])
+            return context.get_dummy_value()
+
+        return types.void(*[types.intp] * 3), generate
+
+    def columns(typing_context, source, stride, count, to):  # type: ignore[no-untyped-def]
+        def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+            vectors = Vectors(context, builder, "float32", lanes)
+            source, stride, count, to = arguments
+            of_panel = count.type(lanes)
+            has_next = builder.icmp_signed(">", count, of_panel)
+            following = builder.select(has_next, builder.add(source, stride), source)
+            bits = []
+            for address, left in ((source, count), (following, builder.sub(count, of_panel))):
+                number = ir.VectorType(left.type, lanes)
+                every = builder.insert_element(number(ir.Undefined), left, ir.IntType(32)(0))
+                every = vectors.shuffle(every, every, [0] * lanes)
+                counts = builder.icmp_signed("<", number(list(range(lanes))), every)
+                value = builder.select(counts, vectors.load(address), vectors.kind([0.0] * lanes))
+                bits.append(_rounded(builder, value).value)
+            first, second = (
+                vectors.shuffle(bits[0], bits[1], list(range(start, 2 * lanes, 2)))
+                for start in (0, 1)
+            )
+            store_pairs(builder, vectors, Bits(builder, first), Bits(builder, second), to)
+            return context.get_dummy_value()
+
+        return types.void(*[types.intp] * 4), generate
+
+    return intrinsic(rows), intrinsic(columns)
+
+
+def _rounded(builder: Any, value: Any) -> Bits:
+    """Return the bits of a vector of float32, rounded to bfloat16."""
+    bits = Bits(builder, builder.bitcast(value, ir.VectorType(ir.IntType(32), value.type.count)))
+    is_nan = builder.fcmp_unordered("uno", value, value)
+    nan = (bits & SIGN) | QUIET_NAN
+    return Bits(builder, builder.select(is_nan, nan.value, rounded_bits(bits).value))
 
 
 class Bits:

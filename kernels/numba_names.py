@@ -92,6 +92,19 @@ memory_of_weights: Any = None
 memory_of_inputs: Any = None
 memory_of_slopes: Any = None
 memory_of_gradients: Any = None
+# Of its tiles, see numba_amx_tiles; pairs of vectors (see numba_lanes), and their memory:
+configure_tiles: Any = None
+release_tiles: Any = None
+zero_tile: Any = None
+load_tile: Any = None
+store_tile: Any = None
+multiply_tiles: Any = None
+pair_rows: Any = None
+pair_columns: Any = None
+memory_of_tile_shapes: Any = None
+memory_of_zeros: Any = None  # a vector
+memory_of_pairs: Any = None  # a tile of each of these:
+memory_of_sums: Any = None  # ... two by two
 
 # The formulas of the module:
 exp: Any = None

@@ -16,6 +16,7 @@ from typing import Any
 
 from . import (
     formulas,
+    numba_amx,
     numba_batches,
     numba_bfloat16,
     numba_losses,
@@ -80,7 +81,8 @@ import numpy as np
 from numba import cfunc, njit, types
 
 from {package} import formulas
-from {package} import numba_intrinsics as intrinsics, numba_lanes as lanes, numba_tiles as tiles
+from {package} import numba_amx_tiles as amx, numba_intrinsics as intrinsics
+from {package} import numba_lanes as lanes, numba_tiles as tiles
 
 real, plain = np.{precision}, np.int64
 reals = intrinsics.pointer_to("{precision}")
@@ -146,6 +148,27 @@ memory_of_weights = intrinsics.block_for("float32", 2 * SUM_DEPTH * LANES)
 memory_of_inputs = intrinsics.block_for("float32", GRADIENT_DEPTH * LANES)
 memory_of_slopes = intrinsics.block_for("float32", GRADIENT_VALUES)
 memory_of_gradients = intrinsics.block_for("float32", GRADIENT_PANELS * LANES * LANES)
+
+
+"""
+
+AMX = """
+configure_tiles, release_tiles, zero_tile = amx.configure, amx.release, amx.zero
+load_tile, store_tile, multiply_tiles = amx.load, amx.store, amx.multiply
+pair_rows, pair_columns = lanes.vector_pairing(LANES)
+copy_vector = intrinsics.vector_copy("float32", LANES)
+transpose_vectors = intrinsics.vector_transpose("float32", LANES)
+memory_of_tile_shapes = intrinsics.address_for("uint8", 64)
+memory_of_zeros = intrinsics.address_for("float32", LANES)
+memory_of_pairs = intrinsics.block_for("uint8", TILE_BYTES)
+memory_of_sums = intrinsics.block_for("uint8", 4 * TILE_BYTES)
+memory_of_rows = intrinsics.block_for("uint8", SUM_ROWS * TILE_SUM_DEPTH * 2)
+memory_of_weights = intrinsics.block_for("uint8", 2 * LANES * TILE_SUM_DEPTH * 2)
+memory_of_inputs = intrinsics.block_for("uint8", 2 * LANES * GRADIENT_DEPTH * 2)
+memory_of_slopes = intrinsics.block_for("uint8", TILE_GRADIENT_BYTES)
+memory_of_gradients = intrinsics.block_for(
+    "uint8", TILE_GRADIENT_BYTES // (GRADIENT_DEPTH // TILE_DEPTH) * 2
+)
 
 
 """
@@ -267,7 +290,7 @@ VALUE = {"place": "row * n_outputs", "target": "targets[place + output]"}
 
 TEMPLATES = (
     *(numba_names, numba_products, numba_batches, numba_sparse, numba_orthogonal),
-    numba_bfloat16,
+    *(numba_bfloat16, numba_amx),
 )
 """The modules whose constants the generated ones begin with: no two may differ in one."""
 
@@ -331,6 +354,13 @@ def load_bfloat16(cpu: Cpu) -> ModuleType:
     names = BFLOAT16 + TILES.format(precision="float32")
     text = _text_of(*_functions_of(numba_bfloat16))
     return load_module(_prelude("float32", cpu, ()) + names + text)
+
+
+@cache
+def load_amx(cpu: Cpu) -> ModuleType:
+    """Return the same by the tiles of AMX: for a CPU with vectors of 512 bits that has them."""
+    text = _text_of(*_functions_of(numba_amx))
+    return load_module(_prelude("float32", cpu, ()) + AMX + text)
 
 
 @cache

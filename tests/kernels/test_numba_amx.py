@@ -1,0 +1,165 @@
+"""The numba backend's products by AMX: the machine code itself, on any x86-64 CPU with Linux.
+
+Each instruction of AMX that this CPU does not know raises a signal, whose handler does its work
+(amx_trap.c, with the tiles of amx_emulation.h): so nothing of the code is replaced. On a CPU that
+has AMX the tests of test_bfloat16.py run it.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("numba", reason="Numba is not installed: pip install 'fastmlp[numba]'")
+
+import llvmlite.binding as llvm
+
+from fastmlp.kernels import numba_amx_check
+from fastmlp.kernels.numba_cpu import Cpu
+
+HERE = Path(__file__).parent
+NATIVE = HERE.parents[1] / "kernels" / "native"
+TILES = "+amx-tile,+amx-bf16"
+
+pytestmark = pytest.mark.skipif(
+    platform.machine().lower() not in ("x86_64", "amd64"), reason="AMX is of x86-64"
+)
+
+
+@pytest.fixture(scope="module")
+def trap(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The library that does what the instructions would do."""
+    if not sys.platform.startswith("linux") or llvm.get_host_cpu_features().get("amx-tile"):
+        pytest.skip("this needs Linux and a CPU without AMX")
+    if not llvm.get_host_cpu_features().get("avx2"):
+        pytest.skip("without AVX2 vectors of 512 bits take too long")
+    sys.path.insert(0, str(HERE))
+    try:
+        from test_amx import compiler
+    finally:
+        sys.path.remove(str(HERE))
+    built = tmp_path_factory.mktemp("trap") / "amx_trap.so"
+    command = [
+        *compiler(), "-O2", "-std=gnu11", "-Wall", "-Wextra", "-Wno-psabi", "-fPIC", "-shared",
+        "-DFASTMLP_EMULATES_AMX", "-DFASTMLP_ISA=amx", f"-I{NATIVE}", f"-I{HERE}",
+        str(HERE / "amx_trap.c"), "-o", str(built), "-lm",
+    ]  # fmt: skip
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    return built
+
+
+def run_trapped(trap: Path, *arguments: str) -> str:
+    """Run pytest where the numba backend has AMX; return what it says."""
+    features = llvm.get_host_cpu_features()
+    named = features.flatten().split(",")
+    others = [each for each in named if not each[1:].startswith("amx-")]
+    environment = os.environ | {
+        "NUMBA_CPU_FEATURES": ",".join([*others, TILES]),
+        "FASTMLP_AMX_TRAP": str(trap),
+        "PYTHONPATH": str(HERE),
+    }
+    for name in ("FASTMLP_MAX_ISA", "NUMBA_CPU_NAME", "PYTHONSAFEPATH"):
+        environment.pop(name, None)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "amx_trap", "-p", "no:cacheprovider"]
+    command += ["-p", "no:faulthandler", "-p", "no:xdist"]  # which takes the signal for its own
+    result = subprocess.run(
+        [*command, *arguments], env=environment, capture_output=True, text=True, cwd=HERE.parents[1]
+    )
+    assert result.returncode == 0, result.stdout[-5000:] + result.stderr[-2000:]
+    return result.stdout
+
+
+def test_products(trap: Path) -> None:
+    found = run_trapped(trap, str(HERE / "trapped_numba_amx.py"))
+    assert re.search(r"^\d+ passed", found, re.MULTILINE) and "skipped" not in found
+
+
+@pytest.mark.slow
+def test_training_and_prediction(trap: Path) -> None:
+    found = run_trapped(trap, "-k", "numba", str(HERE / "test_bfloat16.py"))
+    assert re.search(r"^\d+ passed", found, re.MULTILINE)
+
+
+OBJECT_CODE = """
+from fastmlp.kernels.numba_cpu import Cpu
+from fastmlp.kernels.numba_source import load_amx
+module = load_amx(Cpu("x86-64-v4", "AVX-512", 512, 32))
+for function in (module.bfloat16_sum, module.bfloat16_gradient):
+    print("--", function._library.get_asm_str())
+"""
+
+
+def test_object_code(tmp_path: Path) -> None:
+    """For a CPU with AVX-512 too: compiled, not run."""
+    target = {"NUMBA_CPU_NAME": "x86-64-v4", "NUMBA_CPU_FEATURES": TILES}
+    result = subprocess.run(
+        [sys.executable, "-c", OBJECT_CODE],
+        env=os.environ | target | {"FASTMLP_CACHE_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr
+    functions = result.stdout.split("--")[1:]
+    assert len(functions) == 2
+    for text in functions:
+        found = re.findall(r"^\s(ldtilecfg|tile\w+|tdp\w+)", text, re.MULTILINE)
+        assert found[0] == "ldtilecfg" and found.count("ldtilecfg") == 1
+        assert found.count("tilerelease") == 1
+        assert {"tilezero", "tileloadd", "tilestored", "tdpbf16ps"} <= set(found)
+        # LLVM took tiles of its own choice when it was told of them: b, a, sums.
+        products = re.findall(r"tdpbf16ps\s+%tmm(\d), %tmm(\d), %tmm(\d)", text)
+        assert set(products) == {("6", "4", "0"), ("7", "4", "1"), ("6", "5", "2"), ("7", "5", "3")}
+
+
+# ------------------------------------------------------------------------- where it is not tried
+
+WIDE = Cpu("some", "AVX-512", 512, 32)
+
+
+def test_without_tiles_nothing_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("FASTMLP_MAX_ISA", raising=False)
+    monkeypatch.setattr(numba_amx_check, "cpu_has_tiles", lambda: False)
+    monkeypatch.setattr(numba_amx_check, "system_refusal", lambda: pytest.fail("it was asked"))
+    assert numba_amx_check.tile_products.__wrapped__(WIDE) == (None, "")
+
+
+def test_a_target_without_tiles_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """LLVM would end the process, as where NUMBA_CPU_NAME names an older CPU."""
+    monkeypatch.delenv("FASTMLP_MAX_ISA", raising=False)
+    monkeypatch.setattr(numba_amx_check, "cpu_has_tiles", lambda: True)
+    features: list[str] = []
+
+    class Target:
+        class target_context:  # noqa: N801
+            @staticmethod
+            def codegen() -> object:
+                class Codegen:
+                    @staticmethod
+                    def magic_tuple() -> tuple[str, str, str]:
+                        return "", "", ",".join(features)
+
+                return Codegen
+
+    monkeypatch.setattr(numba_amx_check, "cpu_target", Target)
+    assert not numba_amx_check.may_try(WIDE)
+    features += ["+avx512f", *TILES.split(",")]
+    assert numba_amx_check.may_try(WIDE)
+    assert not numba_amx_check.may_try(Cpu("some", "AVX2", 256, 16))
+    monkeypatch.setenv("FASTMLP_MAX_ISA", "avx512")
+    assert not numba_amx_check.may_try(WIDE)
+    monkeypatch.setenv("FASTMLP_MAX_ISA", "amx")
+    assert numba_amx_check.may_try(WIDE)
+
+
+def test_a_system_without_tiles_refuses_with_a_reason() -> None:
+    reason = numba_amx_check.system_refusal()
+    if not llvm.get_host_cpu_features().get("amx-tile"):
+        assert reason
+    assert reason == "" or reason.startswith(("the system does not give", "AMX is tried on"))
