@@ -39,11 +39,12 @@ def check_number(
     minimum: float = -math.inf,
     maximum: float = math.inf,
     *,
+    above_minimum: bool = False,
     below_maximum: bool = False,
 ) -> float:
-    """Return `value` as a finite float within the bounds; `below_maximum` leaves the upper out."""
+    """Return `value` as a finite float within the bounds, which the two switches leave out."""
     # No finite number reaches an infinite bound: it is open.
-    low = "(" if minimum == -math.inf else "["
+    low = "(" if above_minimum or minimum == -math.inf else "["
     high = ")" if below_maximum or maximum == math.inf else "]"
     expected = f"a finite number in {low}{minimum:g}, {maximum:g}{high}"
     try:
@@ -56,7 +57,8 @@ def check_number(
         raise TypeError(
             f"{argument} must be {expected}; got {type(value).__name__}: {value!r}"
         ) from None
-    inside = minimum <= number < maximum if below_maximum else minimum <= number <= maximum
-    if not math.isfinite(number) or not inside:
+    inside = minimum <= number <= maximum
+    left_out = (above_minimum and number == minimum) or (below_maximum and number == maximum)
+    if not math.isfinite(number) or not inside or left_out:
         raise ValueError(f"{argument} must be {expected}; got {value!r}")
     return number

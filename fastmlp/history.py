@@ -16,8 +16,8 @@ class History:
     loss : list of float
         Mean training loss of each epoch, taken batch by batch as the weights change.
     validation_loss, validation_score : list of float
-        After each epoch, if there was validation data: loss, and accuracy or R^2. NaN for epochs
-        without, before the last one with.
+        After each epoch, if there was validation data: loss, and accuracy or R^2 (or `fit`'s own
+        `score`). NaN for epochs without, before the last one with.
     seconds : list of float
         Training time of each epoch, validation left out.
     batch_losses : list of float

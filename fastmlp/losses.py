@@ -90,7 +90,7 @@ class Quantile(Loss):
 
     Parameters
     ----------
-    quantiles : sequence of float in [0, 1], or one float, default (0.5,)
+    quantiles : sequence of float in (0, 1), or one float, default (0.5,)
         ``(0.1, 0.5, 0.9)`` predicts the median and an interval that holds 80% of the targets.
     """
 
@@ -102,10 +102,10 @@ class Quantile(Loss):
         given: Any = self.quantiles
         values = tuple(given) if hasattr(given, "__iter__") and not isinstance(given, str) else None
         if values == ():
-            raise ValueError("quantiles must hold at least one number in [0, 1]; got none")
+            raise ValueError("quantiles must hold at least one number in (0, 1); got none")
         names = ["quantiles"] if values is None else [f"quantiles[{i}]" for i in range(len(values))]
         checked = [
-            check_number(name, value, 0.0, 1.0)
+            check_number(name, value, 0.0, 1.0, above_minimum=True, below_maximum=True)
             for name, value in zip(names, values or (given,), strict=True)
         ]
         object.__setattr__(self, "quantiles", tuple(checked))
@@ -147,10 +147,44 @@ class Gamma(Loss):
 
 
 @dataclass(frozen=True)
-class BinaryCrossEntropy(Loss):
-    """-y log a - (1 - y) log(1 - a) per output, y in [0, 1]; output "sigmoid"."""
+class _CrossEntropy(Loss):
+    """Cross-entropy whose targets may be smoothed; of its two rows the first smooths nothing."""
 
-    formula_names = ("binary_cross_entropy",)
+    label_smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        self._check("label_smoothing", 0.0, 1.0, below_maximum=True)
+
+    def formula_name(self, output: str) -> str:
+        """Return the row: the plain one where nothing is smoothed."""
+        return self.formula_names[self.label_smoothing > 0.0]
+
+    def parameters(self, n_outputs: int) -> tuple[tuple[float, ...], ...]:
+        """Return what is kept of a target and what each class gets, (2, n_outputs), or nothing."""
+        if self.label_smoothing == 0.0:
+            return ()
+        rest = self.label_smoothing / self._n_classes(n_outputs)
+        return ((1.0 - self.label_smoothing,) * n_outputs, (rest,) * n_outputs)
+
+    def _n_classes(self, n_outputs: int) -> int:
+        """Return among how many classes an output's target is shared out."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class BinaryCrossEntropy(_CrossEntropy):
+    """-y log a - (1 - y) log(1 - a) per output, y in [0, 1]; output "sigmoid".
+
+    Parameters
+    ----------
+    label_smoothing : float in [0, 1), default 0.0
+        So much of the target is shared out between yes and no: 0.1 makes 0.05 and 0.95 of 0 and 1.
+    """
+
+    formula_names = ("binary_cross_entropy", "smoothed_binary_cross_entropy")
+
+    def _n_classes(self, n_outputs: int) -> int:
+        return 2
 
 
 @dataclass(frozen=True)
@@ -164,7 +198,7 @@ class Hinge(Loss):
 
 
 @dataclass(frozen=True)
-class CategoricalCrossEntropy(Loss):
+class CategoricalCrossEntropy(_CrossEntropy):
     """-log a of the right class; output "softmax".
 
     Parameters
@@ -174,23 +208,10 @@ class CategoricalCrossEntropy(Loss):
         2016): the network need not become ever surer.
     """
 
-    label_smoothing: float = 0.0
-
     formula_names = ("categorical_cross_entropy", "smoothed_cross_entropy")
 
-    def __post_init__(self) -> None:
-        self._check("label_smoothing", 0.0, 1.0, below_maximum=True)
-
-    def formula_name(self, output: str) -> str:
-        """Return the row: the plain one where nothing is smoothed."""
-        return self.formula_names[self.label_smoothing > 0.0]
-
-    def parameters(self, n_outputs: int) -> tuple[tuple[float, ...], ...]:
-        """Return what is kept of a target and what each class gets, (2, n_outputs), or nothing."""
-        if self.label_smoothing == 0.0:
-            return ()
-        rest = self.label_smoothing / n_outputs
-        return ((1.0 - self.label_smoothing,) * n_outputs, (rest,) * n_outputs)
+    def _n_classes(self, n_outputs: int) -> int:
+        return n_outputs
 
 
 @dataclass(frozen=True)
@@ -226,6 +247,7 @@ NAMED_LOSSES: dict[str, Loss] = {
     "focal": Focal(),
     "categorical_focal": Focal(),
     "smoothed_cross_entropy": CategoricalCrossEntropy(label_smoothing=0.1),
+    "smoothed_binary_cross_entropy": BinaryCrossEntropy(label_smoothing=0.1),
 }
 
 # The first loss of an output is its default.
@@ -248,8 +270,8 @@ def check_loss(loss: object, output: str) -> Loss:
         chosen = NAMED_LOSSES[loss]
     else:
         raise unknown_name("loss", loss, ("auto", *NAMED_LOSSES))
-    if not _goes_with(chosen.formula_name(output), output):
-        fitting = [name for name in NAMED_LOSSES if _goes_with(name, output)]
+    if not goes_with(chosen, output):
+        fitting = [name for name in NAMED_LOSSES if _formula_goes_with(name, output)]
         needed = {LOSSES[name].output: None for name in chosen.formula_names}
         wants = "output=" + " or ".join(map(repr, needed))
         if "identity" in needed and not LOSSES[chosen.formula_names[0]].predicts_classes:
@@ -261,8 +283,12 @@ def check_loss(loss: object, output: str) -> Loss:
     return chosen
 
 
-def _goes_with(formula_name: str, output: str) -> bool:
-    """Whether the loss takes such an output: merged with it, or as values of any kind."""
+def goes_with(loss: Loss, output: str) -> bool:
+    """Tell whether the loss takes such an output: merged with it, or as values of any kind."""
+    return _formula_goes_with(loss.formula_name(output), output)
+
+
+def _formula_goes_with(formula_name: str, output: str) -> bool:
     row = LOSSES[formula_name]
     takes_values = row.output == "identity" and not row.predicts_classes
     return row.output == output or (takes_values and output != "softmax")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -153,6 +154,7 @@ class Trainer:
         self._bound = BoundEngine(chosen, self._plan, network, self._optimizer_state)
         self._stop_requested = ""
         self.validates = False
+        self._own_score_name = ""
 
     @property
     def network(self) -> Network:
@@ -212,8 +214,8 @@ class Trainer:
 
     @property
     def score_name(self) -> str:
-        """What the score of an evaluation is: "accuracy" or "r2"."""
-        return "accuracy" if self.predicts_classes else "r2"
+        """What the validation score is: "accuracy" or "r2", or the name of the last `fit`'s own."""
+        return self._own_score_name or ("accuracy" if self.predicts_classes else "r2")
 
     def fit(
         self,
@@ -225,6 +227,7 @@ class Trainer:
         class_weight: object = None,
         callbacks: Iterable[Callback] | Callback = (),
         progress: bool = False,
+        score: Callable[[Trainer], float] | None = None,
     ) -> History:
         """Train for some epochs; called again, go on from where it stopped.
 
@@ -252,6 +255,9 @@ class Trainer:
         callbacks : iterable of Callback, or one Callback
         progress : bool, default False
             Show a progress bar with the time left.
+        score : callable, optional
+            ``score(trainer)`` after each epoch is the validation score, in the place of the
+            accuracy or R^2: a number, the larger the better.
 
         Returns
         -------
@@ -274,6 +280,9 @@ class Trainer:
         n_epochs = check_integer("epochs", epochs, 0)
         validation = self._bound.check_validation(validation_data)
         self.validates = validation is not None
+        if score is not None and not self.validates:
+            raise ValueError("score is of the validation data: pass validation_data=(X, y) too")
+        self._own_score_name = "" if score is None else getattr(score, "__name__", "score")
         listeners = Listeners(callbacks, progress=progress)
         self._bound.check_learned()
 
@@ -287,7 +296,10 @@ class Trainer:
                     break
                 if validation is not None:
                     evaluation = self._evaluate(validation)
-                    history.add_validation(evaluation.loss, evaluation.score)
+                    found = evaluation.score if score is None else math.nan
+                    history.add_validation(evaluation.loss, found)
+                    if score is not None:  # it may read the loss
+                        history.validation_score[-1] = float(score(self))
                 listeners.on_epoch_end(self)
                 if self._stop_requested:
                     break

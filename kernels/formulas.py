@@ -455,6 +455,16 @@ def binary_cross_entropy_slope(z, y):
     return sigmoid(z) - y
 
 
+def smoothed_binary_cross_entropy(z, y, keep, rest):
+    """Return softplus(z) - (keep y + rest) z (Szegedy et al., 2016)."""
+    return binary_cross_entropy(z, keep * y + rest)
+
+
+def smoothed_binary_cross_entropy_slope(z, y, keep, rest):
+    """Return dL/dz = sigmoid(z) - (keep y + rest)."""
+    return binary_cross_entropy_slope(z, keep * y + rest)
+
+
 def categorical_cross_entropy(log_p, y):
     """Return -y log p."""
     return -(y * log_p)
@@ -662,6 +672,14 @@ LOSSES: dict[str, Loss] = {
     ),
     "smoothed_cross_entropy": Loss(
         smoothed_cross_entropy, smoothed_cross_entropy_slope, of="log_softmax", output="softmax"
+    ),
+    "smoothed_binary_cross_entropy": Loss(
+        smoothed_binary_cross_entropy,
+        smoothed_binary_cross_entropy_slope,
+        of="logits",
+        output="sigmoid",
+        targets="share",
+        decides_at=0.5,
     ),
 }
 

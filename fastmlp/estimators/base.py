@@ -30,14 +30,16 @@ from ..regularization import Dropout
 from ..trainer import Trainer
 from .constraints import SHARED
 from .epochs import EpochEnd
-from .held_out import HeldOut, hold_out
+from .held_out import HeldOut, hold_out, own_validation, score_of
 from .hidden import HiddenLayers
 from .lbfgs import minimize_whole
 from .nested import NestedParameters
 from .order import EpochOrder
+from .own_names import SKLEARN_NAMES
 from .parameters import ParameterViews, copy_into, draw_parameters
 from .scaling import center_and_scale
 from .settings import (
+    drawn_for,
     hidden_widths,
     is_stochastic,
     layer_activations,
@@ -53,7 +55,6 @@ from .sklearn_callbacks import CallbackSupportMixin, epoch_tasks
 from .sklearn_versions import validate_data
 
 READ_AS_THEY_ARE = (np.float64, np.float32, np.uint8)
-SKLEARN_NAMES = {"sigmoid": "logistic", "exponential": "exp"}
 SCALING_ADVICE = "(scale_inputs='standard' brings inputs to unit size.)"
 
 
@@ -211,6 +212,7 @@ class BaseMLP(
             raise ValueError("partial_fit does not support early_stopping=True")
         metadata = None if sample_weight is None else {"sample_weight": sample_weight}
         told = {"X": X, "y": y, "metadata": metadata}
+        given_x = X
         if not is_stochastic(self):
             refuse_with_lbfgs(self, validation)
         X, targets, sample_weight = self._prepare(X, y, sample_weight, incremental)  # noqa: N806
@@ -218,7 +220,9 @@ class BaseMLP(
         try:
             with no_tasks if incremental else epoch_tasks(self, told) as tasks:
                 if is_stochastic(self):
-                    held_out = hold_out(self, X, y, targets, sample_weight, validation)
+                    held_out = own_validation(self, validation)
+                    if held_out is None and self.early_stopping:
+                        held_out = hold_out(self, X, targets, sample_weight, (given_x, y))
                     self._fit_stochastic(
                         X, targets, sample_weight, held_out, tasks, incremental=incremental
                     )
@@ -262,6 +266,7 @@ class BaseMLP(
         """Make the network and its Trainer, and the attributes as they are before an epoch."""
         self._random_state = check_random_state(self.random_state)
         self._order = EpochOrder(self._random_state)
+        self._split_state: Any = None  # of the random stream, before rows were held out
         center, scale = center_and_scale(self.scale_inputs, X)
         drawn_here = self.init == "auto"
         network = Network(
@@ -277,8 +282,7 @@ class BaseMLP(
             group_sizes=self._network_groups(),
         )
         if drawn_here:
-            logistic = self.activation in ("logistic", "sigmoid")
-            draw_parameters(network, self._random_state, logistic=logistic)
+            draw_parameters(network, self._random_state, drawn_for(self))
         self._trainer = self._make_trainer(network, X.shape[0])
         self._made_of = network_settings(self)
         self.n_iter_ = 0
@@ -338,11 +342,12 @@ class BaseMLP(
                 "clipped",
                 stacklevel=4,
             )
-        validation_data = None
+        validation_data = score = None
         if held_out is not None:
             validation_data = (held_out.x, held_out.targets, held_out.sample_weight)
+            score = score_of(self, held_out)
         self._open_curves(validates=held_out is not None)
-        end = EpochEnd(self, n_rows, n_counted, held_out)
+        end = EpochEnd(self, n_rows, n_counted)
         self.n_iter_ = 0
         history = self._trainer.history
         limit = [] if self.time_limit is None else [TimeLimit(self.time_limit)]
@@ -350,11 +355,12 @@ class BaseMLP(
             self._trainer.fit(
                 X,
                 targets,
-                epochs=1 if incremental else self.max_iter,
+                epochs=1 if incremental else int(self.max_iter),
                 validation_data=validation_data,
                 sample_weight=sample_weight,
                 callbacks=[end, *tasks, *limit, *listeners(self)],
                 progress=self.progress,
+                score=score,
             )
         except DivergenceError as error:
             if end.best_parameters is None:

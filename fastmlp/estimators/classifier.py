@@ -15,18 +15,27 @@ from sklearn.utils.multiclass import _check_partial_fit_first_call
 from sklearn.utils.validation import check_is_fitted
 
 from ..custom import CustomLoss
-from ..losses import NAMED_LOSSES, CategoricalCrossEntropy, Focal, Hinge, Loss
+from ..losses import (
+    NAMED_LOSSES,
+    BinaryCrossEntropy,
+    CategoricalCrossEntropy,
+    Focal,
+    Hinge,
+    Loss,
+)
 from .base import READ_AS_THEY_ARE, BaseMLP, check_solver
 from .constraints import SHARED
 from .label_columns import classes_of_columns, has_class_columns, is_per_column, table_of
 from .labels import ClassLabels
 from .sklearn_versions import validate_data
 
-LOSSES_OF_CLASSES = (CategoricalCrossEntropy, Focal, Hinge, CustomLoss)
+LOSSES_OF_CLASSES = (BinaryCrossEntropy, CategoricalCrossEntropy, Focal, Hinge, CustomLoss)
 
 
 def _has_margins(estimator: Any) -> bool:
-    """Whether the outputs are margins."""
+    """Whether the outputs are margins: of the fitted network, else by the loss asked for."""
+    if hasattr(estimator, "_labels"):
+        return bool(estimator._labels.has_margins)
     return estimator.loss == "hinge" or isinstance(estimator.loss, Hinge)
 
 
@@ -90,9 +99,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         The most calls of the objective with solver="lbfgs".
     loss : str or Loss, default "log_loss"
         "log_loss" (cross-entropy), "focal" or "hinge"; or an object: ``Focal(gamma)``,
-        ``CategoricalCrossEntropy(label_smoothing)``, ``Hinge()``, or a `CustomLoss` for "sigmoid"
-        (two classes, multilabel) or "softmax". With the hinge loss there are no probabilities, but
-        a `decision_function`.
+        ``CategoricalCrossEntropy(label_smoothing)``, ``BinaryCrossEntropy(label_smoothing)`` (two
+        classes, multilabel), ``Hinge()``, or a `CustomLoss` for "sigmoid" (the same) or "softmax".
+        With the hinge loss there are no probabilities, but a `decision_function`.
     class_weight : dict, list of dict, "balanced" or None, default None
         How much the rows of each class count; for several columns a list of one dict per column,
         whose weights are multiplied.
@@ -449,6 +458,12 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
                 compute_sample_weight(self.class_weight, np.concatenate([y, every]))
             )
             weights = weights[: len(y)]
+            if not weights.any():
+                raise ValueError(
+                    f"class_weight={self.class_weight!r} gives every row of y the weight 0: there "
+                    "is nothing to learn from. Leave such rows out, or give a class in them a "
+                    "weight above 0"
+                )
         return weights if sample_weight is None else weights * sample_weight
 
     def _strata(self, targets: NDArray[Any]) -> NDArray[Any] | None:

@@ -16,11 +16,12 @@ from ..kernels.formulas import ACTIVATIONS
 from ..network import NORMALIZATIONS
 from ..optimizers import NAMED_OPTIMIZERS, Optimizer
 from ..regularization import Clipping, Dropout, Regularization
+from .own_names import OWN_NAMES
 
 SHARED: dict[str, Any] = {
     # scikit-learn's
     "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
-    "activation": [StrOptions({"logistic", *ACTIVATIONS}), CustomActivation, list, tuple],
+    "activation": [StrOptions({*OWN_NAMES, *ACTIVATIONS}), CustomActivation, list, tuple],
     "solver": [StrOptions({"lbfgs", "sgd", "adam"})],
     "alpha": [Interval(Real, 0, None, closed="left")],
     "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],

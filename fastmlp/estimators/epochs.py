@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 from ..callbacks import Callback, Training
-from .held_out import HeldOut, score_of
 from .settings import is_adaptive, penalties
 
 if TYPE_CHECKING:
@@ -28,18 +27,13 @@ class EpochEnd(Callback):
         Rows of an epoch.
     n_counted : float
         The sum of their weights.
-    held_out : HeldOut or None
     """
 
-    def __init__(
-        self, estimator: BaseMLP, n_rows: int, n_counted: float, held_out: HeldOut | None
-    ) -> None:
+    def __init__(self, estimator: BaseMLP, n_rows: int, n_counted: float) -> None:
         self.estimator = estimator
         self.n_rows = n_rows
         self.n_counted = n_counted
         self.n_batches = -(-n_rows // estimator._trainer.plan.batch_size)
-        self.held_out = held_out
-        self.score = None if held_out is None else score_of(estimator, held_out)
         self.best_parameters: NDArray[Any] | None = None
 
     def on_fit_start(self, trainer: Training, n_epochs: int) -> None:
@@ -102,11 +96,11 @@ class EpochEnd(Callback):
 
     def _note_score(self, trainer: Training) -> None:
         estimator = self.estimator
-        if self.score is None:
+        if not trainer.validates:
             return
         loss = trainer.history.validation_loss[-1] * estimator._loss_share()
         estimator.validation_loss_curve_.append(loss)
-        found = float(self.score(trainer))
+        found = trainer.history.validation_score[-1]
         estimator.validation_scores_.append(found)
         if estimator.verbose:
             print(f"Validation score: {found:f}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import math
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -44,56 +43,70 @@ class HeldOut:
     raw_y: Any
 
 
+def own_validation(estimator: BaseMLP, validation: tuple[Any, Any, Any] | None) -> HeldOut | None:
+    """Return the user's own validation data (X, y, sample_weight), checked; None if there are none.
+
+    Raises
+    ------
+    ValueError
+        If they do not fit.
+    """
+    if validation is None:
+        return None
+    X_val, y_val, weights = validation  # noqa: N806
+    x = estimator._check_features(X_val)
+    if weights is not None:
+        weights = _check_sample_weight(weights, x)
+    return HeldOut(x, estimator._encode(y_val), weights, X_val, y_val)
+
+
 def hold_out(
     estimator: BaseMLP,
     X: Any,  # noqa: N803
-    y: Any,
     targets: NDArray[Any],
     sample_weight: NDArray[Any] | None,
-    validation: tuple[Any, Any, Any] | None,
-) -> HeldOut | None:
-    """Return the validation data: the user's own, or rows of X for early stopping.
+    given: tuple[Any, Any],
+) -> HeldOut:
+    """Hold rows of X out for early stopping.
 
-    Those rows stay where they are in X: the order of the epochs leaves them out.
+    They stay where they are in X: the order of the epochs leaves them out. A warm fit on the same
+    rows holds the same ones out again: its validation score is of nothing that was trained on.
 
     Parameters
     ----------
     estimator : MLPClassifier or MLPRegressor
     X : array or sparse matrix, shape (rows, n_features)
         Checked.
-    y
-        As the user gave it.
     targets : ndarray
         As the Trainer takes them.
     sample_weight : ndarray of shape (rows,) or None
-    validation : tuple (X, y, sample_weight) or None
-        The user's own.
+    given : tuple (X, y)
+        As the user gave them.
 
     Raises
     ------
     ValueError
-        If too few rows would be held out or left, or the user's own do not fit.
+        If too few rows would be held out or left.
     """
-    if validation is not None:
-        X_val, y_val, weights = validation  # noqa: N806
-        x = estimator._check_features(X_val)
-        if weights is not None:
-            weights = _check_sample_weight(weights, x)
-        return HeldOut(x, estimator._encode(y_val), weights, X_val, y_val)
-    if not estimator.early_stopping:
-        return None
     strata = estimator._strata(targets)
     _check_sizes(estimator.validation_fraction, len(targets), strata)
+    random = estimator._random_state
+    if estimator._split_state is None:
+        estimator._split_state = random.get_state()
+    else:
+        random = np.random.RandomState()
+        random.set_state(estimator._split_state)
     rows, chosen = train_test_split(
         np.arange(len(targets)),
-        random_state=estimator._random_state,
+        random_state=random,
         test_size=estimator.validation_fraction,
         stratify=strata,
     )
     estimator._order.rows = rows
     weights = None if sample_weight is None else sample_weight[chosen]
     x = X[chosen]
-    return HeldOut(x, targets[chosen], weights, x, _safe_indexing(y, chosen))
+    raw_x = _safe_indexing(given[0], chosen) if hasattr(given[0], "columns") else x
+    return HeldOut(x, targets[chosen], weights, raw_x, _safe_indexing(given[1], chosen))
 
 
 def _check_sizes(fraction: float, n_rows: int, strata: NDArray[Any] | None) -> None:
@@ -115,24 +128,25 @@ def _check_sizes(fraction: float, n_rows: int, strata: NDArray[Any] | None) -> N
         )
 
 
-def score_of(estimator: BaseMLP, held_out: HeldOut) -> Callable[[Training], float]:
-    """Return what gives the validation score after an epoch; more is better."""
+def score_of(estimator: BaseMLP, held_out: HeldOut) -> Callable[[Training], float] | None:
+    """Return what gives the validation score after an epoch, more is better; None: the Trainer's.
+
+    It has the name of what was asked for.
+    """
     scoring = estimator._default_scoring() if estimator.scoring is None else estimator.scoring
     if scoring is None:
-        return lambda trainer: trainer.history.validation_score[-1]
-    if scoring == "loss":
-        return lambda trainer: -trainer.history.validation_loss[-1]
-    scorer = scoring if callable(scoring) else get_scorer(scoring)
+        return None
     weights = held_out.sample_weight
-    takes_weights = weights is not None and _takes_weights(scorer)
+    scorer = None if scoring == "loss" else scoring if callable(scoring) else get_scorer(scoring)
+    takes_weights = scorer is not None and weights is not None and _takes_weights(scorer)
     weighted = {"sample_weight": weights} if takes_weights else {}
 
     def score(trainer: Training) -> float:
-        with warnings.catch_warnings():
-            # Rows that were held out of a table are an array by now.
-            warnings.filterwarnings("ignore", "X does not have valid feature names")
-            return float(scorer(estimator, held_out.raw_x, held_out.raw_y, **weighted))
+        if scorer is None:
+            return -trainer.history.validation_loss[-1]
+        return float(scorer(estimator, held_out.raw_x, held_out.raw_y, **weighted))
 
+    score.__name__ = scoring if isinstance(scoring, str) else getattr(scoring, "__name__", "score")
     return score
 
 

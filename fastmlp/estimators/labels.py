@@ -10,7 +10,7 @@ from scipy import sparse
 from sklearn.utils.multiclass import check_classification_targets, type_of_target, unique_labels
 
 from ..custom import CustomLoss
-from ..losses import CategoricalCrossEntropy, Hinge, Loss
+from ..losses import BinaryCrossEntropy, CategoricalCrossEntropy, Hinge, Loss, goes_with
 from .label_columns import (
     classes_of_columns,
     columns_of,
@@ -18,6 +18,14 @@ from .label_columns import (
     is_per_column,
     table_of,
 )
+
+DESCRIPTIONS = {
+    "binary": "two classes",
+    "multiclass": "several classes",
+    "multilabel": "several columns of 0 and 1",
+    "multioutput": "several columns of classes",
+}
+"""Of the kinds of labels, for errors."""
 
 
 class ClassLabels:
@@ -60,7 +68,8 @@ class ClassLabels:
         self.classes: Any  # an array, or a list of arrays
         if has_class_columns(y) or (classes is not None and is_per_column(classes)):
             self.kind = "multioutput"
-            self._set_columns(y, loss, classes)
+            self._set_columns(y, classes)
+            self._check_loss(loss)
             return
         target_type = type_of_target(y, input_name="y")
         if "multioutput" in target_type:
@@ -74,20 +83,14 @@ class ClassLabels:
         wants_softmax = isinstance(loss, CategoricalCrossEntropy) or (
             isinstance(loss, CustomLoss) and loss.output == "softmax"
         )
-        n_binary = 1 if wants_softmax else 2
         if is_multilabel:
             self.kind = "multilabel"
-        elif len(self.classes) <= n_binary:
+        elif len(self.classes) <= (1 if wants_softmax else 2):
             self.kind = "binary"
+        self._check_loss(loss)
 
-    def _set_columns(self, y: Any, loss: Loss | None, classes: Any) -> None:
+    def _set_columns(self, y: Any, classes: Any) -> None:
         """Take the classes of several columns, from y unless they are given."""
-        if self.has_margins or (isinstance(loss, CustomLoss) and loss.output != "softmax"):
-            raise ValueError(
-                f"loss={loss!r} goes with one class per row, or with 0 and 1 in several columns; y "
-                "has several columns of classes, which take a softmax each: take loss='log_loss', "
-                "'focal' or a CustomLoss(output='softmax')"
-            )
         shape = np.shape(y)
         if self.is_sparse or len(shape) != 2:
             found = "a sparse matrix" if self.is_sparse else f"the shape {shape}"
@@ -99,6 +102,19 @@ class ClassLabels:
             self.classes = [np.unique(column) for column in columns_of(y)]
         else:
             self.classes = classes_of_columns(classes, shape[1])
+
+    def _check_loss(self, loss: Loss | None) -> None:
+        """Refuse a loss that has no form for such labels, and name those that have one."""
+        if loss is None or goes_with(loss, self.output):
+            return
+        smoothed = CategoricalCrossEntropy if self.output == "softmax" else BinaryCrossEntropy
+        hinge = "" if self.kind == "multioutput" else ", 'hinge'"
+        found = "one class" if len(self.classes) == 1 else DESCRIPTIONS[self.kind]
+        raise ValueError(
+            f"loss={loss!r} does not go with y, which has {found} and so an "
+            f"output activation {self.output!r}: take loss='log_loss', 'focal'{hinge}, "
+            f"{smoothed.__name__}(label_smoothing=...) or CustomLoss(output={self.output!r})"
+        )
 
     @property
     def group_sizes(self) -> list[int] | None:
@@ -115,7 +131,7 @@ class ClassLabels:
     @property
     def output(self) -> str:
         """The network's output activation."""
-        if self.has_margins:
+        if self.has_margins and self.kind != "multioutput":
             return "identity"
         return "softmax" if self.kind in ("multiclass", "multioutput") else "sigmoid"
 

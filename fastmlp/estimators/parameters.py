@@ -37,16 +37,15 @@ def copy_into(views: list[NDArray[Any]], values: Iterable[Any]) -> None:
         view[...] = array
 
 
-def draw_parameters(network: Network, random_state: Any, *, logistic: bool) -> None:
+def draw_parameters(network: Network, random_state: Any, activations: list[Any]) -> None:
     """Draw weights and biases as scikit-learn does: uniform, within Glorot and Bengio's limit.
 
-    The same `random_state` gives the same numbers as there. `logistic` says that the hidden
-    activation is the sigmoid, for which the limit is smaller.
+    The same `random_state` gives the same numbers as there. `activations` has one per layer: for
+    "sigmoid" the limit is smaller.
     """
-    factor = 2.0 if logistic else 6.0
-    for (fan_in, fan_out), weights, biases in zip(
-        network.shapes, network.weights, network.biases, strict=True
+    for (fan_in, fan_out), weights, biases, activation in zip(
+        network.shapes, network.weights, network.biases, activations, strict=True
     ):
-        limit = np.sqrt(factor / (fan_in + fan_out))
+        limit = np.sqrt((2.0 if activation == "sigmoid" else 6.0) / (fan_in + fan_out))
         weights[...] = random_state.uniform(-limit, limit, (fan_in, fan_out))
         biases[...] = random_state.uniform(-limit, limit, fan_out)

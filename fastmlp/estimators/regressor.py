@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import RegressorMixin
-from sklearn.utils import column_or_1d
+from sklearn.utils import check_array, column_or_1d
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
 
@@ -16,6 +16,7 @@ from ..kernels.formulas import ACTIVATIONS
 from ..losses import NAMED_LOSSES, Gamma, Loss, Poisson, Quantile, SquaredError
 from .base import READ_AS_THEY_ARE, BaseMLP, check_solver
 from .constraints import SHARED
+from .own_names import OWN_NAMES, own_name
 from .sklearn_versions import validate_data
 
 NAMES = ("squared_error", "poisson", "absolute_error", "huber", "quantile", "gamma")
@@ -24,8 +25,10 @@ OBJECTS = (*(type(NAMED_LOSSES[name]) for name in NAMES), CustomLoss)
 
 
 def _has_quantiles(estimator: Any) -> bool:
-    """Whether the outputs are quantiles."""
-    return estimator.loss == "quantile" or isinstance(estimator.loss, Quantile)
+    """Whether the outputs are quantiles: of the fitted network, else by the loss asked for."""
+    trainer = getattr(estimator, "_trainer", None)
+    loss = estimator.loss if trainer is None else trainer.loss
+    return loss == "quantile" or isinstance(loss, Quantile)
 
 
 class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
@@ -157,7 +160,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
     _parameter_constraints = {
         **SHARED,
         "loss": [StrOptions(set(NAMES)), *OBJECTS],
-        "output": [StrOptions({"auto", *ACTIVATIONS}), CustomActivation],
+        "output": [StrOptions({"auto", *OWN_NAMES, *ACTIVATIONS}), CustomActivation],
     }
 
     def __init__(
@@ -321,7 +324,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
         return X, y
 
     def _encode(self, y: Any) -> NDArray[Any]:
-        values = np.asarray(y)
+        values: NDArray[Any] = check_array(y, ensure_2d=False, input_name="y_val")
         return values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values
 
     def _network_width(self) -> int:
@@ -330,8 +333,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
     def _network_output(self) -> str | CustomActivation:
         loss, asked = self._network_loss(), self.output
         if asked != "auto":
-            chosen: str | CustomActivation = asked
-            return chosen
+            return own_name(asked)
         if isinstance(loss, CustomLoss):
             return loss.output
         return "exponential" if isinstance(loss, (Poisson, Gamma)) else "identity"

@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..custom import CustomActivation
+from ..errors import unknown_name
 from ..kernels.contract import PRECISIONS
+from ..kernels.formulas import ACTIVATIONS
 from ..optimizers import SGD, Optimizer, ScikitLearnAdam, check_optimizer
 from ..regularization import Clipping, Dropout, Regularization, check_dropout
 from ..schedules import InverseScaling, Rate
+from .own_names import OWN_NAMES, own_name
 
 if TYPE_CHECKING:
     from .base import BaseMLP
@@ -40,11 +43,32 @@ def hidden_widths(estimator: BaseMLP) -> list[int]:
 
 
 def layer_activations(estimator: BaseMLP) -> list[Any]:
-    """Return the activation of each hidden layer, in the network's words."""
+    """Return the activation of each hidden layer, in the network's words.
+
+    Raises
+    ------
+    ValueError
+        If one of a list is unknown.
+    """
     activation = estimator.activation
     if isinstance(activation, (str, CustomActivation)):
-        activation = [activation] * len(hidden_widths(estimator))
-    return ["sigmoid" if name == "logistic" else name for name in activation]
+        return [own_name(activation)] * len(hidden_widths(estimator))
+    known = (*OWN_NAMES, *ACTIVATIONS)
+    for index, each in enumerate(activation):
+        if not isinstance(each, CustomActivation) and each not in known:
+            raise unknown_name(f"activation[{index}]", each, known)
+    return list(map(own_name, activation))
+
+
+def drawn_for(estimator: BaseMLP) -> list[Any]:
+    """Return for which activation the parameters of each layer are drawn.
+
+    Those of the output layer are for the last hidden layer's, as in scikit-learn.
+    """
+    hidden = layer_activations(estimator)
+    asked = estimator.activation
+    last = hidden[-1] if hidden else own_name(asked) if isinstance(asked, str) else None
+    return [*hidden, last]
 
 
 def network_settings(estimator: BaseMLP) -> dict[str, Any]:
@@ -131,7 +155,7 @@ def trainer_settings(estimator: BaseMLP, n_rows: int) -> dict[str, Any]:
     """Return what else the Trainer takes, to train on `n_rows`."""
     batch_size = AUTO_BATCH_SIZE
     if estimator.batch_size != "auto":
-        batch_size = min(estimator.batch_size, n_rows)
+        batch_size = min(int(estimator.batch_size), n_rows)
     return {
         "loss": estimator._network_loss(),
         "batch_size": batch_size,

@@ -11,6 +11,7 @@ import pytest
 import fastmlp
 from fastmlp import (
     AbsoluteError,
+    BinaryCrossEntropy,
     CategoricalCrossEntropy,
     Focal,
     Gamma,
@@ -94,6 +95,10 @@ def test_smoothing_shares_out_a_part_of_the_target() -> None:
     smoothed = CategoricalCrossEntropy(label_smoothing=0.2)
     assert smoothed.formula_name("softmax") == "smoothed_cross_entropy"
     assert smoothed.parameters(4) == ((0.8,) * 4, (0.05,) * 4)
+    assert BinaryCrossEntropy().formula_name("sigmoid") == "binary_cross_entropy"
+    of_two = BinaryCrossEntropy(label_smoothing=0.2)
+    assert of_two.formula_name("sigmoid") == "smoothed_binary_cross_entropy"
+    assert of_two.parameters(3) == ((0.8,) * 3, (0.1,) * 3)  # 0.1 and 0.9 for 0 and 1
 
 
 def test_quantiles() -> None:
@@ -112,6 +117,9 @@ def test_quantiles() -> None:
         (lambda: Focal(-1.0), ValueError, r"gamma must be .* in \[0, 100\]; got -1.0"),
         (lambda: Quantile(()), ValueError, "quantiles must hold at least one number"),
         (lambda: Quantile((0.1, 1.5)), ValueError, r"quantiles\[1\] must be .*; got 1.5"),
+        (lambda: Quantile((0.0, 0.5)), ValueError, r"quantiles\[0\] must be .*\(0, 1\); got 0.0"),
+        (lambda: Quantile(1.0), ValueError, r"quantiles must be .*\(0, 1\); got 1.0"),
+        (lambda: BinaryCrossEntropy(1.0), ValueError, r"label_smoothing must be .*\[0, 1\)"),
         (lambda: Quantile("0.5"), TypeError, "quantiles must be .* got str"),
         (
             lambda: CategoricalCrossEntropy(1.0),
@@ -243,6 +251,7 @@ def test_losses_are_saved_with_their_parameters(
         "focal": Focal(1.5),
         "categorical_focal": Focal(1.5),
         "smoothed_cross_entropy": CategoricalCrossEntropy(0.25),
+        "smoothed_binary_cross_entropy": BinaryCrossEntropy(0.25),
     }
     row, loss = LOSSES[name], others.get(name, NAMED_LOSSES[name])
     network = fastmlp.Network([4, 5, 3], output=row.output, seed=0)

@@ -300,6 +300,11 @@ def exact_focal(p: Any, y: Any, gamma: Any) -> Any:
     return -y * of_one - (1 - y) * p**gamma * mpmath.log(1 - p)
 
 
+def exact_smoothed_cross_entropy(p: Any, y: Any, keep: Any, rest: Any) -> Any:
+    target = keep * y + rest
+    return -target * mpmath.log(p) - (1 - target) * mpmath.log(1 - p)
+
+
 # Of one output, from the textbooks: of z, or of the probability where the output has one.
 EXACT_LOSSES: dict[str, Callable[..., Any]] = {
     "squared_error": lambda z, y: (z - y) ** 2 / 2,
@@ -310,6 +315,7 @@ EXACT_LOSSES: dict[str, Callable[..., Any]] = {
     "gamma": lambda z, y: -mpmath.log(y / mpmath.exp(z)) + y / mpmath.exp(z) - 1,
     "hinge": lambda z, y: max(0, 1 - z * (2 * y - 1)),
     "binary_cross_entropy": lambda p, y: -y * mpmath.log(p) - (1 - y) * mpmath.log(1 - p),
+    "smoothed_binary_cross_entropy": exact_smoothed_cross_entropy,
     "focal": exact_focal,
     "categorical_cross_entropy": lambda p, y: -y * mpmath.log(p),
     "categorical_focal": lambda p, y, gamma: -y * (1 - p) ** gamma * mpmath.log(p),
@@ -384,6 +390,7 @@ def test_losses_with_neutral_parameters_are_the_plain_ones() -> None:
         ("focal", [zeros], "binary_cross_entropy"),
         ("categorical_focal", [zeros], "categorical_cross_entropy"),
         ("smoothed_cross_entropy", [ones, zeros], "categorical_cross_entropy"),
+        ("smoothed_binary_cross_entropy", [ones, zeros], "binary_cross_entropy"),
         ("huber", [[1e9] * 3], "squared_error"),
     ):
         value, slope = python_backend.loss_and_slope(name, z, y, own)

@@ -13,8 +13,6 @@ import joblib
 import numpy as np
 import pytest
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
-from sklearn.metrics import f1_score, make_scorer
-from sklearn.model_selection import train_test_split
 from sklearn.utils._param_validation import InvalidParameterError
 from sklearn.utils.class_weight import compute_class_weight
 
@@ -437,145 +435,6 @@ def test_callbacks_are_checked(iris: Any) -> None:
 
 
 # ---------------------------------------------------------------------------------------------
-# Validation data
-
-
-def test_early_stopping_keeps_the_best(cancer: Any) -> None:
-    x, y = cancer
-    seen: list[np.ndarray] = []
-    epochs = Epochs()
-    epochs.on_epoch_end = lambda trainer: seen.append(trainer.network.parameters.copy())  # type: ignore[method-assign]
-    settings = {"early_stopping": True, "learning_rate_init": 0.05, "n_iter_no_change": 5}
-    model = MLPClassifier(callbacks=epochs, random_state=0, **settings).fit(x, y)
-    best = int(np.argmax(model.validation_scores_))
-    assert best < len(seen) - 1  # the last is not the best: something had to be put back
-    np.testing.assert_array_equal(model._trainer.network.parameters, seen[best])
-    assert model.best_validation_score_ == max(model.validation_scores_)
-    assert len(model.validation_scores_) == len(model.validation_loss_curve_) == model.n_iter_
-
-
-def test_held_out_rows_are_stratified() -> None:
-    y = np.repeat([0, 1, 2], [200, 60, 40])
-    x = np.arange(300.0)[:, None] / 300
-    held: list[np.ndarray] = []
-
-    def scorer(model: Any, X: Any, y: Any) -> float:
-        held.append(y)
-        return 0.0
-
-    MLPClassifier(early_stopping=True, scoring=scorer, n_iter_no_change=1).fit(x, y)
-    assert np.bincount(held[0]).tolist() == [20, 6, 4]
-
-
-@ignore_the_end
-def test_a_class_of_one_row_is_not_stratified() -> None:
-    y = np.repeat([0, 1, 2], [30, 30, 1])
-    model = MLPClassifier(early_stopping=True, max_iter=2).fit(np.zeros((61, 2)), y)
-    assert len(model.validation_scores_) == 2
-
-
-@pytest.mark.parametrize(
-    ("estimator", "fraction", "text"),
-    [
-        (MLPRegressor, 0.1, "set is too small.*of 9 rows holds out 1, and at least 2 are needed$"),
-        (MLPClassifier, 0.1, "set is too small.*holds out 1, and at least 3 are needed, one of"),
-        (MLPClassifier, 0.2, "set is too small.*holds out 2, and at least 3 are needed, one of"),
-        (MLPRegressor, 0.0, "set is too small.*holds out 0, and at least 2 are needed$"),
-        (MLPClassifier, 0.7, "Too few rows are left.*leaves 2; training needs at least 3, one of"),
-        (MLPRegressor, 0.99, "Too few rows are left.*leaves 0; training needs at least 1$"),
-    ],
-)
-def test_too_small_a_validation_set(estimator: Any, fraction: float, text: str, iris: Any) -> None:
-    x, y = iris[0][:9], np.arange(9) % 3
-    with pytest.raises(ValueError, match=text):
-        estimator(early_stopping=True, validation_fraction=fraction).fit(x, y)
-
-
-def test_partial_fit_holds_nothing_out(iris: Any) -> None:
-    with pytest.raises(ValueError, match="partial_fit does not support early_stopping=True"):
-        MLPClassifier(early_stopping=True).partial_fit(*iris, classes=[0, 1, 2])
-
-
-@ignore_the_end
-@pytest.mark.parametrize("early_stopping", [False, True])
-def test_validation_data_of_ones_own(early_stopping: bool, cancer: Any) -> None:
-    x, y = cancer
-    names = np.array(["benign", "malignant"])
-    model = MLPClassifier(early_stopping=early_stopping, max_iter=5, random_state=0)
-    model.fit(x[:300], names[y[:300]], X_val=x[300:], y_val=names[y[300:]].tolist())
-    assert len(model.validation_scores_) == len(model.validation_loss_curve_) == 5
-    assert model.t_ == 5 * 300  # nothing is held out of X
-    if not early_stopping:
-        assert model.score(x[300:], names[y[300:]]) == pytest.approx(model.validation_scores_[-1])
-    model.fit(x[:300], names[y[:300]])
-    assert (model.validation_scores_ is None) == (not early_stopping)
-
-
-@ignore_the_end
-def test_validation_data_count_by_their_weights(cancer: Any) -> None:
-    x, y = cancer
-    weights = (np.arange(len(y)) < 400).astype(float)
-    model = MLPClassifier(max_iter=2, random_state=0)
-    model.fit(x, y, X_val=x, y_val=y, sample_weight_val=weights)
-    assert model.validation_scores_[-1] == pytest.approx(model.score(x[:400], y[:400]))
-
-
-@pytest.mark.parametrize(
-    ("validation", "message"),
-    [
-        ({"X_val": np.zeros((2, 4))}, "X_val and y_val must be given together"),
-        ({"y_val": [0, 1]}, "X_val and y_val must be given together"),
-        ({"X_val": np.zeros((2, 3)), "y_val": [0, 1]}, "X has 3 features"),
-        ({"X_val": np.zeros((2, 4)), "y_val": [0, 7]}, r"y_val has classes that y has not: \[7\]"),
-        ({"X_val": np.zeros((2, 4)), "y_val": [0]}, "one target per row"),
-    ],
-)
-def test_validation_data_are_checked(validation: dict[str, Any], message: str, iris: Any) -> None:
-    with pytest.raises(ValueError, match=message):
-        MLPClassifier().fit(*iris, **validation)
-
-
-@ignore_the_end
-@pytest.mark.parametrize("scoring", ["f1_macro", make_scorer(f1_score, average="macro")])
-def test_the_score_by_name_or_scorer(scoring: Any, iris: Any) -> None:
-    x, y = iris
-    model = MLPClassifier(max_iter=4, scoring=scoring, random_state=0)
-    model.fit(x, y, X_val=x[::2], y_val=y[::2])
-    expected = f1_score(y[::2], model.predict(x[::2]), average="macro")
-    assert model.validation_scores_[-1] == pytest.approx(expected)
-
-
-@ignore_the_end
-@pytest.mark.parametrize("scoring", [None, "accuracy", "loss"])
-def test_held_out_rows_count_by_their_weights(scoring: Any, cancer: Any) -> None:
-    x, y = cancer
-    weights = np.random.default_rng(0).random(len(y)) ** 4
-    settings = {"early_stopping": True, "scoring": scoring, "max_iter": 2, "random_state": 0}
-    model = MLPClassifier(**settings).fit(x, y, weights)
-    split = {"test_size": 0.1, "random_state": np.random.RandomState(0), "stratify": y}
-    MLPClassifier(random_state=split["random_state"]).initialize(x, y)  # draws come before it
-    chosen = train_test_split(np.arange(len(y)), **split)[1]
-    best = max(model.validation_scores_)
-    if scoring == "loss":
-        found = model.trainer_.evaluate(x[chosen], y[chosen], weights[chosen]).loss
-        assert best == pytest.approx(-found)
-    else:
-        assert best == pytest.approx(model.score(x[chosen], y[chosen], weights[chosen]))
-        assert best != pytest.approx(model.score(x[chosen], y[chosen]), abs=1e-4)
-
-
-@ignore_the_end
-def test_the_validation_loss_as_the_score(iris: Any) -> None:
-    model = MLPClassifier(max_iter=4, scoring="loss", early_stopping=True).fit(*iris)
-    assert model.validation_scores_ == [-loss for loss in model.validation_loss_curve_]
-
-
-def test_an_unknown_score(iris: Any) -> None:
-    with pytest.raises(ValueError, match="accuracyy"):
-        MLPClassifier(early_stopping=True, scoring="accuracyy").fit(*iris)
-
-
-# ---------------------------------------------------------------------------------------------
 # Divergence
 
 
@@ -741,6 +600,27 @@ def test_an_activation_per_layer(iris: Any) -> None:
     assert model._trainer.network.activations == ("tanh", "sigmoid")
     with pytest.raises(ValueError, match="one per hidden layer"):
         MLPClassifier((4, 3), ["tanh"]).fit(*iris)
+    with pytest.raises(ValueError, match=r"activation\[1\] must be .*Did you mean 'logistic'"):
+        MLPClassifier((4, 3), ["tanh", "logit"]).fit(*iris)
+
+
+@ignore_the_end
+def test_a_list_of_one_activation_starts_like_its_name(iris: Any) -> None:
+    for name in ("logistic", "tanh"):
+        one, each = (
+            MLPClassifier((4, 3), activation, random_state=0).initialize(*iris)
+            for activation in (name, [name, name])
+        )
+        np.testing.assert_array_equal(parameters(one), parameters(each))
+    mixed = MLPClassifier((4, 3), ["logistic", "tanh"], random_state=0).initialize(*iris)
+    logistic = MLPClassifier((4, 3), "logistic", random_state=0).initialize(*iris)
+    np.testing.assert_array_equal(mixed.coefs_[0], logistic.coefs_[0])
+    np.testing.assert_array_equal(mixed.coefs_[2], each.coefs_[2])
+
+
+def test_true_is_one_epoch_as_in_scikit_learn(iris: Any) -> None:
+    with pytest.warns(ConvergenceWarning):
+        assert MLPClassifier(max_iter=True, batch_size=True).fit(*iris).n_iter_ == 1
 
 
 @ignore_the_end
@@ -881,33 +761,14 @@ def test_class_weights_of_a_batch_without_every_class() -> None:
     each = np.where(rows[1] == "b", 5.0, 1.0)
     other.partial_fit(*rows, classes=list("abc"), sample_weight=each)
     np.testing.assert_allclose(model.coefs_[0], other.coefs_[0], rtol=1e-12)
+    nothing = MLPClassifier((8,), class_weight={"a": 0.0, "b": 0.0})
+    with pytest.raises(ValueError, match=r"gives every row of y the weight 0: .*Leave such rows"):
+        nothing.partial_fit(X_AGAIN[is_few], Y_AGAIN[is_few], classes=list("abc"))
     with pytest.raises(ValueError, match="not in class_weight"):
         MLPClassifier((8,), class_weight={"b": 5.0, "z": 2.0}).fit(X_AGAIN, Y_AGAIN)
     columns = np.c_[Y_AGAIN, np.where(X_AGAIN[:, 1] > 0, "p", "q")]
     per_column = MLPClassifier((8,), class_weight=[{"a": 2.0}, {"p": 3.0, "q": 1.0}])
     per_column.partial_fit(X_AGAIN[~is_few], columns[~is_few], classes=[list("abc"), list("pq")])
-
-
-@ignore_the_end
-def test_a_scorer_that_takes_no_weights_gets_none() -> None:
-    model = MLPClassifier(
-        (8,), max_iter=3, early_stopping=True, class_weight="balanced", random_state=0,
-        scoring=lambda estimator, x, y: estimator.score(x, y),
-    ).fit(X_AGAIN, Y_AGAIN)  # fmt: skip
-    assert len(model.validation_scores_) == 3
-
-
-@ignore_the_end
-def test_a_warm_fit_that_is_never_better_leaves_the_best_parameters() -> None:
-    validation = {"X_val": X_AGAIN[:30], "y_val": Y_AGAIN[:30]}
-    model = MLPClassifier(
-        (8,), max_iter=60, learning_rate_init=0.1, random_state=0, early_stopping=True,
-        warm_start=True, n_iter_no_change=99, tol=0.0,
-    ).fit(X_AGAIN, Y_AGAIN, **validation)  # fmt: skip
-    best = model.best_validation_score_
-    model.set_params(learning_rate_init=20.0, max_iter=3).fit(X_AGAIN, Y_AGAIN, **validation)
-    assert max(model.validation_scores_[-3:]) < best
-    assert model.score(X_AGAIN[:30], Y_AGAIN[:30]) == model.best_validation_score_ == best
 
 
 @pytest.mark.parametrize("name", ["coefs_", "intercepts_"])

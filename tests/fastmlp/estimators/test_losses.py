@@ -19,6 +19,7 @@ from fastmlp.losses import (
     Hinge,
     Huber,
     Quantile,
+    SquaredError,
 )
 
 pytestmark = [
@@ -99,7 +100,7 @@ def test_rates(loss: Any, lowest: int, line: Any) -> None:
         linear(loss).fit(x, y - 1.0)
 
 
-@pytest.mark.parametrize("output", ["sigmoid", "softplus", "tanh"])
+@pytest.mark.parametrize("output", ["sigmoid", "logistic", "exp", "softplus", "tanh"])
 def test_the_output_activation(output: str, line: Any) -> None:
     x, y = line[0], 1.0 / (1.0 + np.exp(-3.0 * line[0][:, 0]))
     model = MLPRegressor(output=output, max_iter=30, random_state=0).fit(x, y)
@@ -120,6 +121,45 @@ def test_losses_of_classes(loss: Any, n_classes: int, iris: Any) -> None:
     np.testing.assert_allclose(probabilities.sum(axis=1), 1.0)
     # All of these are less sure than cross-entropy is.
     assert probabilities.max(axis=1).mean() < plain.predict_proba(x).max(axis=1).mean()
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_cross_entropy_of_labels_that_are_yes_or_no(smoothing: float, iris: Any) -> None:
+    x, several = iris[0], np.eye(3, dtype=int)[iris[1]]
+    settings = {"max_iter": 400, "learning_rate_init": 0.01, "random_state": 0}
+    for y in (several, several[:, 0]):
+        model = MLPClassifier(loss=BinaryCrossEntropy(smoothing), **settings).fit(x, y)
+        assert model.score(x, y) > 0.93 and model.out_activation_ == "logistic"
+        probabilities = model.predict_proba(x)
+        sure = np.maximum(probabilities, 1.0 - probabilities).mean()
+        assert sure == pytest.approx(1.0 if smoothing == 0.0 else 0.9, abs=0.03)
+
+
+@pytest.mark.parametrize(
+    ("make", "labels", "text"),
+    [
+        (CategoricalCrossEntropy, "one", r"one class .*'sigmoid'"),
+        (BinaryCrossEntropy, "three", r"several classes .*'softmax': take .*CategoricalCross"),
+        (CategoricalCrossEntropy, "multilabel", r"0 and 1 .*'sigmoid': take .*BinaryCross"),
+        (lambda: CustomLoss(brier, brier_slope, "softmax"), "multilabel", r"output='sigmoid'"),
+    ],
+)
+def test_a_loss_must_go_with_the_labels(make: Any, labels: str, text: str, iris: Any) -> None:
+    x, numbers = iris
+    y = {"one": 0 * numbers, "three": numbers, "multilabel": np.eye(3, dtype=int)[numbers]}[labels]
+    with pytest.raises(ValueError, match=f"does not go with y, .*{text}"):
+        MLPClassifier(loss=make()).fit(x, y)
+
+
+def test_what_was_fitted_says_which_methods_there_are(iris: Any, line: Any) -> None:
+    model = MLPClassifier(max_iter=3, random_state=0).fit(*iris).set_params(loss="hinge")
+    assert model.predict_proba(iris[0]).shape == (150, 3)
+    assert not hasattr(model, "decision_function")
+    model.fit(*iris).set_params(loss="log_loss")
+    assert model.decision_function(iris[0]).shape == (150, 3)
+    assert not hasattr(model, "predict_proba")
+    regressor = MLPRegressor(Quantile((0.1, 0.9)), max_iter=3).fit(*line)
+    assert regressor.set_params(loss="huber").predict_quantiles(line[0]).shape[1] == 2
 
 
 @pytest.mark.parametrize("labels", ["binary", "multiclass", "multilabel"])
@@ -220,7 +260,7 @@ def test_an_activation_of_ones_own(iris: Any) -> None:
     [
         (lambda: MLPClassifier(loss="squared_error"), "iris"),
         (lambda: MLPClassifier(loss=Quantile()), "iris"),
-        (lambda: MLPClassifier(loss=BinaryCrossEntropy()), "iris"),
+        (lambda: MLPClassifier(loss=SquaredError()), "iris"),
         (lambda: MLPRegressor("log_loss"), "diabetes"),
         (lambda: MLPRegressor(Hinge()), "diabetes"),
         (lambda: MLPRegressor(output="softmax"), "diabetes"),
