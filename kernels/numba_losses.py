@@ -30,6 +30,7 @@ from .numba_names import (
     loss_slope,
     loss_value,
     place_of,
+    plain,
     real,
     reals,
     target_of,
@@ -115,7 +116,7 @@ def softmax_rows(z: int, a: int, stride: int, n: int, panels: int, groups: int) 
     n_columns = ends[n_groups - 1]
     for first in range(0, n_rows, LOSS_BLOCK):
         lanes, offset = lanes_for(min(LOSS_BLOCK, n_rows - first)), first * VECTOR
-        begin = 0
+        begin = plain(0)
         for group in range(n_groups):
             end = ends[group]
             shift_and_sum(z + offset, stride, begin, end, lanes, columns, largest, total)
@@ -249,7 +250,7 @@ def loss_of_log_softmax_rows(
         load_block(rows, sample_weight, n, lanes, factor, weight, scale)
         for i in range(lanes):
             losses[i] = real(0.0)
-        begin = 0
+        begin = plain(0)
         for group in range(n_groups):
             end = ends[group]
             is_one_panel = begin // LANES == (end - 1) // LANES
