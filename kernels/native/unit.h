@@ -7,8 +7,13 @@
 #if defined(__GNUC__)
 #define ALWAYS_INLINE inline __attribute__((always_inline))
 #define NEVER_INLINE __attribute__((noinline))
+#if defined(__clang__)
+#define UNROLL _Pragma("clang loop unroll(full)")
+#define INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
+#else
 #define UNROLL _Pragma("GCC unroll 32")
 #define INDEPENDENT _Pragma("GCC ivdep")
+#endif
 #define PREFETCH(p) __builtin_prefetch(p)
 #elif defined(_MSC_VER)
 #define ALWAYS_INLINE __forceinline
