@@ -125,8 +125,8 @@ class BoundEngine:
         if isinstance(found, SparseRows) and any(self.plan.input_center):
             raise ValueError(
                 f"{argument} must be dense where the network has an input_center, because zeros "
-                "would not stay zeros; got a sparse matrix: take a Network with input_center=0, or "
-                f"{argument}.toarray()"
+                f"would not stay zeros; got a sparse matrix: take {argument}.toarray(), or a "
+                "Network with input_center=0 (or an estimator that was fitted to sparse rows)"
             )
         return found
 

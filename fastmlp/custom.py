@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import linecache
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import FunctionType
@@ -94,8 +95,9 @@ class CustomLoss(Loss):
         """Return the constants, (n_constants, n_outputs)."""
         return tuple((value,) * n_outputs for value in self.constants.values())
 
-    def __reduce__(self) -> tuple[Any, ...]:  # made anew, so that it is known there too
-        return type(self), (self.value, self.slope, self.output, dict(self.constants))
+    def __reduce__(self) -> tuple[Any, ...]:
+        functions = {"value": self.value, "slope": self.slope}
+        return _made_again, (type(self), _with_texts(functions), self.output, dict(self.constants))
 
 
 @dataclass(frozen=True)
@@ -146,8 +148,36 @@ class CustomActivation:
         name: str = self._name  # type: ignore[attr-defined]
         return name
 
-    def __reduce__(self) -> tuple[Any, ...]:  # made anew, so that it is known there too
-        return type(self), (self.value, self.derivative, self.init)
+    def __reduce__(self) -> tuple[Any, ...]:
+        functions = {"value": self.value, "derivative": self.derivative}
+        return _made_again, (type(self), _with_texts(functions), self.init)
+
+
+def _with_texts(functions: Mapping[str, Any]) -> list[tuple[Any, str]]:
+    """Return each function with its text: what is pickled."""
+    return [(function, inspect.getsource(function)) for function in functions.values()]
+
+
+def _made_again(kind: type[Any], functions: list[tuple[Any, str]], *settings: Any) -> Any:
+    """Make what was pickled, so that it is known in this process too.
+
+    A function of a script or a notebook may come without its file: then it gets its text.
+    """
+    return kind(*(_readable(function, text) for function, text in functions), *settings)
+
+
+def _readable(function: Any, text: str) -> Any:
+    """Return a function whose source `inspect` finds: itself, or a copy that has the text."""
+    try:
+        inspect.getsource(function)
+    except (OSError, TypeError):
+        pass
+    else:
+        return function
+    name = f"<fastmlp formula {hashlib.sha256(text.encode()).hexdigest()[:16]}>"
+    linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
+    code = function.__code__.replace(co_filename=name, co_firstlineno=1)
+    return FunctionType(code, function.__globals__, function.__name__)
 
 
 def _argument_names(function: FunctionType) -> tuple[str, ...]:

@@ -71,7 +71,10 @@ class Epoch:
         # Per batch, all of them: what it counts for, when it comes, what its update is made with.
         self._counts = _batch_weights(order, examples.weights, plan.batch_size)
         self._epochs = history.n_epochs + np.arange(n_batches) / n_batches
-        coefficients = optimizer.coefficients(n_steps + 1, n_batches, self._epochs, len(order))
+        self._rows_per_epoch = history.rows_per_epoch(len(order))
+        coefficients = optimizer.coefficients(
+            n_steps + 1, n_batches, self._epochs, self._rows_per_epoch
+        )
         if plan.adjusts_gradient:
             adjustments = _adjustments(regularization, clipping, self._counts)
             coefficients = np.hstack([coefficients, adjustments])
@@ -116,7 +119,7 @@ class Epoch:
         diverged = not math.isfinite(sums[-1])
         self.n_steps += len(sums) - diverged
         if diverged or (self.is_done and not np.isfinite(engine.network.learned).all()):
-            rates = self._optimizer.rates(self._epochs[first:last], len(self._order))
+            rates = self._optimizer.rates(self._epochs[first:last], self._rows_per_epoch)
             self._put_back()
             raise DivergenceError(self._advice(float(rates.max())))
 
@@ -124,6 +127,7 @@ class Epoch:
         """Note in the history that the epoch is done."""
         self._history.loss.append(float(np.array(self._sums).sum() / self._counts.sum()))
         self._history.seconds.append(self._seconds)
+        self._history.rows.append(len(self._order))
 
     def _put_back(self) -> None:
         """Put back what the epoch began with, unless the present is finite."""
@@ -139,8 +143,8 @@ class Epoch:
         if largest > 20.0:
             advice.insert(
                 0,
-                f"inputs of about unit size (as scaled they reach {largest:g}; pass "
-                "Network(..., input_scale=..., input_center=...))",
+                f"inputs of about unit size (as scaled they reach {largest:g}; see input_scale and "
+                "input_center of Network, or scale_inputs='standard' of the estimators)",
             )
         return (
             f"training diverged in epoch {self._history.n_epochs + 1} (step {self.n_steps + 1}): "

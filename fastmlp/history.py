@@ -20,6 +20,8 @@ class History:
         `score`). NaN for epochs without, before the last one with.
     seconds : list of float
         Training time of each epoch, validation left out.
+    rows : list of int
+        The rows of each epoch.
     batch_losses : list of float
         Mean loss of each batch of the last epoch, or of the present one as far as it has come.
     stop_reason : str
@@ -31,6 +33,7 @@ class History:
     validation_loss: list[float] = field(default_factory=list)
     validation_score: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
+    rows: list[int] = field(default_factory=list)
     batch_losses: list[float] = field(default_factory=list)
     stop_reason: str = ""
 
@@ -38,6 +41,13 @@ class History:
     def n_epochs(self) -> int:
         """How many epochs are complete."""
         return len(self.loss)
+
+    def rows_per_epoch(self, n_rows: int) -> float:
+        """Return how many rows an epoch had on average; before the first one that it has `n_rows`.
+
+        Parts of the data, epoch by epoch, may be of different sizes.
+        """
+        return sum(self.rows) / len(self.rows) if self.rows else float(n_rows)
 
     def add_validation(self, loss: float, score: float) -> None:
         """Add the result of the last epoch; earlier ones without a result become NaN."""

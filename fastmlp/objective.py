@@ -36,8 +36,9 @@ class Objective:
                 "train it with fit"
             )
         self._engine, self._examples, self._penalty = engine, examples, penalty
-        # z, a and dz of all layers are kept for each row.
-        kept = 3 * 8 * sum(layer.fan_out for layer in engine.plan.layers)
+        # The inputs, and z, a and dz of all layers, are kept for each row.
+        layers = engine.plan.layers
+        kept = 8 * (layers[0].fan_in + 3 * sum(layer.fan_out for layer in layers))
         self._rows_per_call = max(1, DENSE_BYTES // kept)
 
     def __call__(self, parameters: NDArray[Any]) -> tuple[float, NDArray[np.float64]]:

@@ -62,9 +62,11 @@ class Optimizer:
         """Its formulas."""
         return formulas.OPTIMIZERS[self.formula_name]
 
-    def rates(self, epochs: NDArray[np.float64], n_rows: int = 1) -> NDArray[np.float64]:
-        """Return the learning rate at so many epochs done, (n,), each of `n_rows` rows."""
-        return rates_of(self.learning_rate, epochs, n_rows)
+    def rates(
+        self, epochs: NDArray[np.float64], rows_per_epoch: float = 1.0
+    ) -> NDArray[np.float64]:
+        """Return the learning rate at so many epochs done, (n,), each of so many rows."""
+        return rates_of(self.learning_rate, epochs, rows_per_epoch)
 
     @property
     def first_rate(self) -> float:
@@ -76,18 +78,18 @@ class Optimizer:
         first_step: int,
         n_steps: int,
         epochs: NDArray[np.float64] | None = None,
-        n_rows: int = 1,
+        rows_per_epoch: float = 1.0,
     ) -> NDArray[np.float64]:
         """Return what the update takes, (n_steps, n_coefficients), for steps from `first_step`.
 
         Steps count from 1 over the whole training. A schedule needs to know how many epochs of
-        `n_rows` rows are done at each, (n_steps,); without them, each step is an epoch.
+        so many rows are done at each, (n_steps,); without them, each step is an epoch.
         """
         step = np.arange(first_step, first_step + n_steps, dtype=np.float64)
         settings = self.settings()
         done = step - 1.0 if epochs is None else epochs
         for name in self.rate_names:
-            settings[name] = rates_of(settings[name], done, n_rows)
+            settings[name] = rates_of(settings[name], done, rows_per_epoch)
         hyperparameters = [settings[name] for name in self.formula.hyperparameters]
         columns = self.formula.coefficients(step, *hyperparameters)
         table = np.empty((n_steps, self.formula.n_coefficients_in_all))
@@ -169,10 +171,10 @@ class ScikitLearnAdam(Adam):
         first_step: int,
         n_steps: int,
         epochs: NDArray[np.float64] | None = None,
-        n_rows: int = 1,
+        rows_per_epoch: float = 1.0,
     ) -> NDArray[np.float64]:
         """Return Adam's, with the correction multiplied into epsilon."""
-        table = super().coefficients(first_step, n_steps, epochs, n_rows)
+        table = super().coefficients(first_step, n_steps, epochs, rows_per_epoch)
         table[:, -1] *= table[:, 1]
         return table
 

@@ -82,8 +82,8 @@ class _Ramp(Schedule):
     n_batches: int
     batch_size: int
 
-    def rates(self, epochs: Rates, n_rows: int) -> Rates:
-        per_epoch = -(-n_rows // self.batch_size)
+    def rates(self, epochs: Rates, rows_per_epoch: float) -> Rates:
+        per_epoch = -(-rows_per_epoch // self.batch_size)
         risen = np.minimum(np.rint(epochs * per_epoch) / (self.n_batches - 1), 1.0)
         return np.asarray(self.lowest * (self.highest / self.lowest) ** risen)
 

@@ -26,15 +26,15 @@ LARGEST_RATE = 1e9
 class Schedule:
     """What every schedule has."""
 
-    def rates(self, epochs: Rates, n_rows: int) -> Rates:
+    def rates(self, epochs: Rates, rows_per_epoch: float) -> Rates:
         """Return the learning rates at so many epochs done, (n,).
 
         Parameters
         ----------
         epochs : ndarray of float64, shape (n,)
             From 0; batch b of n_batches of the first epoch is at b / n_batches.
-        n_rows : int
-            Rows of an epoch.
+        rows_per_epoch : float
+            Of the epochs done, on average; of the first one, its own.
         """
         raise NotImplementedError
 
@@ -61,7 +61,7 @@ class Constant(Schedule):
     def __post_init__(self) -> None:
         self._check("rate", 0.0, LARGEST_RATE)
 
-    def rates(self, epochs: Rates, n_rows: int) -> Rates:
+    def rates(self, epochs: Rates, rows_per_epoch: float) -> Rates:
         return np.full(len(epochs), self.rate)
 
 
@@ -87,7 +87,7 @@ class StepDecay(Schedule):
         self._check("every", 1e-6, 1e9)
         self._check("factor", 0.0, 1.0)
 
-    def rates(self, epochs: Rates, n_rows: int) -> Rates:
+    def rates(self, epochs: Rates, rows_per_epoch: float) -> Rates:
         return np.asarray(self.initial * self.factor ** np.floor(epochs / self.every))
 
 
@@ -120,7 +120,7 @@ class CosineRestarts(Schedule):
         self._check("multiply", 1.0, 1e6)
         self._check("minimum", 0.0, self.initial)
 
-    def rates(self, epochs: Rates, n_rows: int) -> Rates:
+    def rates(self, epochs: Rates, rows_per_epoch: float) -> Rates:
         scaled = np.asarray(epochs) / self.period
         if self.multiply == 1.0:
             done = scaled % 1.0
@@ -164,7 +164,7 @@ class OneCycle(Schedule):
         self._check("first_divisor", 1.0, 1e12)
         self._check("last_divisor", 1.0, 1e12)
 
-    def rates(self, epochs: Rates, n_rows: int) -> Rates:
+    def rates(self, epochs: Rates, rows_per_epoch: float) -> Rates:
         done = np.minimum(np.asarray(epochs) / self.epochs, 1.0)
         first = self.peak / self.first_divisor
         last = first / self.last_divisor
@@ -194,8 +194,8 @@ class InverseScaling(Schedule):
         self._check("initial", 0.0, LARGEST_RATE)
         self._check("power", 0.0, 100.0)
 
-    def rates(self, epochs: Rates, n_rows: int) -> Rates:
-        return np.asarray(self.initial / (np.floor(epochs) * n_rows + 1.0) ** self.power)
+    def rates(self, epochs: Rates, rows_per_epoch: float) -> Rates:
+        return np.asarray(self.initial / (np.floor(epochs) * rows_per_epoch + 1.0) ** self.power)
 
 
 @dataclass(frozen=True)
@@ -221,9 +221,9 @@ class WarmUp(Schedule):
         self._check("start", 0.0, 1.0)
         object.__setattr__(self, "then", check_rate("then", self.then))
 
-    def rates(self, epochs: Rates, n_rows: int) -> Rates:
+    def rates(self, epochs: Rates, rows_per_epoch: float) -> Rates:
         risen = np.minimum(np.asarray(epochs) / self.epochs, 1.0)
-        after = rates_of(self.then, np.maximum(epochs - self.epochs, 0.0), n_rows)
+        after = rates_of(self.then, np.maximum(epochs - self.epochs, 0.0), rows_per_epoch)
         return np.asarray(after * (self.start + (1.0 - self.start) * risen))
 
 
@@ -244,8 +244,8 @@ class Scaled(Schedule):
         self._check("factor", 0.0, 1e9)
         object.__setattr__(self, "schedule", check_rate("schedule", self.schedule))
 
-    def rates(self, epochs: Rates, n_rows: int) -> Rates:
-        return np.asarray(self.factor * rates_of(self.schedule, epochs, n_rows))
+    def rates(self, epochs: Rates, rows_per_epoch: float) -> Rates:
+        return np.asarray(self.factor * rates_of(self.schedule, epochs, rows_per_epoch))
 
 
 Rate = float | Schedule | Callable[[float], float]
@@ -270,7 +270,7 @@ def check_rate(argument: str, rate: Any) -> Rate:
     return check_number(argument, rate, 0.0, LARGEST_RATE)
 
 
-def rates_of(rate: Rate, epochs: Rates, n_rows: int) -> Rates:
+def rates_of(rate: Rate, epochs: Rates, rows_per_epoch: float) -> Rates:
     """Return the learning rates at so many epochs done, (n,).
 
     Raises
@@ -279,7 +279,7 @@ def rates_of(rate: Rate, epochs: Rates, n_rows: int) -> Rates:
         If a function of the user's gives something that is no learning rate.
     """
     if isinstance(rate, Schedule):
-        return rate.rates(epochs, n_rows)
+        return rate.rates(epochs, rows_per_epoch)
     if not callable(rate):
         return np.full(len(epochs), rate)
     found = []

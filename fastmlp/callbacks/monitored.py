@@ -57,8 +57,9 @@ class Monitored(Callback):
     def _check_monitor(self, trainer: Training) -> None:
         if self.monitor in ("validation_loss", "validation_score") and not trainer.validates:
             raise ValueError(
-                f"{type(self).__name__}(monitor={self.monitor!r}) needs validation data; pass "
-                "fit(..., validation_data=(X, y)), or watch monitor='loss'"
+                f"{type(self).__name__}(monitor={self.monitor!r}) needs validation data: pass "
+                "fit(..., validation_data=(X, y)) or, of an estimator, fit(..., X_val=..., "
+                "y_val=...); or watch monitor='loss'"
             )
 
     def improves(self, trainer: Training) -> bool:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import warnings
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -30,7 +31,7 @@ from ..regularization import Dropout
 from ..trainer import Trainer
 from .constraints import SHARED
 from .epochs import EpochEnd
-from .held_out import HeldOut, hold_out, own_validation, score_of
+from .held_out import HeldOut, hold_out, own_validation, present_score, score_of, scorer_of
 from .hidden import HiddenLayers
 from .lbfgs import minimize_whole
 from .nested import NestedParameters
@@ -47,6 +48,7 @@ from .settings import (
     make_optimizer,
     network_precision,
     network_settings,
+    preserved_types,
     refuse_another_network,
     refuse_with_lbfgs,
     trainer_settings,
@@ -55,7 +57,11 @@ from .sklearn_callbacks import CallbackSupportMixin, epoch_tasks
 from .sklearn_versions import validate_data
 
 READ_AS_THEY_ARE = (np.float64, np.float32, np.uint8)
-SCALING_ADVICE = "(scale_inputs='standard' brings inputs to unit size.)"
+CURVES = (
+    *("loss_curve_", "best_loss_"),
+    *("validation_scores_", "validation_loss_curve_", "best_validation_score_"),
+)
+"""What epochs are noted in."""
 
 
 def check_solver(estimator: Any) -> bool:
@@ -162,9 +168,9 @@ class BaseMLP(
         -------
         self
         """
-        if hasattr(self, "_trainer"):
-            del self._trainer
-        self._prepare(X, y, None, incremental=False)
+        with self._whole_or_not_at_all():
+            self.__dict__.pop("_trainer", None)
+            self._prepare(X, y, None, incremental=False)
         return self
 
     def learning_rate_range_test(
@@ -208,6 +214,34 @@ class BaseMLP(
         *,
         incremental: bool = False,
     ) -> None:
+        with self._whole_or_not_at_all():
+            self._fit_checked(X, y, sample_weight, validation, incremental=incremental)
+
+    @contextmanager
+    def _whole_or_not_at_all(self) -> Iterator[None]:
+        """Leave everything as it was where an error comes before the first step of training."""
+        before, n_steps = dict(vars(self)), self._steps_done()
+        try:
+            yield
+        except BaseException as error:
+            if not isinstance(error, DivergenceError) and self._steps_done() in (0, n_steps):
+                self.__dict__.clear()
+                self.__dict__.update(before)
+            raise
+
+    def _steps_done(self) -> int:
+        trainer: Trainer | None = vars(self).get("_trainer")
+        return 0 if trainer is None else trainer.n_steps
+
+    def _fit_checked(
+        self,
+        X: Any,  # noqa: N803
+        y: Any,
+        sample_weight: Any,
+        validation: tuple[Any, Any, Any] | None,
+        *,
+        incremental: bool,
+    ) -> None:
         if self.early_stopping and incremental:
             raise ValueError("partial_fit does not support early_stopping=True")
         metadata = None if sample_weight is None else {"sample_weight": sample_weight}
@@ -231,7 +265,7 @@ class BaseMLP(
         except DivergenceError as error:
             text = (
                 "Solver produced non-finite parameter weights. The input data may contain large "
-                f"values and need to be preprocessed. {error} {SCALING_ADVICE}"
+                f"values and need to be preprocessed. {error}"
             )
             raise FitDivergedError(text) from None
         finally:
@@ -250,6 +284,8 @@ class BaseMLP(
         """
         self._validate_params()
         hidden = hidden_widths(self)
+        if self.scoring is not None:
+            scorer_of(self)  # an unknown one is refused at once
         first = not hasattr(self, "_trainer") or not (self.warm_start or incremental)
         X, targets = self._check_data(X, y, first=first, incremental=incremental)  # noqa: N806
         if sample_weight is not None:
@@ -290,8 +326,8 @@ class BaseMLP(
         self.n_layers_ = len(network.sizes)
         self.out_activation_ = SKLEARN_NAMES.get(network.output, network.output)
         self._no_improvement_count = 0
-        if hasattr(self, "loss_curve_"):  # of a fit that this one does not go on from
-            del self.loss_curve_
+        for name in CURVES:  # of a fit that this one does not go on from
+            self.__dict__.pop(name, None)
 
     def _open_curves(self, validates: bool) -> None:
         """Make what the epochs are noted in, where there is nothing yet to go on with."""
@@ -303,7 +339,6 @@ class BaseMLP(
             self.best_loss_: Any = None
         if validates and self.validation_scores_ is None:
             self.validation_scores_, self.validation_loss_curve_ = [], []
-        if self.early_stopping and self.best_validation_score_ is None:
             self.best_validation_score_ = -np.inf
         if not self.early_stopping and self.best_loss_ is None:
             self.best_loss_ = np.inf
@@ -347,9 +382,16 @@ class BaseMLP(
             validation_data = (held_out.x, held_out.targets, held_out.sample_weight)
             score = score_of(self, held_out)
         self._open_curves(validates=held_out is not None)
-        end = EpochEnd(self, n_rows, n_counted)
-        self.n_iter_ = 0
         history = self._trainer.history
+        goes_on = self.early_stopping and history.n_epochs > 0
+        if goes_on:  # score, validation data or parameters may be others than in the last call
+            assert held_out is not None
+            present = present_score(self, held_out, score)
+            if present != self.best_validation_score_:
+                self.best_validation_score_ = -np.inf if math.isnan(present) else present
+                self._no_improvement_count = 0
+        end = EpochEnd(self, n_rows, n_counted, goes_on=goes_on)
+        self.n_iter_ = 0
         limit = [] if self.time_limit is None else [TimeLimit(self.time_limit)]
         try:
             self._trainer.fit(
@@ -366,6 +408,7 @@ class BaseMLP(
             if end.best_parameters is None:
                 raise
             self.validation_scores_.append(math.nan)
+            self.validation_loss_curve_.append(math.nan)
             warnings.warn(
                 f"{error} The parameters of the best validation score are taken.",
                 ConvergenceWarning,
@@ -434,8 +477,10 @@ class BaseMLP(
         """Return the user's validation data as one, or None if there is none."""
         if x is None and y is None and sample_weight is None:
             return None
+        given = {"X_val": x, "y_val": y, "sample_weight_val": sample_weight}
         if x is None or y is None:
-            raise ValueError("X_val and y_val must be given together; got one of them")
+            got = " and ".join(name for name, value in given.items() if value is not None)
+            raise ValueError(f"X_val and y_val must be given together; got {got} alone")
         return x, y, sample_weight
 
     # ---------------------------------------------------------------------------------------
@@ -488,11 +533,11 @@ class BaseMLP(
         """scikit-learn's name for it; `learning_rate` is that of the moment, a number."""
         epochs = self._trainer.history.n_epochs
         optimizer = self._trainer.optimizer
-        rate = optimizer.rates(np.array([float(epochs)]), self.t_ // max(epochs, 1))[0]
+        rate = optimizer.rates(np.array([float(epochs)]), self.t_ / max(epochs, 1))[0]
         return replace(optimizer, learning_rate=float(rate))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
-        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        tags.transformer_tags.preserves_dtype = preserved_types(self)
         return tags

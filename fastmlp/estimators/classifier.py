@@ -297,11 +297,12 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
                 "rows; compute the weights with sklearn.utils.compute_class_weight('balanced', ...)"
                 " and pass them as a dict"
             )
-        if self._is_first_call(y, classes):
-            self._labels = ClassLabels(y, self._asked_loss(), classes)
-            if self._labels.kind == "multioutput":
-                self.classes_ = self._labels.classes
-        self._fit(X, y, sample_weight, incremental=True)
+        with self._whole_or_not_at_all():
+            if self._is_first_call(y, classes):
+                self._labels = ClassLabels(y, self._asked_loss(), classes)
+                if self._labels.kind == "multioutput":
+                    self.classes_ = self._labels.classes
+            self._fit(X, y, sample_weight, incremental=True)
         return self
 
     def _is_first_call(self, y: Any, classes: Any) -> bool:
@@ -475,10 +476,10 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         return None if is_rare else numbers
 
     def _network_output(self) -> str:
-        return self._labels.output
+        return self._labels.with_loss(self._asked_loss()).output
 
     def _network_width(self) -> int:
-        return self._labels.n_outputs
+        return self._labels.with_loss(self._asked_loss()).n_outputs
 
     def _network_groups(self) -> list[int] | None:
         return self._labels.group_sizes

@@ -27,12 +27,15 @@ class EpochEnd(Callback):
         Rows of an epoch.
     n_counted : float
         The sum of their weights.
+    goes_on : bool
+        Whether early stopping goes on from parameters that were trained before.
     """
 
-    def __init__(self, estimator: BaseMLP, n_rows: int, n_counted: float) -> None:
+    def __init__(self, estimator: BaseMLP, n_rows: int, n_counted: float, *, goes_on: bool) -> None:
         self.estimator = estimator
         self.n_rows = n_rows
         self.n_counted = n_counted
+        self.goes_on = goes_on
         self.n_batches = -(-n_rows // estimator._trainer.plan.batch_size)
         self.best_parameters: NDArray[Any] | None = None
 
@@ -40,10 +43,7 @@ class EpochEnd(Callback):
         """Note the penalty that training starts from, and how many steps were done before."""
         self.last_penalty = self._penalty(trainer)
         self.n_steps = trainer.n_steps
-        estimator = self.estimator
-        # A warm fit begins with the best parameters of the one before; its best score stands.
-        goes_on = estimator.early_stopping and trainer.history.n_epochs > 0
-        if goes_on and estimator.best_validation_score_ > float("-inf"):
+        if self.goes_on:  # the best score is theirs
             self.best_parameters = trainer.network.learned
 
     def on_epoch_end(self, trainer: Training) -> None:
@@ -102,15 +102,17 @@ class EpochEnd(Callback):
         estimator.validation_loss_curve_.append(loss)
         found = trainer.history.validation_score[-1]
         estimator.validation_scores_.append(found)
+        self.best_score_before = estimator.best_validation_score_
+        if found > self.best_score_before:
+            estimator.best_validation_score_ = found
         if estimator.verbose:
             print(f"Validation score: {found:f}")
 
     def _score_improves(self, trainer: Training) -> bool:
         estimator = self.estimator
         score = estimator.validation_scores_[-1]
-        improves = not score < estimator.best_validation_score_ + estimator.tol
-        if score > estimator.best_validation_score_:
-            estimator.best_validation_score_ = score
+        improves = not score < self.best_score_before + estimator.tol
+        if score > self.best_score_before:
             self.best_parameters = trainer.network.learned
         return improves
 

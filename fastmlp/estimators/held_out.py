@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import get_scorer
+from sklearn.metrics import check_scoring
 from sklearn.model_selection import train_test_split
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import _check_sample_weight
@@ -33,7 +33,7 @@ class HeldOut:
         As the Trainer takes them.
     sample_weight : ndarray of shape (rows,) or None
     raw_x, raw_y
-        What is handed to a scorer.
+        What is handed to a scorer, if there is one.
     """
 
     x: Any
@@ -104,9 +104,13 @@ def hold_out(
     )
     estimator._order.rows = rows
     weights = None if sample_weight is None else sample_weight[chosen]
-    x = X[chosen]
-    raw_x = _safe_indexing(given[0], chosen) if hasattr(given[0], "columns") else x
-    return HeldOut(x, targets[chosen], weights, raw_x, _safe_indexing(given[1], chosen))
+    x, raw_x, raw_y = X[chosen], None, None
+    if scorer_of(estimator) is not None:
+        is_table = hasattr(given[0], "columns") and hasattr(given[0], "__getitem__")
+        raw_x = _safe_indexing(given[0], chosen) if is_table else x
+        is_table = hasattr(given[1], "columns") or hasattr(given[1], "iloc")
+        raw_y = _safe_indexing(given[1] if is_table else np.asarray(given[1]), chosen)
+    return HeldOut(x, targets[chosen], weights, raw_x, raw_y)
 
 
 def _check_sizes(fraction: float, n_rows: int, strata: NDArray[Any] | None) -> None:
@@ -128,26 +132,50 @@ def _check_sizes(fraction: float, n_rows: int, strata: NDArray[Any] | None) -> N
         )
 
 
+def scorer_of(estimator: BaseMLP) -> Callable[..., float] | None:
+    """Return the scorer that was asked for; None: the Trainer's score, or its loss.
+
+    Raises
+    ------
+    ValueError
+        If there is no such score, or it is a metric and no scorer.
+    """
+    scoring = estimator._default_scoring() if estimator.scoring is None else estimator.scoring
+    if scoring is None or scoring == "loss":
+        return None
+    return check_scoring(estimator, scoring=scoring)  # type: ignore[no-any-return]
+
+
 def score_of(estimator: BaseMLP, held_out: HeldOut) -> Callable[[Training], float] | None:
     """Return what gives the validation score after an epoch, more is better; None: the Trainer's.
 
     It has the name of what was asked for.
     """
-    scoring = estimator._default_scoring() if estimator.scoring is None else estimator.scoring
-    if scoring is None:
+    scorer, scoring = scorer_of(estimator), estimator.scoring
+    if scorer is None and scoring is None:
         return None
     weights = held_out.sample_weight
-    scorer = None if scoring == "loss" else scoring if callable(scoring) else get_scorer(scoring)
     takes_weights = scorer is not None and weights is not None and _takes_weights(scorer)
     weighted = {"sample_weight": weights} if takes_weights else {}
 
     def score(trainer: Training) -> float:
         if scorer is None:
-            return -trainer.history.validation_loss[-1]
+            return -trainer.history.validation_loss[-1] * estimator._loss_share()
         return float(scorer(estimator, held_out.raw_x, held_out.raw_y, **weighted))
 
     score.__name__ = scoring if isinstance(scoring, str) else getattr(scoring, "__name__", "score")
     return score
+
+
+def present_score(
+    estimator: BaseMLP, held_out: HeldOut, score: Callable[[Training], float] | None
+) -> float:
+    """Return the validation score of the parameters as they are, before an epoch of this fit."""
+    trainer = estimator._trainer
+    if score is not None and scorer_of(estimator) is not None:
+        return score(trainer)
+    found = trainer.evaluate(held_out.x, held_out.targets, held_out.sample_weight)
+    return found.score if score is None else -found.loss * estimator._loss_share()
 
 
 def _takes_weights(scorer: Callable[..., float]) -> bool:

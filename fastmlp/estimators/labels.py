@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any, Literal
 
 import numpy as np
@@ -63,13 +64,12 @@ class ClassLabels:
 
     def __init__(self, y: Any, loss: Loss | None = None, classes: Any = None) -> None:
         self.is_sparse = sparse.issparse(y)
-        self.has_margins = isinstance(loss, Hinge)
         self.kind: Literal["binary", "multiclass", "multilabel", "multioutput"] = "multiclass"
         self.classes: Any  # an array, or a list of arrays
         if has_class_columns(y) or (classes is not None and is_per_column(classes)):
             self.kind = "multioutput"
             self._set_columns(y, classes)
-            self._check_loss(loss)
+            self._take_loss(loss)
             return
         target_type = type_of_target(y, input_name="y")
         if "multioutput" in target_type:
@@ -80,14 +80,9 @@ class ClassLabels:
         check_classification_targets(y)
         is_multilabel = target_type.startswith("multilabel")
         self.classes = unique_labels(y if classes is None or is_multilabel else classes)
-        wants_softmax = isinstance(loss, CategoricalCrossEntropy) or (
-            isinstance(loss, CustomLoss) and loss.output == "softmax"
-        )
         if is_multilabel:
             self.kind = "multilabel"
-        elif len(self.classes) <= (1 if wants_softmax else 2):
-            self.kind = "binary"
-        self._check_loss(loss)
+        self._take_loss(loss)
 
     def _set_columns(self, y: Any, classes: Any) -> None:
         """Take the classes of several columns, from y unless they are given."""
@@ -103,8 +98,21 @@ class ClassLabels:
         else:
             self.classes = classes_of_columns(classes, shape[1])
 
-    def _check_loss(self, loss: Loss | None) -> None:
-        """Refuse a loss that has no form for such labels, and name those that have one."""
+    def with_loss(self, loss: Loss | None) -> ClassLabels:
+        """Return the same labels for another loss, which may want another output."""
+        labels = copy.copy(self)
+        labels._take_loss(loss)
+        return labels
+
+    def _take_loss(self, loss: Loss | None) -> None:
+        """Decide on the output; refuse a loss that has no form for such labels, and name others."""
+        self.has_margins = isinstance(loss, Hinge)
+        if self.kind in ("binary", "multiclass"):
+            wants_softmax = isinstance(loss, CategoricalCrossEntropy) or (
+                isinstance(loss, CustomLoss) and loss.output == "softmax"
+            )
+            is_binary = len(self.classes) <= (1 if wants_softmax else 2)
+            self.kind = "binary" if is_binary else "multiclass"
         if loss is None or goes_with(loss, self.output):
             return
         smoothed = CategoricalCrossEntropy if self.output == "softmax" else BinaryCrossEntropy
@@ -143,6 +151,11 @@ class ClassLabels:
         ValueError
             If y has not as many columns as the first one.
         """
+        if self.kind in ("binary", "multiclass") and np.ndim(y) != 1:
+            raise ValueError(
+                f"y must be flat, with one label per row, as in the first call; got the shape "
+                f"{np.shape(y)}"
+            )
         if self.kind != "multioutput":
             return [("`y`", unique_labels(y), self.classes)]
         found = map(np.unique, self.columns(y))

@@ -10,7 +10,7 @@ from sklearn.preprocessing import MinMaxScaler, RobustScaler, StandardScaler
 
 ROWS_PER_STEP = 8192
 VALUES_PER_STEP = 2**19
-"""Of dense rows, which a scaler converts to float64: so many fit a cache and take few MiB."""
+"""Of dense X, which a scaler converts to float64: so many fit a cache and take few MiB."""
 
 Numbers = float | NDArray[np.float64]
 
@@ -34,8 +34,18 @@ def center_and_scale(kind: str | None, X: Any) -> tuple[Numbers, Numbers]:  # no
         return 0.0, 1.0
     is_sparse = hasattr(X, "tocsr")
     if kind == "robust":  # quantiles need all rows
-        robust = RobustScaler(with_centering=not is_sparse).fit(X)
-        return 0.0 if is_sparse else robust.center_, 1.0 / robust.scale_
+        if is_sparse:
+            return 0.0, 1.0 / RobustScaler(with_centering=False).fit(X).scale_
+        n_columns = max(1, VALUES_PER_STEP // X.shape[0])
+        parts = [
+            RobustScaler().fit(X[:, first : first + n_columns])
+            for first in range(0, X.shape[1], n_columns)
+        ]
+        center, scale = (
+            np.concatenate([getattr(part, name) for part in parts])
+            for name in ("center_", "scale_")
+        )
+        return center, 1.0 / scale
     if kind == "minmax" and is_sparse:
         raise ValueError(
             "scale_inputs='minmax' needs a dense X, because zeros would not stay zeros; got a "

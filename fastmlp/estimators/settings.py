@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,6 +38,9 @@ def hidden_widths(estimator: BaseMLP) -> list[int]:
     """Return the widths of the hidden layers."""
     sizes = estimator.hidden_layer_sizes
     widths = list(sizes) if hasattr(sizes, "__iter__") else [sizes]
+    for index, width in enumerate(widths):
+        if not isinstance(width, Integral):
+            raise ValueError(f"hidden_layer_sizes[{index}] must be an integer; got {width!r}")
     if np.any(np.array(widths) <= 0):
         raise ValueError(f"hidden_layer_sizes must be > 0, got {widths}.")
     return widths
@@ -124,6 +128,14 @@ def network_precision(estimator: BaseMLP, dtype: Any) -> str:
         return PRECISIONS[estimator.precision]
     is_single = dtype in (np.float32, np.uint8) and is_stochastic(estimator)
     return "float32" if is_single else "float64"
+
+
+def preserved_types(estimator: BaseMLP) -> list[str]:
+    """Return the types of features which the hidden activations have, too."""
+    if estimator.precision not in ("auto", *PRECISIONS):  # an error when it is fitted
+        return []
+    types = (np.float64, np.float32)
+    return [each.__name__ for each in types if network_precision(estimator, each) == each.__name__]
 
 
 def penalties(estimator: BaseMLP) -> Regularization:

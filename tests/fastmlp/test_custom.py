@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import copy
 import pickle
+import subprocess
+import sys
+import types
 from math import exp
 from pathlib import Path
 from typing import Any
@@ -232,6 +235,56 @@ def test_copies_and_pickles_know_them(make_trainer: Any, make_problem: Any, stat
     for each in (trainer, loaded, copied):
         each.fit(x, y)
     assert state_of(loaded) == state_of(trainer) == state_of(copied)
+
+
+SCRIPT = """
+from fastmlp import CustomActivation, CustomLoss, Network, Trainer
+
+
+def square(z, y):
+    return (z - y) * (z - y)
+
+
+def square_slope(z, y):
+    return 2.0 * (z - y)
+
+
+def cube(z):
+    return z * z * z
+
+
+def cube_slope(z):
+    return 3.0 * (z * z)
+
+
+def make():
+    network = Network([2, 3, 1], CustomActivation(cube, cube_slope), output="identity", seed=0)
+    return Trainer(network, loss=CustomLoss(square, square_slope), backend="numpy", seed=0)
+"""
+
+
+def test_functions_of_a_script_go_to_other_processes(tmp_path: Path) -> None:
+    # As joblib and loky do it: functions of a script are pickled with their code, not their file.
+    cloudpickle = pytest.importorskip("joblib.externals.cloudpickle")
+    script = types.ModuleType("__main__")
+    (tmp_path / "script.py").write_text(SCRIPT)
+    exec(compile(SCRIPT, str(tmp_path / "script.py"), "exec"), vars(script))
+    made = script.make()
+    (tmp_path / "trainer.pickle").write_bytes(cloudpickle.dumps(made))
+    (tmp_path / "script.py").unlink()
+    text = (
+        "import pickle, sys; import numpy as np\n"
+        "trainer = pickle.load(open(sys.argv[1], 'rb'))\n"
+        "again = pickle.loads(pickle.dumps(trainer.loss))\n"
+        "assert again.formula_names == trainer.loss.formula_names\n"
+        "trainer.fit(np.ones((4, 2)), np.arange(4.0))\n"
+        "print(*trainer.network.parameters)\n"
+    )
+    arguments = [sys.executable, "-c", text, str(tmp_path / "trainer.pickle")]
+    run = subprocess.run(arguments, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    made.fit(np.ones((4, 2)), np.arange(4.0))
+    assert run.stdout.split() == [str(value) for value in made.network.parameters]
 
 
 def test_they_cannot_be_saved(make_trainer: Any, tmp_path: Path) -> None:

@@ -141,10 +141,10 @@ class RecordedRates(Schedule):
     """Remembers what it was asked."""
 
     def __init__(self) -> None:
-        self.asked: list[tuple[list[float], int]] = []
+        self.asked: list[tuple[list[float], float]] = []
 
-    def rates(self, epochs: Any, n_rows: int) -> Any:
-        self.asked.append((epochs.tolist(), n_rows))
+    def rates(self, epochs: Any, rows_per_epoch: float) -> Any:
+        self.asked.append((epochs.tolist(), rows_per_epoch))
         return np.full(len(epochs), 0.1)
 
 
@@ -153,8 +153,13 @@ def test_the_trainer_counts_epochs(make_trainer: Any, make_problem: Any) -> None
     trainer = make_trainer(optimizer=SGD(schedule), batch_size=5)
     trainer.fit(*make_problem(20), epochs=2)
     trainer.fit(*make_problem(10))  # another number of batches: an epoch is an epoch
+    trainer.fit(*make_problem(5))
     quarters = [0.0, 0.25, 0.5, 0.75]
-    assert schedule.asked == [(quarters, 20), ([1 + q for q in quarters], 20), ([2.0, 2.5], 10)]
+    # Rows are those of the epochs before: so many were seen by then.
+    assert schedule.asked == [
+        *((quarters, 20), ([1 + q for q in quarters], 20)),
+        *(([2.0, 2.5], 20), ([3.0], 50 / 3)),
+    ]
 
 
 def test_training_follows_the_rates(

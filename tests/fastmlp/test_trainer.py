@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import math
 import pickle
 import threading
 from copy import deepcopy
@@ -490,3 +491,21 @@ def test_a_pickled_and_a_copied_trainer_go_on(
     for each in copies:
         each.fit(x, y)
         assert state_of(each) == state_of(trainer)
+
+
+def test_a_validation_score_of_ones_own(make_trainer: Any, make_problem: Any) -> None:
+    x, y = make_problem(30)
+    trainer = make_trainer()
+
+    def least_sure(trainer: Any) -> float:
+        assert math.isfinite(trainer.history.validation_loss[-1])
+        return float(trainer.predict_proba(x).max(axis=1).min())
+
+    history = trainer.fit(x, y, epochs=2, validation_data=(x, y), score=least_sure)
+    assert history.validation_score[-1] == least_sure(trainer)
+    assert len(history.validation_score) == 2 and trainer.score_name == "least_sure"
+    with pytest.raises(ValueError, match="score is of the validation data: pass validation_data"):
+        trainer.fit(x, y, score=least_sure)
+    trainer.fit(x, y, validation_data=(x, y))
+    assert trainer.score_name == "accuracy"
+    assert history.validation_score[-1] == trainer.evaluate(x, y).accuracy

@@ -111,7 +111,7 @@ def test_without_validation_data_nothing_begins(
 ) -> None:
     trainer = make_trainer()
     before = state_of(trainer)[:3]
-    with pytest.raises(ValueError, match=f"{make.__name__}.*needs validation data; pass fit"):
+    with pytest.raises(ValueError, match=f"{make.__name__}.*needs validation data: pass fit"):
         trainer.fit(*make_problem(), epochs=3, callbacks=make())
     assert state_of(trainer)[:3] == before
     assert trainer.history.stop_reason == "failed: ValueError"

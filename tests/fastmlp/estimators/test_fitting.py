@@ -25,6 +25,7 @@ from fastmlp import (
     DivergenceError,
     Dropout,
     EarlyStopping,
+    Focal,
     MLPClassifier,
     MLPRegressor,
     Muon,
@@ -180,6 +181,8 @@ def test_how_it_stops_may_change_between_warm_starts(
         (MLPClassifier, "activation", "relu", ["relu", "tanh"]),
         (MLPClassifier, "normalization", None, "layer"),
         (MLPClassifier, "scale_inputs", "standard", None),
+        (MLPClassifier, "loss", "hinge", "log_loss"),
+        (MLPClassifier, "loss", "log_loss", "hinge"),
         (MLPRegressor, "output", "auto", "softplus"),
         (MLPRegressor, "loss", "quantile", Quantile((0.1, 0.9))),
         (MLPRegressor, "loss", "squared_error", "poisson"),
@@ -200,6 +203,73 @@ def test_the_network_stays_the_same(
     # The same in other words.
     model = estimator(warm_start=True, hidden_layer_sizes=[6, 5], activation="relu").fit(*iris)
     model.set_params(hidden_layer_sizes=np.array([6, 5]), activation=("relu", "relu")).fit(*iris)
+
+
+@ignore_the_end
+def test_a_loss_of_the_same_network_may_take_over(iris: Any) -> None:
+    model = MLPClassifier((5,), max_iter=2, warm_start=True, random_state=0).fit(*iris)
+    model.set_params(loss="focal").fit(*iris)
+    assert model.trainer_.loss == Focal() and model.predict_proba(iris[0]).shape == (150, 3)
+
+
+def refused(model: Any, method: str, *data: Any, **more: Any) -> None:
+    """Check that a call raises, and that the model is what it was before."""
+    before = vars(model).copy()
+    predicted = model.predict(data[0]) if "_trainer" in before else None
+    with pytest.raises((ValueError, TypeError)):
+        getattr(model, method)(*data, **more)
+    assert vars(model) == before
+    if predicted is not None:
+        np.testing.assert_array_equal(model.predict(data[0]), predicted)
+
+
+@ignore_the_end
+def test_a_fit_that_is_refused_changes_nothing(iris: Any) -> None:
+    x, y = iris
+    for warm_start in (False, True):
+        model = MLPClassifier((5,), max_iter=2, random_state=0, warm_start=warm_start).fit(x, y)
+        refused(model, "fit", x, y, sample_weight=-np.ones(150))
+        refused(model, "fit", x, y, X_val=x, y_val=y + 7)
+        refused(model.set_params(callbacks=[3]), "fit", x, y)
+        model.set_params(callbacks=None, dropout=Dropout(hidden=(0.1, 0.1)))
+        refused(model, "fit", x, y > 0)
+        refused(model, "initialize", x, y > 0)
+    new = MLPClassifier((5,), dropout=Dropout(hidden=(0.1, 0.1)))
+    refused(new, "fit", x, y)
+    refused(new, "partial_fit", x, y, classes=[0, 1, 2])
+    with pytest.raises(NotFittedError):
+        new.predict(x)
+
+
+@ignore_the_end
+def test_an_error_after_the_first_steps_keeps_what_was_learned(iris: Any) -> None:
+    def fail(trainer: Any) -> None:
+        raise RuntimeError("enough")
+
+    model = MLPClassifier((5,), callbacks=Epochs(fail, after=2), random_state=0)
+    with pytest.raises(RuntimeError, match="enough"):
+        model.fit(*iris)
+    assert model.n_iter_ == 2 and model.predict(iris[0]).shape == (150,)
+
+
+@ignore_the_end
+def test_curves_of_an_earlier_fit_do_not_stay(iris: Any) -> None:
+    model = MLPClassifier((5,), max_iter=2, early_stopping=True, random_state=0).fit(*iris)
+    model.set_params(early_stopping=False, solver="lbfgs").fit(*iris)
+    for name in ("loss_curve_", "best_loss_", "validation_scores_", "best_validation_score_"):
+        assert not hasattr(model, name)
+
+
+def test_flat_labels_stay_flat(iris: Any) -> None:
+    model = MLPClassifier((5,)).partial_fit(*iris, classes=[0, 1, 2])
+    with pytest.raises(ValueError, match=r"y must be flat, .*\(150, 3\)"):
+        model.partial_fit(iris[0], np.eye(3, dtype=int)[iris[1]])
+
+
+@pytest.mark.parametrize("sizes", [(4.5,), ("4",)])
+def test_widths_are_integers(sizes: Any, iris: Any) -> None:
+    with pytest.raises(ValueError, match=r"hidden_layer_sizes\[0\] must be an integer; got"):
+        MLPClassifier(sizes).fit(*iris)
 
 
 @ignore_the_end

@@ -214,7 +214,7 @@ def test_warm_fits_hold_the_same_rows_out(cancer: Any) -> None:
     model = MLPClassifier(random_state=0, **settings)
     for _ in range(3):
         model.fit(*cancer)
-    assert len(seen) == 3
+    assert len(seen) == 3 + 2  # and what a warm fit begins with
     for x, y in seen[1:]:
         np.testing.assert_array_equal(x, seen[0][0])
         np.testing.assert_array_equal(y, seen[0][1])
@@ -245,3 +245,94 @@ def test_validation_targets_as_tables_have_them(diabetes: Any) -> None:
     assert model.validation_scores_ == other.validation_scores_
     with pytest.raises(ValueError, match="y_val contains NaN"):
         MLPRegressor().fit(x, y, X_val=x, y_val=np.full(len(y), np.nan))
+
+
+def test_a_warm_fit_may_go_by_another_score(iris: Any) -> None:
+    settings = {"warm_start": True, "early_stopping": True, "learning_rate_init": 0.01}
+    model = MLPClassifier((5,), max_iter=30, random_state=0, **settings).fit(*iris)
+    before = model.trainer_.network.learned
+    model.set_params(scoring="loss").fit(*iris)
+    assert model.best_validation_score_ == max(model.validation_scores_[30:]) < 0.0
+    assert not np.array_equal(model.trainer_.network.learned, before)
+
+
+def test_a_warm_fit_may_go_by_other_rows(iris: Any) -> None:
+    x, y = iris
+    settings = {"warm_start": True, "early_stopping": True, "learning_rate_init": 0.01}
+    model = MLPClassifier((5,), max_iter=20, random_state=0, **settings)
+    model.fit(x, y, X_val=x[:30], y_val=y[:30])  # one class: soon all right
+    assert model.best_validation_score_ == 1.0
+    model.set_params(max_iter=100).fit(x, y, X_val=x, y_val=y)
+    assert model.best_validation_score_ == model.score(x, y) > 0.8
+    for weights in model.coefs_:
+        weights[...] = 0.0
+    model.set_params(max_iter=1).fit(x, y, X_val=x, y_val=y)
+    assert model.best_validation_score_ == model.score(x, y) < 0.8
+
+
+def test_the_loss_as_the_score_of_several_outputs(diabetes: Any) -> None:
+    x, y = diabetes
+    model = MLPRegressor(scoring="loss", early_stopping=True, max_iter=3, random_state=0)
+    model.fit(x, np.c_[y, -y, 2.0 * y])
+    assert model.validation_scores_ == [-loss for loss in model.validation_loss_curve_]
+
+
+def test_the_best_score_of_ones_own_data_without_early_stopping(iris: Any) -> None:
+    x, y = iris
+    model = MLPClassifier(max_iter=4, random_state=0).fit(x, y, X_val=x[::2], y_val=y[::2])
+    assert model.best_validation_score_ == max(model.validation_scores_)
+    assert model.best_loss_ == min(model.loss_curve_)
+
+
+class ArrayLike:
+    """What `np.asarray` takes, and nothing more."""
+
+    def __init__(self, values: np.ndarray) -> None:
+        self.values = values
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
+        return self.values
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.values.shape
+
+
+@pytest.mark.parametrize("make", [ArrayLike, memoryview, list, pd.Series, pl.Series])
+def test_held_out_targets_of_any_kind(make: Any, diabetes: Any) -> None:
+    x, y = diabetes
+    settings = {"early_stopping": True, "max_iter": 2, "random_state": 0, "scoring": "r2"}
+    expected = MLPRegressor(**settings).fit(x, y).validation_scores_
+    assert MLPRegressor(**settings).fit(x, make(y)).validation_scores_ == pytest.approx(expected)
+
+
+def test_a_scorer_gets_targets_as_they_were_given(iris: Any) -> None:
+    def scoring(model: Any, x: Any, y: Any) -> float:
+        assert type(y) is pd.Series and y.dtype == "category"
+        return float(model.score(x, y))
+
+    y = pd.Series(np.array(list("abc"))[iris[1]], dtype="category")
+    model = MLPClassifier(early_stopping=True, scoring=scoring, max_iter=2, random_state=0)
+    assert len(model.fit(iris[0], y).validation_scores_) == 2
+
+
+def test_a_metric_is_no_scorer(iris: Any) -> None:
+    with pytest.raises(ValueError, match="looks like it is a metric function"):
+        MLPClassifier(early_stopping=True, scoring=f1_score).fit(*iris)
+    with pytest.raises(ValueError, match="accuracyy"):  # though nothing is validated
+        MLPClassifier(scoring="accuracyy").fit(*iris)
+
+
+def test_weights_of_no_validation_data(iris: Any) -> None:
+    with pytest.raises(ValueError, match="together; got sample_weight_val alone"):
+        MLPClassifier().fit(*iris, sample_weight_val=np.ones(150))
+
+
+def test_rows_that_were_held_out_are_trained_on_later(cancer: Any) -> None:
+    model = MLPClassifier((5,), early_stopping=True, max_iter=2, random_state=0).fit(*cancer)
+    before = model.t_
+    model.set_params(early_stopping=False).partial_fit(*cancer)
+    assert model.t_ - before == len(cancer[1])

@@ -42,6 +42,23 @@ def test_features_are_not_copied(dtype: type, early_stopping: bool) -> None:
     assert model.coefs_[0].dtype == np.float32
 
 
+@pytest.mark.parametrize("hidden", [(), (5,)])
+def test_features_are_not_copied_by_lbfgs(hidden: tuple[int, ...]) -> None:
+    x = np.random.default_rng(0).integers(0, 255, (40_000, 400)).astype(np.uint8)
+    model = MLPRegressor(hidden_layer_sizes=hidden, solver="lbfgs", max_iter=2)
+    tracemalloc.start()
+    model.fit(x, x[:, 0] / 255.0)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 45_000_000  # as float64 it would be 128 MB
+
+
+def test_lbfgs_computes_in_float64(iris: Any) -> None:
+    x, y = iris
+    model = quick(solver="lbfgs").fit(x.astype(np.float32), y)
+    assert model.coefs_[0].dtype == np.float64 and model.trainer_.plan.precision == "float64"
+
+
 def test_uint8_features_make_a_float32_network() -> None:
     x = np.random.default_rng(0).integers(0, 2, (50, 4)).astype(np.uint8)
     assert quick().fit(x, x[:, 0]).coefs_[0].dtype == np.float32

@@ -77,6 +77,52 @@ def test_the_same_settings_give_the_same_model(name: str, problem: Any) -> None:
         np.testing.assert_array_equal(ours.classes_, theirs.classes_)
 
 
+def test_parts_of_unequal_size_with_a_rate_that_falls(diabetes: Any) -> None:
+    x, y = diabetes
+    settings = {"solver": "sgd", "learning_rate": "invscaling", "shuffle": False}
+    pair = [
+        module.MLPRegressor(hidden_layer_sizes=(5,), random_state=0, power_t=0.4, **settings)
+        for module in (fastmlp, sklearn.neural_network)
+    ]
+    for first, last in ((0, 100), (100, 110), (110, 400)):
+        for model in pair:
+            model.partial_fit(x[first:last], y[first:last])
+    assert largest_difference(*pair) < 1e-12
+    assert pair[0]._optimizer.learning_rate == pytest.approx(pair[1]._optimizer.learning_rate)
+
+
+@pytest.mark.parametrize("activation", ["logistic", "tanh"])
+def test_without_hidden_layers_the_activation_says_how_to_start(activation: str, iris: Any) -> None:
+    pair = [
+        module.MLPClassifier((), activation, max_iter=1, random_state=0).fit(*iris)
+        for module in (fastmlp, sklearn.neural_network)
+    ]
+    assert largest_difference(*pair) < 1e-12
+
+
+@pytest.mark.parametrize("tol", [0.0, 0.03])
+def test_early_stopping_counts_what_is_less_than_tol_for_nothing(tol: float, cancer: Any) -> None:
+    settings = {"early_stopping": True, "tol": tol, "n_iter_no_change": 3, "max_iter": 40}
+    ours, theirs = (
+        module.MLPClassifier((5,), random_state=0, **settings).fit(*cancer)
+        for module in (fastmlp, sklearn.neural_network)
+    )
+    assert ours.n_iter_ == theirs.n_iter_
+    np.testing.assert_allclose(ours.validation_scores_, theirs.validation_scores_)
+
+
+def test_the_penalty_in_the_loss_is_per_weight_of_the_rows(diabetes: Any) -> None:
+    x, y = diabetes
+    settings = {"hidden_layer_sizes": (5,), "alpha": 20.0, "max_iter": 3, "random_state": 0}
+    model = fastmlp.MLPRegressor(learning_rate_init=1e-9, batch_size=len(y), **settings)
+    for weights in (None, np.full(len(y), 3.0)):
+        model.fit(x, y, weights)
+        total = len(y) if weights is None else weights.sum()
+        penalty = 0.5 * 20.0 * sum(float((w**2).sum()) for w in model.coefs_) / total
+        error = float(np.mean((model.predict(x) - y) ** 2)) / 2.0
+        assert model.loss_ == pytest.approx(error + penalty, rel=1e-6)
+
+
 @pytest.mark.skipif(
     "loss" not in inspect.signature(sklearn.neural_network.MLPRegressor).parameters,
     reason="this scikit-learn has no Poisson loss here",

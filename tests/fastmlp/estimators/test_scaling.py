@@ -106,9 +106,10 @@ def test_sparse_features_to_predict_of_a_network_with_a_center(raw: Any) -> None
         model.predict(sparse.csr_matrix(raw[0]))
 
 
-def test_uint8_features_are_scaled_without_a_copy() -> None:
+@pytest.mark.parametrize("kind", ["standard", "minmax", "robust"])
+def test_uint8_features_are_scaled_without_a_copy(kind: str) -> None:
     x = np.random.default_rng(0).integers(0, 255, (60_000, 200)).astype(np.uint8)
-    model = MLPRegressor(hidden_layer_sizes=(4,), scale_inputs="minmax", max_iter=1)
+    model = MLPRegressor(hidden_layer_sizes=(4,), scale_inputs=kind, max_iter=1)
     tracemalloc.start()
     model.fit(x, x[:, 0] / 255.0)
     peak = tracemalloc.get_traced_memory()[1]

@@ -79,3 +79,26 @@ def test_the_scoring_monitor(iris: Any) -> None:
     model.fit(*iris, sample_weight=weights)
     rows = [row for row in monitor.get_logs().data if row["task_name"] == "epoch"]
     assert len(rows) == 4 and rows[-1]["accuracy"] == model.score(*iris)
+
+
+class Weights(Recorder):
+    """Keeps the weights of the rows that a hook is told of."""
+
+    def on_fit_task_end(
+        self,
+        estimator: Any,
+        context: Any,
+        *,
+        metadata: Any = None,
+    ) -> bool:
+        self.scores.append(metadata)
+        return False
+
+
+def test_callbacks_are_told_of_the_weights(iris: Any) -> None:
+    recorder, weights = Weights(), np.linspace(0.5, 1.5, 150)
+    model = MLPClassifier(max_iter=2, random_state=0).set_callbacks(recorder)
+    model.fit(*iris, sample_weight=weights)
+    assert len(recorder.scores) == 3  # two epochs, and the whole
+    for metadata in recorder.scores:
+        np.testing.assert_array_equal(metadata["sample_weight"], weights)
