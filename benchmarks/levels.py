@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Sequence
 
@@ -39,13 +38,6 @@ PRECISION = "float32"
 def peers_of(level: Level) -> list[Peer]:
     """Return the peers of a level."""
     return [peer for peer in PEERS.values() if level == "full" or peer.name in DEFAULT_PEERS]
-
-
-def weaker_isas() -> list[str]:
-    """Return the instruction sets below the one that the cython backend uses here."""
-    backend = get_backend("cython")
-    names = list(getattr(inspect.getmodule(type(backend)), "ISA_NAMES", ()))
-    return names[: names.index(backend.isa)] if backend.isa in names else []
 
 
 def settings_of(
@@ -89,9 +81,8 @@ def settings_of(
             if info.name == REFERENCE:
                 continue
             if info.name == "cython" or (info.name == "numba" and level == "full"):
-                caps = weaker_isas() if "cython" in {each.name for each in infos} else []
-                for isa in caps:
-                    add(info.name, "backend", max_isa=isa)
+                for cap in get_backend(info.name).weaker_caps:
+                    add(info.name, "backend", max_isa=cap)
             for precision in info.precisions:
                 # Single kernels have no bfloat16: it is a plan's. Emulated it is slower by nature.
                 has_it = bool(info.bfloat16_isa) and case.group != "kernels"

@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from .isa_cap import CAPS
+
 Array = Any  # NumPy's ndarray; the reference backend gets by with the standard library
 
 Operation = Literal[
@@ -332,6 +334,11 @@ class Backend(ABC):
     @abstractmethod
     def usable_threads(self, n_threads: int) -> int:
         """Return how many of `n_threads` this backend would use."""
+
+    @property
+    def weaker_caps(self) -> tuple[str, ...]:
+        """The values of FASTMLP_MAX_ISA that leave it less than it has; weakest first."""
+        return CAPS[: CAPS.index(self.isa)] if self.isa in CAPS else ()
 
     @property
     def bfloat16_isa(self) -> str:

@@ -18,7 +18,7 @@ from numba.core import config as numba_config
 from . import formulas
 from .contract import Array, Backend, Engine, Gradients, Plan, SparseMatrix
 from .numba_amx_check import tile_products
-from .numba_cpu import Cpu, select_cpu
+from .numba_cpu import Cpu, select_cpu, weaker_caps
 from .numba_memory import (
     OrthogonalMemory,
     Panels,
@@ -345,6 +345,10 @@ class NumbaBackend(Backend):
         """The CPU that is compiled for and its vector instructions."""
         cpu = usable_cpu()
         return f"{cpu.name}, {cpu.isa}"
+
+    @property
+    def weaker_caps(self) -> tuple[str, ...]:
+        return weaker_caps(usable_cpu())
 
     @property
     def bfloat16_isa(self) -> str:

@@ -54,6 +54,13 @@ def host_cpu() -> Cpu:
     return Cpu(name, "128-bit vectors", 128, 32)
 
 
+def weaker_caps(cpu: Cpu) -> tuple[str, ...]:
+    """Return the caps under which narrower vectors would be compiled for; weakest first."""
+    if not llvm.get_process_triple().startswith("x86_64"):
+        return ()
+    return tuple(cap for cap, (_, bits) in LEVELS.items() if bits < cpu.vector_bits)
+
+
 def select_cpu() -> Cpu:
     """Apply the cap to Numba, before it compiles anything, and return the CPU in use.
 
@@ -67,11 +74,11 @@ def select_cpu() -> Cpu:
         If it lowers the ISA but Numba has already set up its compiler for the host.
     """
     cap, cpu = requested_cap(), host_cpu()
-    if cap is None or cap not in LEVELS or not llvm.get_process_triple().startswith("x86_64"):
+    if cap is None or not llvm.get_process_triple().startswith("x86_64"):
+        return cpu
+    if cap != "baseline" and cap not in weaker_caps(cpu):
         return cpu
     name, bits = LEVELS[cap]
-    if cap != "baseline" and bits >= cpu.vector_bits:
-        return cpu
     settings: Any = config  # a module that makes its attributes when it is loaded
     settings.CPU_NAME, settings.CPU_FEATURES = name, ""
     # Numba sets its compiler up once, on first use, and keeps it: look whether ours came first.

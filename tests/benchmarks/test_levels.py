@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import pytest
 
-from fastmlp.backend import BackendInfo, backends
+from fastmlp.backend import BackendInfo
 from fastmlp.benchmarks import levels
 from fastmlp.benchmarks.case import LEVELS, Level, Setting
 from fastmlp.benchmarks.cases import CASES
-from fastmlp.benchmarks.levels import peers_of, settings_of, weaker_isas
+from fastmlp.benchmarks.levels import peers_of, settings_of
 from fastmlp.benchmarks.peers import PEERS
 
 INFOS = [BackendInfo(name, True, "", "", 2, ("float32", "float64")) for name in ("python", "numpy")]
@@ -39,24 +39,18 @@ def test_dimensions_are_added_at_their_level() -> None:
 
 
 def test_every_weaker_instruction_set_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(levels, "weaker_isas", lambda: ["baseline", "avx2"])
     monkeypatch.setattr(levels, "get_backend", lambda name: FakeBackend())
-    info = BackendInfo("cython", True, "", "avx512", 2, ("float32",))
-    found = settings_of(CASES["M128"], "default", [info], [], 2, 60_000)
-    assert [each.max_isa for each in found] == ["", "baseline", "avx2", ""]
+    for name, level in [("cython", "default"), ("numba", "full")]:  # each also without the other
+        info = BackendInfo(name, True, "", "avx512", 2, ("float32",))
+        found = settings_of(CASES["matmul"], level, [info], [], 2, 60_000)
+        assert [each.max_isa for each in found] == ["", "baseline", "avx2", ""]
 
 
 class FakeBackend:
+    weaker_caps = ("baseline", "avx2")
+
     def usable_threads(self, n_threads: int) -> int:
         return n_threads
-
-
-def test_weaker_isas_are_below_the_one_in_use() -> None:
-    isas = {info.name: info.isa for info in backends()}
-    if not isas["cython"]:
-        pytest.skip("the cython backend is missing")
-    assert isas["cython"] not in weaker_isas()
-    assert isas["cython"] == "baseline" or "baseline" in weaker_isas()
 
 
 def test_growth_meets_the_peers_at_the_full_level_only() -> None:
