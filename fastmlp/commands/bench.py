@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from .common import (
     INTERRUPTED,
     check_folder,
+    check_output_file,
     let_idle_threads_sleep,
     limit_threads,
     split_names,
@@ -132,11 +133,11 @@ def run(arguments: argparse.Namespace) -> int:
     )
     warn_of_isa_cap()
     folder = check_folder(Path(arguments.output))
-    _check_replaceable(folder / RESULTS_FILE)
+    report = check_output_file(folder / FORMATS[arguments.format])
+    _check_replaceable(check_output_file(folder / RESULTS_FILE))
     bar = ProgressBar("benchmark")
     results = run_benchmark(request, lambda done, text: bar.update(done, text, at_once=True))
     write_results(results, folder / RESULTS_FILE)
-    report = folder / FORMATS[arguments.format]
     bar.update(1.0, "writing the report", at_once=True)
     write_report(results, report, arguments.format)
     bar.finish()

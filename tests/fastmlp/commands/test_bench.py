@@ -83,3 +83,21 @@ def test_failures_are_told_and_make_the_status(
     monkeypatch.setattr(NumpyBackend, "matmul", matmul)
     assert main([*QUICK, "--output", str(tmp_path)]) == 1
     assert "matmul with numpy failed: RuntimeError: broken" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["report.html", "results.json"])
+def test_a_folder_in_the_place_of_a_file_is_told_before_the_run(
+    name: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def measured(*arguments: object) -> None:
+        raise AssertionError("the run began")
+
+    monkeypatch.setattr("fastmlp.benchmarks.runner.run", measured)
+    (tmp_path / name).mkdir()
+    assert main([*QUICK, "--output", str(tmp_path)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"{tmp_path / name}: expected the name of a file" in line
+    assert [each.name for each in tmp_path.iterdir()] == [name]
