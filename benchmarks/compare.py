@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from .comparability import reservations
 from .results import Measurement, Results
 
 RESAMPLES = 2000
@@ -77,6 +78,38 @@ def _medians(times: Sequence[float], random: np.random.Generator) -> NDArray[np.
     return np.asarray(np.median(values[chosen], axis=1))
 
 
+def most_covered(n_old: int, n_new: int) -> float:
+    """Return how often, at most, an interval of `compare_times` holds the true ratio.
+
+    It reaches at most from the least ratio of two repetitions to the greatest (with three of each
+    it does). Say that the new times are the old ones times the true ratio, with noise of any
+    distribution. Then the ratio is outside if, divided by it, all new times lie below all old ones
+    or above: 2 of the orders in which the two may lie, all of which are as likely.
+    """
+    return 1.0 - 2.0 / math.comb(n_old + n_new, n_old)
+
+
+def coverage_lines(pairs: Sequence[tuple[Measurement, Measurement]]) -> list[str]:
+    """Return what is to be said of ratios of few repetitions: a line for each kind of them."""
+    counts = [(len(old.repetitions), len(new.repetitions)) for old, new in pairs]
+    without = [each for each in counts if min(each) < FEWEST_REPETITIONS]
+    weak = [each for each in counts if min(each) == FEWEST_REPETITIONS]
+    lines = []
+    if without:
+        lines.append(
+            f"No interval for {len(without)} of {len(pairs)} ratios: fewer than "
+            f"{FEWEST_REPETITIONS} repetitions say nothing of the noise (--repeats 5 makes more)."
+        )
+    if weak:
+        most = min(most_covered(*each) for each in weak)
+        covers = f"{most:.0%} at most" if most < CONFIDENCE else "less"
+        lines.append(
+            f"{len(weak)} of {len(pairs)} ratios are of {FEWEST_REPETITIONS} repetitions: their "
+            f"intervals cover {covers}, not {CONFIDENCE:.0%}."
+        )
+    return lines
+
+
 @dataclass(frozen=True)
 class Change:
     """One measurement in both runs."""
@@ -129,18 +162,8 @@ def compare_results(old: Results, new: Results) -> Comparison:
         for key in after
         if key in before
     ]
-    warnings = []
-    for name, what in (("cpu", "CPU"), ("usable_cpus", "number of CPUs")):
-        there, here = old.machine.get(name), new.machine.get(name)
-        if there != here:
-            warnings.append(f"The {what} differs: {there} before, {here} now.")
-    if old.data.get("name") != new.data.get("name"):
-        warnings.append(f"The data differ: {old.data.get('name')} before, {new.data.get('name')}.")
-    if any(change.old.rows_timed != change.new.rows_timed for change in changes):
-        warnings.append("Some times were scaled from different numbers of rows.")
-    for which, results in (("old", old), ("new", new)):
-        if not results.complete:
-            warnings.append(f"The {which} run was interrupted.")
+    pairs = [(change.old, change.new) for change in changes]
+    warnings = [*coverage_lines(pairs), *reservations(old, new, pairs)]
     return Comparison(
         changes,
         [f"{old.label(before[key])} {key[0]}" for key in before if key not in after],

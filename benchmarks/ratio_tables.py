@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .case import REFERENCE
-from .compare import Comparison, compare_times
+from .compare import Comparison, compare_times, coverage_lines
 from .results import Results
 from .tables import SCALED, Table, shown_accuracy, shown_time
 
@@ -11,6 +11,7 @@ from .tables import SCALED, Table, shown_accuracy, shown_time
 def peers_ratio_table(results: Results) -> Table:
     """Return how the fastest backend compares with the fastest peer in each case; below 1 wins."""
     rows = []
+    pairs = []
     for group in ("training", "inference"):
         for case, measurements in results.of_group(group):
             ours = [each for each in measurements if each.kind == "backend"]
@@ -19,6 +20,7 @@ def peers_ratio_table(results: Results) -> Table:
                 continue
             best = min(ours, key=lambda each: each.median_seconds)
             peer = min(theirs, key=lambda each: each.median_seconds)
+            pairs.append((peer, best))
             ratio = compare_times(peer.scaled_repetitions, best.scaled_repetitions)
             rows.append(
                 [
@@ -45,7 +47,8 @@ def peers_ratio_table(results: Results) -> Table:
         rows,
     )
     if rows:
-        table.notes = ["Below 1 the backend is faster.", *_scaling_peers(results)]
+        few = coverage_lines(pairs)
+        table.notes = ["Below 1 the backend is faster.", *_scaling_peers(results), *few]
     return table
 
 

@@ -2,10 +2,13 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 import pytest
 
-from fastmlp.benchmarks.compare import Ratio, compare_results, compare_times
+from fastmlp.benchmarks.compare import Ratio, compare_results, compare_times, most_covered
 from fastmlp.benchmarks.results import Results
 
 STEADY = [1.0, 1.01, 0.99, 1.005, 0.995]
@@ -59,7 +62,10 @@ def test_runs_are_compared_by_what_was_measured(results: Results) -> None:
     assert changed["M128", "jax_scan", "float32"].verdict == "same"
     assert len(comparison.changes) == len(new.measurements)
     assert comparison.only_old == ["python matmul"] and comparison.only_new == []
-    assert comparison.warnings == ["The CPU differs: A & B <CPU> before, another now."]
+    assert comparison.warnings[-2:] == [
+        "The CPU differs: A & B <CPU> before, another now.",
+        "The instruction set of numpy differs: <fast> before, another BLAS now.",
+    ]
     assert compare_results(new, results).only_new == ["python matmul"]
 
 
@@ -69,4 +75,32 @@ def test_times_of_different_slices_are_compared_as_reported(results: Results) ->
     python.rows_timed, python.repetitions = 64, scaled(python.repetitions, 2.0)
     comparison = compare_results(results, new)
     assert comparison.changes[0].ratio.ratio == pytest.approx(1.0)
-    assert "different numbers of rows" in comparison.warnings[0]
+    assert "different numbers of rows" in comparison.warnings[-1]
+
+
+def test_three_repetitions_cover_as_much_as_is_said() -> None:
+    random = np.random.default_rng(0)
+    draws: list[Callable[[int], Any]] = [
+        lambda n: 1.0 + 0.01 * random.standard_normal(n),
+        lambda n: 1.0 + 0.05 * random.exponential(size=n),
+    ]
+    assert most_covered(3, 3) == 0.9
+    for draw in draws:
+        ratios = [compare_times(draw(3), draw(3)) for _ in range(400)]
+        covered = np.mean([ratio.low <= 1.0 <= ratio.high for ratio in ratios])
+        assert covered == pytest.approx(0.9, abs=0.03)
+    assert most_covered(2, 3) < most_covered(3, 3) < most_covered(3, 4) < 0.95 < most_covered(4, 4)
+
+
+def test_few_repetitions_are_told(results: Results) -> None:
+    for measurement in results.measurements:
+        measurement.repetitions = [1.0, 1.1, 1.2]
+    results.measurements[0].repetitions.pop()
+    assert compare_results(results, results).warnings == [
+        "No interval for 1 of 11 ratios: fewer than 3 repetitions say nothing of the noise "
+        "(--repeats 5 makes more).",
+        "10 of 11 ratios are of 3 repetitions: their intervals cover 90% at most, not 95%.",
+    ]
+    for measurement in results.measurements:
+        measurement.repetitions = [1.0, 1.1, 1.2, 1.3, 1.4]
+    assert compare_results(results, results).warnings == []
