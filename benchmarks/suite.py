@@ -1,6 +1,7 @@
 """What the pytest-benchmark suites share: the contests of a group, and how one is timed.
 
-``python -m pytest --pyargs fastmlp.benchmarks``, or ``pytest benchmarks`` in a checkout.
+``pytest benchmarks`` in a checkout, or ``pytest --pyargs fastmlp.benchmarks``. Cases are timed on
+the rows of the quick level, whatever ``--level`` says: saved runs stay comparable.
 """
 
 from __future__ import annotations
@@ -13,17 +14,18 @@ from fastmlp.backend import backends
 from fastmlp.datasets import Dataset, load_digits
 from fastmlp.plan import resolve_threads
 
-from .case import Case, Group, Setting
-from .cases import cases_of
+from .case import Case, Group, Level, Setting
+from .cases import cases_named
 from .levels import settings_of
+from .measure import calibrate
 from .peers import PEERS
 
 if TYPE_CHECKING:
     from pytest_benchmark.fixture import BenchmarkFixture
 
 IMAGES, TEST_IMAGES = 10_000, 1_000
-ROUNDS = 3
-"""Epochs: every contender trains as many."""
+ROUNDS, EPOCHS = 5, 3
+"""Of what may be looped, and of training: every contender trains as often."""
 BETTER_THAN_CHANCE, STEPS_TO_LEARN = 0.5, 70
 
 
@@ -33,13 +35,16 @@ def images() -> Dataset:
     return load_digits(IMAGES, TEST_IMAGES)
 
 
-def contests(group: Group) -> list[tuple[Case, Setting]]:
-    """Return each case of a group with each backend and each installed peer."""
+def contests(group: Group, level: Level = "default") -> list[tuple[Case, Setting]]:
+    """Return each case of a group at a level with each backend and each installed peer.
+
+    Of a group that has no case at the level, they are all its cases.
+    """
     infos = [info for info in backends() if info.available]
     peers = [peer for peer in PEERS.values() if not peer.missing_reason()]
     n_threads = resolve_threads(None)
     found = []
-    for case in cases_of([group], "default"):
+    for case in cases_named([group], level):
         for setting in settings_of(case, "quick", infos, peers, n_threads, IMAGES):
             slow = setting.kind == "peer" and PEERS[setting.contender].compiles_slowly
             if not slow and not setting.max_isa and setting.precision == "float32":
@@ -63,11 +68,11 @@ def time_contest(benchmark: BenchmarkFixture, contest: tuple[Case, Setting]) -> 
     prepared.warm_up()
     benchmark.group = case.title
     benchmark.extra_info.update(rows_timed=setting.rows, rows_reported=case.rows)
-    if case.loops:
-        benchmark(prepared.call)
-    else:
-        pedantic: Any = benchmark.pedantic
-        pedantic(prepared.call, rounds=ROUNDS, iterations=1)
+    # Looped as in a run of `fastmlp bench`: pytest-benchmark's own second per test is too long here.
+    loops = calibrate(prepared.call)[0] if case.loops and benchmark.enabled else 1
+    rounds = ROUNDS if case.loops else EPOCHS
+    pedantic: Any = benchmark.pedantic
+    pedantic(prepared.call, rounds=rounds, iterations=loops)
     if prepared.score is not None:
         accuracy = prepared.score()
         benchmark.extra_info.update(accuracy=accuracy)

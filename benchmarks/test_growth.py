@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from fastmlp.benchmarks.case import Case, Setting
-from fastmlp.benchmarks.suite import contests, name_of, time_contest
+from fastmlp.benchmarks.suite import time_contest
 
 
-@pytest.mark.parametrize("contest", contests("growth"), ids=name_of)
 def test_growth(benchmark: BenchmarkFixture, contest: tuple[Case, Setting]) -> None:
     """Time one contender in one case."""
     time_contest(benchmark, contest)
