@@ -353,7 +353,8 @@ def test_max_isa_caps_the_code(
 def test_weaker_caps_leave_fewer_vector_bits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(numba_cpu.llvm, "get_process_triple", lambda: "x86_64-unknown-linux-gnu")
     caps = {
-        bits: numba_cpu.weaker_caps(numba_cpu.Cpu("a CPU", "", bits, 16)) for bits in (128, 256, 512)
+        bits: numba_cpu.weaker_caps(numba_cpu.Cpu("a CPU", "", bits, 16))
+        for bits in (128, 256, 512)
     }
     assert caps == {128: (), 256: ("baseline",), 512: ("baseline", "avx2")}
     monkeypatch.setattr(numba_cpu.llvm, "get_process_triple", lambda: "aarch64-apple-darwin")
