@@ -245,7 +245,7 @@ def photographs(title: str, note: str) -> Callable[[Experiment], str]:
             return text + (
                 "The CNN spends few weights on edges and colours that are looked for everywhere, "
                 "and has the rest for what they mean together; the MLP must learn every edge again "
-                "for every place. Both would gain from more images and more epochs."
+                "for every place. Both would gain from more images."
             )
         if mlp - cnn > NOTICEABLE:
             return text + "In this run, with so few images, the MLP was ahead."

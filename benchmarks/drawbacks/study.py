@@ -49,8 +49,8 @@ def run(
         Where CIFAR-10 is looked for, in place of ``$FASTMLP_DATA``. Without its files, coloured
         digits take its place.
     seeds : sequence of int, optional
-        One run of everything per seed; None takes the level's. The levels "quick" and
-        "default" leave out some, but never the first, where the machine is slow.
+        One run of everything per seed; None takes the level's. Where the machine is slow, "quick"
+        may leave out all but the first and "default" all but two.
     into : dict, optional
         Is filled as the run goes on, so that an interrupted one keeps what was done: an experiment
         is there, whole, as soon as its first seed is done.

@@ -14,7 +14,8 @@ from fastmlp.benchmarks.drawbacks.image_data import (
     photographs,
     varied_digits,
 )
-from fastmlp.benchmarks.drawbacks.image_experiments import moved_copies, partial_permutation
+from fastmlp.benchmarks.drawbacks.image_experiments import flat, moved_copies, partial_permutation
+from fastmlp.benchmarks.drawbacks.perceptron import accuracy, train_perceptron
 from fastmlp.benchmarks.drawbacks.transforms import translate
 
 
@@ -117,3 +118,13 @@ def test_coloured_digits() -> None:
     x, y = coloured_digits(50, 0)
     assert (x.shape, x.dtype, y.shape) == ((50, 32, 32, 3), np.float32, (50,))
     assert -0.5 <= x.min() < x.max() <= 0.5
+
+
+def test_the_perceptron_is_trained_for_long_enough_to_know_coloured_digits(tmp_path: Path) -> None:
+    data, _ = photographs(1000, 600, tmp_path)
+    trainer = train_perceptron(
+        flat(data.x_train), data.y_train, hidden=20, n_outputs=10, output="softmax",
+        epochs=data.perceptron_epochs, seed=0,
+    )  # fmt: skip
+    assert accuracy(trainer, flat(data.x_train), data.y_train) > 0.8
+    assert accuracy(trainer, flat(data.x_test), data.y_test) > 0.2

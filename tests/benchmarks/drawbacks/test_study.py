@@ -116,6 +116,15 @@ def test_a_slow_machine_runs_the_first_seed_only(
     check_shapes(result, 1)
 
 
+def test_a_slow_machine_runs_two_seeds_at_the_default_level(
+    tiny: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    level = dataclasses.replace(TINY, seeds=(0, 1, 2), seconds=0.0)
+    assert level.fewest_seeds == levels.LEVELS["default"].fewest_seeds
+    monkeypatch.setitem(levels.LEVELS, "default", level)
+    check_shapes(run("default", data_dir=tmp_path), 2)
+
+
 def test_every_section(tiny: None, tmp_path: Path) -> None:
     result = run("default", data_dir=tmp_path, seeds=[3, 4, 5])
     assert [each["name"] for each in result["experiments"]] == [
