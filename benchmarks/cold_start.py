@@ -13,7 +13,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +27,18 @@ from .cold_process import TIME_OVER, Outcome, run_python, run_task
 from .installed_size import installed_bytes, with_dependencies
 from .machine import without_paths
 
-SECONDS = {"quick": 1.0, "default": 12.0, "full": float("inf")}
+SECONDS = {"quick": 1.0, "default": 30.0, "full": float("inf")}
 """What does not fit any more is listed as skipped."""
 REPETITIONS = {"quick": 2, "default": 3, "full": 5}
 TRAININGS = 3
-"""Repetitions of the time to accuracy."""
+"""Repetitions of the time to accuracy, and of the peak of memory."""
 LONGEST_PROCESS = 300.0
 SHORTEST_CHANCE = 1.0
-"""With less time left, in seconds, no training is begun."""
-IMPORT_SHARE, MEMORY_SHARE = 0.3, 0.3
+"""With less time left, in seconds, no process is begun that trains, or imports much."""
+SHORTEST_IMPORT = 0.1
+SLOWER = 1.5
+"""A repetition may take so many times as long as the first one."""
+IMPORT_SHARE, MEMORY_SHARE = 0.25, 0.4
 """Of the time that is left when the imports begin, and of what is left when they are done."""
 TARGETS = (0.97, 0.98)
 RECIPE: dict[str, Any] = {
@@ -133,8 +136,32 @@ class Session:
 
     @property
     def left(self) -> float:
-        """Seconds until the deadline, as many as one process may take."""
-        return min(self.deadline - time.perf_counter(), LONGEST_PROCESS)
+        """Seconds until the deadline."""
+        return self.deadline - time.perf_counter()
+
+    def in_turns(
+        self, part: str, names: Sequence[str], repetitions: int, shortest: float = SHORTEST_CHANCE
+    ) -> Iterator[tuple[int, str, float]]:
+        """Yield (repetition, name, seconds that it may take): each name once, then each again.
+
+        What began keeps the time for all its repetitions: a later name gets what is left over,
+        or is skipped. One whose first run leaves no time for the others stays with that run.
+        """
+        needed: dict[str, float] = {}
+        for name in names:
+            free = self.left - sum(needed.values()) * (repetitions - 1)
+            if free < shortest:
+                self.no_time(part, name)
+                continue
+            start = time.perf_counter()
+            yield 0, name, min(free, LONGEST_PROCESS)
+            again = SLOWER * (time.perf_counter() - start)
+            if self.left - (sum(needed.values()) + again) * (repetitions - 1) >= 0.0:
+                needed[name] = again
+        for number in range(1, repetitions):
+            for name, seconds in needed.items():
+                if self.left >= seconds:
+                    yield number, name, min(self.left, LONGEST_PROCESS)
 
     def skip(self, part: str, name: str, reason: str) -> None:
         """Note what is not measured."""
@@ -166,7 +193,7 @@ def measure(
     Parameters
     ----------
     level : {"quick", "default", "full"}
-        quick: imports and sizes, in 1 s; default: as much as fits 12 s, fastmlp first; full:
+        quick: imports and sizes, in 1 s; default: as much as fits 30 s, fastmlp first; full:
         everything, which takes minutes.
     progress : function (fraction, text), optional
         Called before each process.
@@ -194,8 +221,9 @@ def measure(
           interpreter's start and end included.
         - "install_bytes": rows {"name", "bytes", "own_bytes", "distributions"}: `bytes` with all
           that the package needs, `own_bytes` without.
-        - "peak_memory_bytes": rows {"contender", "kind", "case", "bytes", "rows"}: growth from
-          after the imports to the peak of one epoch, data included.
+        - "peak_memory_bytes": rows {"contender", "kind", "case", "bytes", "repetitions", "rows"}:
+          growth from after the imports to the peak of one epoch, data included; `bytes` is the
+          median of the repetitions.
         - "skipped": rows {"part", "name", "reason"}.
 
     Raises
@@ -302,25 +330,24 @@ def _imports(session: Session) -> list[dict[str, Any]]:
             wanted[name] = statement
     seconds: dict[str, list[float]] = {name: [] for name in wanted}
     share = 1.0 if session.level == "quick" else IMPORT_SHARE
-    deadline = time.perf_counter() + session.left * share
-    for number in range(REPETITIONS[session.level]):
-        for name in list(wanted):
-            left = deadline - time.perf_counter()
-            if left < 2 * max(seconds[name], default=0.1) and session.level != "full":
-                if number == 0:
-                    session.no_time("import", name)
-                continue
-            session.step(f"import {name}")
-            outcome = run_python(["-c", wanted[name]], LONGEST_PROCESS)
-            if outcome.error:
-                session.fail("import", name, outcome)
-                del wanted[name]
-            else:
-                seconds[name].append(outcome.seconds)
+    own = replace(session, deadline=time.perf_counter() + session.left * share)
+    shortest = SHORTEST_IMPORT if session.level == "quick" else SHORTEST_CHANCE
+    failed: set[str] = set()
+    turns = own.in_turns("import", list(wanted), REPETITIONS[session.level], shortest)
+    for _, name, _ in turns:
+        if name in failed:
+            continue
+        session.step(f"import {name}")
+        outcome = run_python(["-c", wanted[name]], LONGEST_PROCESS)
+        if outcome.error:
+            session.fail("import", name, outcome)
+            failed.add(name)
+        else:
+            seconds[name].append(outcome.seconds)
     return [
         {"name": name, "statement": IMPORTS[name], "repetitions": repetitions}
         for name, repetitions in seconds.items()
-        if repetitions
+        if repetitions and name not in failed
     ]
 
 
@@ -365,21 +392,18 @@ def _time_to_accuracy(
         "learning_rates": RECIPE["learning_rates"],
         "enough": TARGETS[-1],
     }
-    outcomes: dict[str, list[Outcome]] = {contender.name: [] for contender in contenders}
-    for number, contender in _rounds(session, contenders):
-        if session.left < SHORTEST_CHANCE:
-            if number == 0:
-                session.no_time("time to accuracy", contender.name)
+    libraries = {contender.name: contender.library for contender in contenders}
+    outcomes: dict[str, list[Outcome]] = {name: [] for name in libraries}
+    for number, name, seconds in session.in_turns("time to accuracy", list(libraries), TRAININGS):
+        earlier = outcomes[name]
+        if earlier and earlier[-1].error:
             continue
-        earlier = outcomes[contender.name]
-        if earlier and (earlier[-1].error or session.left < earlier[-1].seconds):
-            continue
-        text = f"time to accuracy, {contender.name}"
+        text = f"time to accuracy, {name}"
         session.step(text)
-        named = {"library": contender.library, "backend": contender.name, "seed": number}
-        outcome = run_task({**task, **named}, session.left, lambda: session.step(text))  # noqa: B023
+        named = {"library": libraries[name], "backend": name, "seed": number}
+        outcome = run_task({**task, **named}, seconds, lambda: session.step(text))  # noqa: B023
         if outcome.error and not outcome.error.startswith(TIME_OVER):
-            session.fail("time to accuracy", contender.name, outcome)
+            session.fail("time to accuracy", name, outcome)
         earlier.append(outcome)
     return [
         _reached(contender, target, outcomes[contender.name])
@@ -387,13 +411,6 @@ def _time_to_accuracy(
         for target in TARGETS
         if any(outcome.answers for outcome in outcomes[contender.name])
     ]
-
-
-def _rounds(session: Session, contenders: Sequence[Contender]) -> Iterator[tuple[int, Contender]]:
-    """Yield (repetition, contender): all contenders, then all again."""
-    for number in range(TRAININGS):
-        for contender in contenders:
-            yield number, contender
 
 
 def _reached(contender: Contender, target: float, outcomes: Sequence[Outcome]) -> dict[str, Any]:
@@ -434,40 +451,55 @@ def _peak_memory(
     if importlib.util.find_spec("resource") is None:
         session.skip("peak memory", "all", "this system does not tell the peak of a process")
         return []
-    found: list[dict[str, Any]] = []
-    for contender in contenders:
-        for case, settings in MEMORY_CASES.items():
-            if session.left < SHORTEST_CHANCE:
-                session.no_time("peak memory", f"{contender.name}, {case}")
-                continue
-            session.step(f"peak memory of {case}, {contender.name}")
-            rows = min(settings["rows"], len(files.dataset.x_train))
-            task = {
-                **common,
-                "job": "memory",
-                "library": contender.library,
-                "backend": contender.name,
-                "sizes": _sizes_of(settings["hidden"], shape),
-                "batch_size": settings["batch_size"],
-                "data": files.path(rows),
-                "learning_rates": [0.01],
-                "seed": 0,
-            }
-            outcome = run_task(task, session.left)
-            if outcome.error.startswith(TIME_OVER):
-                session.no_time("peak memory", f"{contender.name}, {case}")
-                continue
-            if outcome.error:
-                session.fail(f"peak memory of {case}", contender.name, outcome)
-                continue
+    # Every contender's first case before anybody's second.
+    pairs = {
+        f"{contender.name}, {case}": (contender, case)
+        for case in MEMORY_CASES
+        for contender in contenders
+    }
+    peaks: dict[str, list[int]] = {name: [] for name in pairs}
+    failed: set[str] = set()
+    for _, name, seconds in session.in_turns("peak memory", list(pairs), TRAININGS):
+        if name in failed:
+            continue
+        contender, case = pairs[name]
+        session.step(f"peak memory of {case}, {contender.name}")
+        settings = MEMORY_CASES[case]
+        task = {
+            **common,
+            "job": "memory",
+            "library": contender.library,
+            "backend": contender.name,
+            "sizes": _sizes_of(settings["hidden"], shape),
+            "batch_size": settings["batch_size"],
+            "data": files.path(_memory_rows(case, files)),
+            "learning_rates": [0.01],
+            "seed": 0,
+        }
+        outcome = run_task(task, seconds)
+        if not outcome.error:
             told = outcome.answers[-1]
-            found.append(
-                {
-                    "contender": contender.name,
-                    "kind": contender.kind,
-                    "case": case,
-                    "bytes": max(told["peak"] - told["before"], 0),
-                    "rows": rows,
-                }
-            )
-    return found
+            peaks[name].append(max(told["peak"] - told["before"], 0))
+            continue
+        failed.add(name)
+        if not outcome.error.startswith(TIME_OVER):
+            session.fail(f"peak memory of {case}", contender.name, outcome)
+        elif not peaks[name]:
+            session.no_time("peak memory", name)
+    return [
+        {
+            "contender": contender.name,
+            "kind": contender.kind,
+            "case": case,
+            "bytes": statistics.median(peaks[name]),
+            "repetitions": peaks[name],
+            "rows": _memory_rows(case, files),
+        }
+        for name, (contender, case) in pairs.items()
+        if peaks[name]
+    ]
+
+
+def _memory_rows(case: str, files: DataFiles) -> int:
+    """Return how many rows a case trains on."""
+    return min(int(MEMORY_CASES[case]["rows"]), len(files.dataset.x_train))

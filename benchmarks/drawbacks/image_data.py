@@ -17,7 +17,7 @@ SIDE = 28
 CENTRED_SIDE, MARGIN = 20, 4
 """Centred digits are drawn smaller, with a margin: moved by 8 pixels they lose 3% of their ink."""
 CIFAR_EPOCHS, DIGIT_EPOCHS = 10, 100
-"""With more epochs the MLP learns CIFAR's images by heart, with fewer it knows no coloured digit."""
+"""With more the MLP learns CIFAR's images by heart, with fewer it knows no coloured digit."""
 
 Images = NDArray[np.float32]
 Labels = NDArray[np.int64]

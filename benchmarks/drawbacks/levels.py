@@ -67,7 +67,7 @@ class Level:
     growth_repeats: int = 3
     photograph_rows: tuple[int, ...] = (300, 1000)
     photograph_test_rows: int = 600
-    photograph_epochs: int = 6
+    photograph_epochs: int = 5
     sequence_rows: int = 2500
     sequence_epochs: int = 10
     train_steps: tuple[int, ...] = (4, 6, 8, 10, 12)
@@ -94,7 +94,7 @@ LEVELS = {
         sequence_rows=600,
         sequence_epochs=6,
     ),
-    "default": Level("default", seeds=(0, 1, 2), seconds=42.0),
+    "default": Level("default", seeds=(0, 1, 2), seconds=40.0),
     "full": Level(
         "full",
         seeds=(0, 1, 2, 3, 4),

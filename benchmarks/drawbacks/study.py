@@ -19,13 +19,13 @@ from .paragraphs import summary
 
 # Each section with its share of the time, measured for the default level.
 SECTIONS: dict[str, tuple[Callable[[Setup, Progress], None], float]] = {
-    "permutation": (image_experiments.permutation, 6.0),
-    "transforms": (image_experiments.transforms, 6.0),
-    "growth": (image_experiments.growth, 2.0),
-    "photographs": (image_experiments.photographs_experiment, 8.0),
-    "adding": (sequence_experiments.adding, 5.0),
-    "recall": (sequence_experiments.recall, 5.0),
-    "shift": (sequence_experiments.shift, 3.0),
+    "permutation": (image_experiments.permutation, 2.5),
+    "transforms": (image_experiments.transforms, 2.5),
+    "growth": (image_experiments.growth, 1.0),
+    "photographs": (image_experiments.photographs_experiment, 4.0),
+    "adding": (sequence_experiments.adding, 2.3),
+    "recall": (sequence_experiments.recall, 2.6),
+    "shift": (sequence_experiments.shift, 1.7),
 }
 
 

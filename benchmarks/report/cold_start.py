@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Sequence
 from typing import Any
 
 from .cells import columns, number, numbers, words
 from .contestants import BACKEND_STYLES, series_style
 from .document import Document
 from .measured import axis_scale
-from .model import Block, Figure, Paragraph, Plot, Section, Series, Style, Table
+from .model import Block, Cell, Figure, Kind, Paragraph, Plot, Section, Series, Style, Table
 
 
 def cold_start_section(document: Document) -> Section:
@@ -78,7 +79,7 @@ def _accuracy_table(document: Document, found: list[dict[str, Any]]) -> Table:
                 number(statistics.median(seconds) if seconds else None, "seconds"),
                 number(each.get("epochs")),
                 number(each.get("accuracy"), "share"),
-                numbers(seconds, "seconds"),
+                _repetitions(seconds, "seconds"),
                 words(each.get("note")),
             ]
         )
@@ -100,6 +101,11 @@ def _recipe(recipe: dict[str, Any]) -> str:
     return f"All contenders train alike: {'; '.join(parts)}."
 
 
+def _repetitions(values: Sequence[float], kind: Kind) -> Cell:
+    """Return all of them, which is their spread; a single one has none, and says so."""
+    return words("1 run") if len(values) == 1 else numbers(values, kind)
+
+
 def _skipped_table(document: Document, found: list[dict[str, Any]]) -> Table:
     rows = [
         [words(each["part"]), words(document.title_of(each["name"])), words(each["reason"])]
@@ -116,7 +122,7 @@ def _imports_table(found: list[dict[str, Any]]) -> Table:
                 statistics.median(each["repetitions"]) if each.get("repetitions") else None,
                 "seconds",
             ),
-            numbers(each.get("repetitions") or [], "seconds"),
+            _repetitions(each.get("repetitions") or [], "seconds"),
         ]
         for each in found
     ]
@@ -142,7 +148,9 @@ def _memory_table(document: Document, found: list[dict[str, Any]]) -> Table:
             words(document.title_of(each["contender"])),
             words(document.case_title(str(each.get("case") or ""))),
             number(each.get("bytes"), "bytes"),
+            _repetitions(each.get("repetitions") or [], "bytes"),
         ]
         for each in found
     ]
-    return Table("Peak memory of the process", columns("contender", "case", ">peak"), rows)
+    titles = columns("contender", "case", ">median peak", "repetitions")
+    return Table("Peak memory of the process", titles, rows)

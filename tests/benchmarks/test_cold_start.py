@@ -109,7 +109,8 @@ def test_a_row_per_target_and_one_per_memory_case(
     if importlib.util.find_spec("resource") is not None:
         (memory,) = found["peak_memory_bytes"]
         assert (memory["case"], memory["rows"]) == ("M128", 300)
-        assert memory["bytes"] > 0
+        assert memory["bytes"] == np.median(memory["repetitions"]) > 0
+        assert len(memory["repetitions"]) == 2
     assert json.loads(json.dumps(found)) == found
 
 
@@ -120,6 +121,31 @@ def test_what_does_not_fit_the_time_is_listed(dataset: Dataset, monkeypatch: pyt
     skipped = {(each["part"], each["name"]): each["reason"] for each in found["skipped"]}
     assert "no time left" in skipped["time to accuracy", "numpy"]
     assert "no time left" in skipped["import", "numpy"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "turns", "skipped"),
+    [
+        (100.0, ["a", "b", "c", "a", "b", "c", "a", "b", "c"], []),
+        # With half as much again for a's and b's two other runs each, c fits once.
+        (14.0, ["a", "b", "c", "a", "b", "a", "b"], []),
+        # One run of a leaves no time for two more, but for all of b's.
+        (6.5, ["a", "b", "b", "b"], ["c"]),
+        (0.5, [], ["a", "b", "c"]),
+    ],
+)
+def test_what_began_keeps_the_time_for_its_repetitions(
+    seconds: float, turns: list[str], skipped: list[str], monkeypatch: pytest.MonkeyPatch
+):
+    now = [1000.0]
+    monkeypatch.setattr(cold_start.time, "perf_counter", lambda: now[0])
+    session = cold_start.Session("default", now[0] + seconds, print, [], [])
+    done = []
+    for _, name, allowed in session.in_turns("part", ["a", "b", "c"], 3):
+        done.append(name)
+        assert allowed <= session.left
+        now[0] += {"a": 2.0, "b": 1.0, "c": 1.5}[name]
+    assert (done, [each["name"] for each in session.skipped]) == (turns, skipped)
 
 
 def test_a_missing_peer_is_skipped_with_a_reason(monkeypatch: pytest.MonkeyPatch):

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from fastmlp.benchmarks.report.build import build_report
+from fastmlp.benchmarks.report.cold_start import cold_start_section
 from fastmlp.benchmarks.report.document import Document
 from fastmlp.benchmarks.report.drawbacks import drawbacks_section
 from fastmlp.benchmarks.report.kernels import kernels_section
@@ -182,3 +183,13 @@ def test_options_stand_beside_the_epoch_without_them(content: dict[str, Any]) ->
         ["option_plain", "0.500 s", "1.00x"],
         ["option_adam", "0.625 s", "1.25x"],
     ]
+
+
+def test_a_single_run_of_a_cold_start_is_no_median(content: dict[str, Any]) -> None:
+    found = content["cold_start"]
+    found["import_seconds"][0]["repetitions"] = [0.11]
+    found["peak_memory_bytes"][0]["repetitions"] = [130e6, 140e6, 150e6]
+    section = cold_start_section(Document(content))
+    assert [row[2] for row in table(section, "Import")] == ["1 run", "1.90 s, 2.00 s"]
+    ((*_, peaks),) = table(section, "Peak memory of the process")
+    assert len(peaks.split(", ")) == 3
