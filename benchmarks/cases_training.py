@@ -123,7 +123,7 @@ TRAINING = (
         Problem((784, 128, 10), 128),
         EPOCH_ROWS,
         level="quick",
-        reference_rows=128,
+        reference_rows=64,
         rows_at={"quick": 6_144, "default": 20_480},
         dimensions="default",
     ),
@@ -150,6 +150,6 @@ TRAINING = (
         "tabular_wide",
         Problem((100, 256, 256, 1), 256, data="table", output="sigmoid"),
         TABLE_ROWS,
-        rows_at={"quick": 2_560, "default": 25_600},
+        rows_at={"quick": 2_560, "default": 12_800},
     ),
 )

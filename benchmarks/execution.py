@@ -19,7 +19,14 @@ from fastmlp.datasets import Dataset
 
 from .case import REFERENCE, Case, Setting
 from .contest import Contest, LocalContest, environment_of
-from .levels import FEWEST_REPEATS, LATE_REPEATS, REFERENCE_REPEATS, WEIGHTS, settings_of
+from .levels import (
+    FEWEST_REPEATS,
+    LATE_REPEATS,
+    REFERENCE_REPEATS,
+    WEIGHTS,
+    peers_in_time,
+    settings_of,
+)
 from .machine import without_paths
 from .peers import PEERS, Peer
 from .request import Request
@@ -91,7 +98,10 @@ class Execution:
     def settings(self, case: Case) -> list[Setting]:
         """Return with what a case is measured."""
         level, n_rows = self.request.level, len(self.data.x_train)
-        return settings_of(case, level, self.infos, self.peers, self.n_threads, n_rows)
+        peers = self.peers
+        if self.request.peers is None:
+            peers = peers_in_time(case, level, peers)
+        return settings_of(case, level, self.infos, peers, self.n_threads, n_rows)
 
     def start_peers(self, case: Case) -> None:
         """Start the processes of a case's peers: they import their libraries meanwhile."""

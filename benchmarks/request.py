@@ -16,7 +16,9 @@ from .levels import peers_of
 from .peers import Peer, peers_named
 from .sections import SECTION_NAMES
 
-# The groups in the order of running: what an interrupted run should have comes first.
+# The groups in the order of running; the cases of a lower level come before those of a higher one.
+# An interrupted run, or one that is out of time, then has the most important ones of every group.
+# (Until Numba has compiled, once, nothing can be timed: `runner` does the experiments meanwhile.)
 RUNNING_ORDER = ("training", "inference", "kernels", "growth", "options")
 
 
@@ -84,7 +86,9 @@ class Request:
         else:
             chosen = cases_named(self.cases, self.level)
         kept = [case for case in chosen if case.group not in self.skip]
-        return sorted(kept, key=lambda case: RUNNING_ORDER.index(case.group))
+        return sorted(
+            kept, key=lambda case: (LEVELS.index(case.level), RUNNING_ORDER.index(case.group))
+        )
 
     @property
     def chosen_peers(self) -> list[Peer]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from typing import Any
@@ -19,8 +19,9 @@ from .cases_training import EPOCH_ROWS
 from .compile_ahead import COMPILING_BACKEND, CompileAhead
 from .execution import Execution
 from .levels import (
+    CASES_AND_SECTIONS,
     COMPILING_SECONDS,
-    LAST_START,
+    LOADING_SECONDS,
     PRECISION,
     REPEATS,
     SUITE_SECONDS,
@@ -123,19 +124,8 @@ def run(request: Request, progress: ProgressReport = lambda fraction, text: None
     )
     chosen = [name for name in SECTION_NAMES if name not in request.skipped_sections]
     suite = SUITE_SECONDS[request.level] if cases else 0.0
-    # While Numba compiles in a process of its own, the lower levels do what is not about time.
     compiling_seconds = COMPILING_SECONDS[request.level]
     compiles_ahead = compiling_seconds > 0.0
-    early = [name for name in chosen if compiles_ahead and name == "drawbacks"]
-    late = [name for name in chosen if name not in early]
-    stages = (section_seconds(request.level, early), suite, section_seconds(request.level, late))
-    whole = max(sum(stages), 1e-9)
-    shares = [seconds / whole for seconds in stages]
-
-    def stage(number: int) -> ProgressReport:
-        start, share = sum(shares[:number]), shares[number]
-        return lambda fraction, text: progress(start + share * fraction, text)
-
     options: dict[str, dict[str, Any]] = {
         "roofline": {"n_threads": n_threads, "failures": results.failures}
     }
@@ -156,6 +146,19 @@ def run(request: Request, progress: ProgressReport = lambda fraction, text: None
             if "drawbacks" in chosen:
                 results.drawbacks = {}  # filled bit by bit: an interrupted run keeps what it has
                 options["drawbacks"] = {"into": results.drawbacks, "data_dir": request.data_dir}
+            early: list[str] = []
+            if compiles_ahead and not ahead.wait(
+                time.perf_counter() + LOADING_SECONDS[request.level]
+            ):
+                # While Numba compiles in a process of its own, what is not about time is done.
+                early = [name for name in chosen if name == "drawbacks"]
+            late = [name for name in chosen if name not in early]
+            stage = stages_of(
+                progress,
+                section_seconds(request.level, early),
+                suite,
+                section_seconds(request.level, late),
+            )
             work = Execution(
                 request=request,
                 results=results,
@@ -180,7 +183,8 @@ def run(request: Request, progress: ProgressReport = lambda fraction, text: None
                     _leave_out_compiling(results, compiling_seconds)
             if request.repeats is None:
                 work.deadline = time.perf_counter() + suite
-                work.last_start = began + LAST_START[request.level]
+                sections = section_seconds(request.level, late)
+                work.last_start = began + CASES_AND_SECTIONS[request.level] - sections
             for case in cases:
                 work.run_case(case)
             results.settings["repeats"] = max(1, work.most_rounds)
@@ -190,6 +194,17 @@ def run(request: Request, progress: ProgressReport = lambda fraction, text: None
         pass
     _finish(results)
     return results
+
+
+def stages_of(progress: ProgressReport, *seconds: float) -> Callable[[int], ProgressReport]:
+    """Return a function that makes a stage, by its number, tell its share of the progress."""
+    whole = max(sum(seconds), 1e-9)
+
+    def stage(number: int) -> ProgressReport:
+        start, share = sum(seconds[:number]) / whole, seconds[number] / whole
+        return lambda fraction, text: progress(start + share * fraction, text)
+
+    return stage
 
 
 def _leave_out_compiling(results: Results, seconds: float) -> None:

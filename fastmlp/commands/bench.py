@@ -28,7 +28,8 @@ its own) into the output folder. Ctrl-C writes what there is by then.
 
 levels:
   --quick    the most important cases; under 20 seconds
-  (default)  all cases, NumPy by hand and scikit-learn as peers; under 3 minutes
+  (default)  all cases, NumPy by hand and scikit-learn as peers, PyTorch for M32 and M128 if it is
+             installed; under 3 minutes
   --full     every peer that is installed, every instruction set, precision and number of threads
 
 cases are S, M32, M128, L, XL, tabular, tabular_wide (training), predict_1, predict_64,
@@ -74,7 +75,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--peers", metavar="A,B",
-        help="which other libraries (default: numpy,sklearn; with --full all that are installed)",
+        help="which other libraries (default: numpy,sklearn and, for M32 and M128, torch; with "
+        "--full all that are installed)",
     )  # fmt: skip
     parser.add_argument(
         "--skip", metavar="A,B",

@@ -6,7 +6,7 @@ from fastmlp.backend import BackendInfo
 from fastmlp.benchmarks import levels
 from fastmlp.benchmarks.case import LEVELS, Level, Setting
 from fastmlp.benchmarks.cases import CASES
-from fastmlp.benchmarks.levels import peers_of, settings_of
+from fastmlp.benchmarks.levels import peers_in_time, peers_of, settings_of
 from fastmlp.benchmarks.peers import PEERS
 
 INFOS = [BackendInfo(name, True, "", "", 2, ("float32", "float64")) for name in ("python", "numpy")]
@@ -72,6 +72,16 @@ def test_rows_are_limited_by_the_images_but_not_the_tables() -> None:
 
 
 def test_peers_of_a_level() -> None:
-    assert [peer.name for peer in peers_of("default")] == ["numpy_by_hand", "scikit_learn"]
+    quick = ["numpy_by_hand", "scikit_learn"]
+    assert [peer.name for peer in peers_of("quick")] == quick
+    assert [peer.name for peer in peers_of("default")] == [*quick, "torch_eager"]
     assert peers_of("full") == list(PEERS.values())
     assert set(levels.REPEATS) == set(levels.SUITE_SECONDS) == set(LEVELS)
+
+
+def test_the_default_level_has_time_for_pytorch_in_two_cases() -> None:
+    peers = peers_of("default")
+    assert PEERS["torch_eager"] in peers_in_time(CASES["M128"], "default", peers)
+    assert PEERS["torch_eager"] in peers_in_time(CASES["M32"], "default", peers)
+    assert peers_in_time(CASES["XL"], "default", peers) == peers_of("quick")
+    assert peers_in_time(CASES["XL"], "full", peers) == peers

@@ -102,10 +102,12 @@ def test_the_reference_is_repeated_less_often(monkeypatch: pytest.MonkeyPatch) -
     assert REFERENCE_REPEATS["quick"] < REPEATS["quick"]
 
 
-def test_the_lower_levels_compile_and_run_the_experiments_before_anything_is_timed(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("is_compiled", [False, True])
+def test_the_experiments_run_before_anything_is_timed_only_while_a_backend_compiles(
+    is_compiled: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done: list[str] = []
+    waits: list[float] = []
 
     def run_sections(results: object, level: str, names: list[str], *others: object) -> None:
         done.extend(names)
@@ -115,8 +117,8 @@ def test_the_lower_levels_compile_and_run_the_experiments_before_anything_is_tim
             done.append("compile")
 
         def wait(self, deadline: float) -> bool:
-            done.append("wait")
-            return True
+            waits.append(deadline)
+            return is_compiled or len(waits) > 1
 
         def close(self) -> None:
             done.append("close")
@@ -126,10 +128,11 @@ def test_the_lower_levels_compile_and_run_the_experiments_before_anything_is_tim
     replace_cases(monkeypatch, done.append)
     for level in ("quick", "default"):
         done.clear()
+        waits.clear()
         run(small(skip=(), repeats=1, level=level))
-        assert done == [
-            "compile", "drawbacks", "wait", "numpy", "close", "roofline", "cold_start",
-        ]  # fmt: skip
+        timed = ["numpy", "close", "roofline", "cold_start"]
+        expected = [*timed, "drawbacks"] if is_compiled else ["drawbacks", *timed]
+        assert done == ["compile", *expected]
     done.clear()
     run(small(skip=(), repeats=1, level="full"))
     assert done == ["numpy", "roofline", "cold_start", "drawbacks"]
@@ -161,7 +164,7 @@ def test_cases_that_would_begin_too_late_are_left_out_and_listed_but_never_the_f
 ) -> None:
     called: list[str] = []
     replace_cases(monkeypatch, called.append, names=["first", "second"])
-    monkeypatch.setattr(runner, "LAST_START", {"quick": 0.0})
+    monkeypatch.setattr(runner, "CASES_AND_SECTIONS", {"quick": 0.0})
     results = run(small(repeats=None))
     assert results.complete and {each.case for each in results.measurements} == {"first"}
     text = "left out: the time of the level 'quick' was over"
@@ -268,3 +271,17 @@ def test_peers_are_described_with_the_reason_why_one_is_left_out() -> None:
     assert by_hand["available"] and by_hand["version"]
     assert by_hand["reason"] == "not asked for: measured with --full or --peers numpy"
     assert all(each["available"] or each["reason"] for each in described.values())
+
+
+def test_a_case_that_leaves_no_time_for_the_sections_after_it_is_left_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    replace_cases(monkeypatch, lambda backend: None, names=["first", "second"])
+    monkeypatch.setattr(runner, "run_sections", lambda *arguments: None)
+    monkeypatch.setattr(runner, "CASES_AND_SECTIONS", {"default": 60.0})
+    for seconds, left_out in [(59.0, []), (61.0, ["second"])]:
+        monkeypatch.setattr(
+            runner, "section_seconds", lambda level, names, s=seconds: s if names else 0.0
+        )
+        results = run(small(level="default", repeats=None, skip=["cold_start", "drawbacks"]))
+        assert [each["case"] for each in results.failures] == left_out
