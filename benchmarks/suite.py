@@ -68,7 +68,7 @@ def time_contest(benchmark: BenchmarkFixture, contest: tuple[Case, Setting]) -> 
     prepared.warm_up()
     benchmark.group = case.title
     benchmark.extra_info.update(rows_timed=setting.rows, rows_reported=case.rows)
-    # Looped as in a run of `fastmlp bench`: pytest-benchmark's own second per test is too long here.
+    # Looped as in a run of `fastmlp bench`: hundreds of pytest-benchmark's seconds are too long.
     loops = calibrate(prepared.call)[0] if case.loops and benchmark.enabled else 1
     rounds = ROUNDS if case.loops else EPOCHS
     pedantic: Any = benchmark.pedantic
