@@ -9,6 +9,7 @@ only tell when a target is reached.
 from __future__ import annotations
 
 import importlib.util
+import math
 import statistics
 import tempfile
 import time
@@ -144,8 +145,8 @@ class Session:
     ) -> Iterator[tuple[int, str, float]]:
         """Yield (repetition, name, seconds that it may take): each name once, then each again.
 
-        What began keeps the time for all its repetitions: a later name gets what is left over,
-        or is skipped. One whose first run leaves no time for the others stays with that run.
+        What began keeps the time for all its repetitions, and for slower ones: a later name gets
+        what is left over, or is skipped.
         """
         needed: dict[str, float] = {}
         for name in names:
@@ -155,9 +156,7 @@ class Session:
                 continue
             start = time.perf_counter()
             yield 0, name, min(free, LONGEST_PROCESS)
-            again = SLOWER * (time.perf_counter() - start)
-            if self.left - (sum(needed.values()) + again) * (repetitions - 1) >= 0.0:
-                needed[name] = again
+            needed[name] = SLOWER * (time.perf_counter() - start)
         for number in range(1, repetitions):
             for name, seconds in needed.items():
                 if self.left >= seconds:
@@ -187,6 +186,7 @@ def measure(
     n_threads: int | None = None,
     contenders: Sequence[str] | None = None,
     failures: Failures | None = None,
+    until: float = math.inf,
 ) -> dict[str, Any]:
     """Measure the cold start of fastmlp's backends and of the peers that are installed.
 
@@ -209,6 +209,8 @@ def measure(
         Names in `CONTENDERS`; default all.
     failures : list, optional
         What failed is appended, as {"case", "contender", "error"}.
+    until : float, optional
+        On the clock of `time.perf_counter`: the time that the level has may end earlier.
 
     Returns
     -------
@@ -250,7 +252,8 @@ def measure(
             progress(min(max(share, n_done / n_steps), 0.99), text)
         n_done += 1
 
-    session = Session(level, start + SECONDS[level], step, [] if failures is None else failures, [])
+    deadline = min(start + SECONDS[level], until)
+    session = Session(level, deadline, step, [] if failures is None else failures, [])
     chosen = [
         contender
         for contender in known.values()
@@ -275,7 +278,7 @@ def measure(
             common = {"n_threads": n_threads}
             shape = (dataset.x_train.shape[1], dataset.n_classes)
             deadline = session.deadline
-            session.deadline -= min(MEMORY_SHARE * session.left, LONGEST_PROCESS)
+            session.deadline -= min(MEMORY_SHARE * max(session.left, 0.0), LONGEST_PROCESS)
             found["time_to_accuracy"] = _time_to_accuracy(session, chosen, files, common, shape)
             session.deadline = deadline
             found["peak_memory_bytes"] = _peak_memory(session, chosen, files, common, shape)
@@ -334,12 +337,15 @@ def _imports(session: Session) -> list[dict[str, Any]]:
     shortest = SHORTEST_IMPORT if session.level == "quick" else SHORTEST_CHANCE
     failed: set[str] = set()
     turns = own.in_turns("import", list(wanted), REPETITIONS[session.level], shortest)
-    for _, name, _ in turns:
+    for number, name, allowed in turns:
         if name in failed:
             continue
         session.step(f"import {name}")
-        outcome = run_python(["-c", wanted[name]], LONGEST_PROCESS)
-        if outcome.error:
+        outcome = run_python(["-c", wanted[name]], allowed)
+        if outcome.error.startswith(TIME_OVER):
+            if number == 0:
+                session.no_time("import", name)
+        elif outcome.error:
             session.fail("import", name, outcome)
             failed.add(name)
         else:

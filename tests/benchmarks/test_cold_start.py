@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import time
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,8 @@ def _little_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
         cold_start, "MEMORY_CASES", {"M128": {"hidden": [8], "batch_size": 32, "rows": 300}}
     )
     monkeypatch.setitem(cold_start.RECIPE, "learning_rates", [0.2, 0.15, 0.1])
-    monkeypatch.setitem(cold_start.SECONDS, "default", 300.0)
+    for level in ("quick", "default"):
+        monkeypatch.setitem(cold_start.SECONDS, level, 300.0)
 
 
 def test_a_process_answers_line_by_line():
@@ -114,9 +116,13 @@ def test_a_row_per_target_and_one_per_memory_case(
     assert json.loads(json.dumps(found)) == found
 
 
-def test_what_does_not_fit_the_time_is_listed(dataset: Dataset, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setitem(cold_start.SECONDS, "default", 1e-3)
-    found = cold_start.measure("default", dataset=dataset, contenders=["numpy"])
+@pytest.mark.parametrize(("seconds", "left"), [(1e-3, 60.0), (60.0, -30.0)])
+def test_what_does_not_fit_the_time_is_listed(
+    seconds: float, left: float, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setitem(cold_start.SECONDS, "default", seconds)
+    until = time.perf_counter() + left
+    found = cold_start.measure("default", dataset=dataset, contenders=["numpy"], until=until)
     assert found["time_to_accuracy"] == found["import_seconds"] == []
     skipped = {(each["part"], each["name"]): each["reason"] for each in found["skipped"]}
     assert "no time left" in skipped["time to accuracy", "numpy"]
@@ -127,10 +133,10 @@ def test_what_does_not_fit_the_time_is_listed(dataset: Dataset, monkeypatch: pyt
     ("seconds", "turns", "skipped"),
     [
         (100.0, ["a", "b", "c", "a", "b", "c", "a", "b", "c"], []),
-        # With half as much again for a's and b's two other runs each, c fits once.
-        (14.0, ["a", "b", "c", "a", "b", "a", "b"], []),
-        # One run of a leaves no time for two more, but for all of b's.
-        (6.5, ["a", "b", "b", "b"], ["c"]),
+        # Half as much again is kept for a's and b's two other runs each.
+        (14.0, ["a", "b", "c", "a", "b", "c", "a", "b"], []),
+        (8.5, ["a", "a", "a"], ["b", "c"]),
+        (6.5, ["a", "a"], ["b", "c"]),
         (0.5, [], ["a", "b", "c"]),
     ],
 )

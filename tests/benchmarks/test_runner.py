@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -277,11 +278,19 @@ def test_a_case_that_leaves_no_time_for_the_sections_after_it_is_left_out(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     replace_cases(monkeypatch, lambda backend: None, names=["first", "second"])
-    monkeypatch.setattr(runner, "run_sections", lambda *arguments: None)
+    until: list[float] = []
+
+    def run_sections(results: object, level: str, names: object, report: object, options: Any):
+        until.append(options["cold_start"].get("until", 0.0))  # set when the cases begin
+
+    monkeypatch.setattr(runner, "run_sections", run_sections)
     monkeypatch.setattr(runner, "CASES_AND_SECTIONS", {"default": 60.0})
     for seconds, left_out in [(59.0, []), (61.0, ["second"])]:
         monkeypatch.setattr(
             runner, "section_seconds", lambda level, names, s=seconds: s if names else 0.0
         )
-        results = run(small(level="default", repeats=None, skip=["cold_start", "drawbacks"]))
+        before = time.perf_counter()
+        results = run(small(level="default", repeats=None, skip=["drawbacks"]))
         assert [each["case"] for each in results.failures] == left_out
+        # What comes before the experiments on drawbacks ends in time, too.
+        assert before + 60.0 <= until[-1] <= time.perf_counter() + 60.0

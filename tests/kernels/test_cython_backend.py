@@ -49,6 +49,19 @@ print(json.dumps({"isa": backend.isa, "error": worst}))
 """
 
 
+def test_weaker_caps_are_those_below_the_isa_in_use(run_python: RunPython) -> None:
+    code = """
+from fastmlp.backend import get_backend
+for name in ("cython", "numpy", "python"):
+    print(get_backend(name).weaker_caps)
+print(get_backend("cython").isa)
+"""
+    for cap in ("baseline", "avx2"):
+        *caps, isa = run_python(code, isa_cap=cap).stdout.splitlines()
+        assert caps == ["('baseline',)" if isa == "avx2" else "()", "()", "()"]
+        assert isa == cap or isa == "baseline"
+
+
 def test_matmul_against_longdouble_on_every_isa(
     isa_cap: str, run_python: RunPython, allowed_isas: Callable[[str], tuple[str, ...]]
 ) -> None:
