@@ -109,14 +109,14 @@ TRAINING = (
         Problem((784, 30, 10), 10, activation="sigmoid", learning_rate=0.5),
         EPOCH_ROWS,
         reference_rows=50,
-        rows_at={"default": 15_000},
+        rows_at={"default": 10_000},
     ),
     training_case(
         "M32",
         Problem((784, 128, 10), 32),
         EPOCH_ROWS,
         reference_rows=32,
-        rows_at={"default": 20_000},
+        rows_at={"default": 9_600},
     ),
     training_case(
         "M128",
@@ -124,14 +124,14 @@ TRAINING = (
         EPOCH_ROWS,
         level="quick",
         reference_rows=64,
-        rows_at={"quick": 6_144, "default": 20_480},
+        rows_at={"quick": 6_144, "default": 12_800},
         dimensions="default",
     ),
     training_case(
         "L",
         Problem((784, 512, 512, 10), 128),
         EPOCH_ROWS,
-        rows_at={"quick": 1_024, "default": 10_240},
+        rows_at={"quick": 1_024, "default": 6_400},
     ),
     training_case(
         "XL",
@@ -144,7 +144,7 @@ TRAINING = (
         Problem((20, 64, 32, 1), 32, data="table", output="sigmoid"),
         TABLE_ROWS,
         reference_rows=320,
-        rows_at={"default": 25_600},
+        rows_at={"default": 12_800},
     ),
     training_case(
         "tabular_wide",

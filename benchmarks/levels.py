@@ -20,13 +20,13 @@ REFERENCE_REPEATS: dict[Level, int] = {"quick": 1, "default": 2, "full": 3}
 SUITE_SECONDS: dict[Level, float] = {"quick": 4.0, "default": 70.0, "full": 1200.0}
 """How long the cases may take together. A case that would take more than its share is repeated
 FEWEST_REPEATS times, and once the time is over LATE_REPEATS times."""
-CASES_AND_SECTIONS: dict[Level, float] = {"quick": 15.0, "default": 164.0, "full": math.inf}
+CASES_AND_SECTIONS: dict[Level, float] = {"quick": 15.0, "default": 169.0, "full": math.inf}
 """Seconds from the start of the run. A case after which the sections to come would no longer fit,
 unless it is the first, is left out, and listed: a slow machine, too, keeps to what the level
 promises (20 s, 3 minutes)."""
 COMPILING_SECONDS: dict[Level, float] = {"quick": 8.0, "default": math.inf, "full": 0.0}
 """From the start of the run: as long do the lower levels wait for a backend that compiles."""
-LOADING_SECONDS: dict[Level, float] = {"quick": 0.0, "default": 3.0, "full": 0.0}
+LOADING_SECONDS: dict[Level, float] = {"quick": 0.0, "default": 6.0, "full": 0.0}
 """So long is waited, once the images are there, for a backend that has compiled before."""
 
 WEIGHTS = {"training": 9.0, "options": 0.8, "inference": 1.5, "kernels": 0.2, "growth": 0.8}

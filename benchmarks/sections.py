@@ -18,7 +18,7 @@ ProgressReport = Callable[[float, str], None]
 SECTIONS: tuple[tuple[str, str, str, dict[Level, float]], ...] = (
     ("roofline", "roofline", "measure", {"quick": 2.0, "default": 8.0, "full": 60.0}),
     ("cold_start", "cold_start", "measure", {"quick": 1.0, "default": 31.0, "full": 240.0}),
-    ("drawbacks", "drawbacks", "run", {"quick": 5.0, "default": 42.0, "full": 900.0}),
+    ("drawbacks", "drawbacks", "run", {"quick": 5.0, "default": 38.0, "full": 900.0}),
 )
 SECTION_NAMES = tuple(name for name, _, _, _ in SECTIONS)
 

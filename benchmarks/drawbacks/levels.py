@@ -55,20 +55,20 @@ class Level:
         "recall",
         "shift",
     )
-    digit_rows: int = 800
-    digit_test_rows: int = 400
+    digit_rows: int = 700
+    digit_test_rows: int = 300
     digit_epochs: int = 5
     permuted_shares: tuple[float, ...] = (0.0, 1.0)
     shifts: tuple[float, ...] = (0, 1, 2, 3, 4, 5, 6, 7, 8)
     angles: tuple[float, ...] = (0, 15, 30, 45, 60, 90)
     factors: tuple[float, ...] = (0.5, 0.7, 0.85, 1.0, 1.15, 1.3, 1.5)
     sides: tuple[int, ...] = (28, 56, 112, 224)
-    growth_rows: int = 48
+    growth_rows: int = 32
     growth_repeats: int = 3
-    photograph_rows: tuple[int, ...] = (300, 1000)
-    photograph_test_rows: int = 600
+    photograph_rows: tuple[int, ...] = (300, 800)
+    photograph_test_rows: int = 500
     photograph_epochs: int = 5
-    sequence_rows: int = 2500
+    sequence_rows: int = 2000
     sequence_epochs: int = 10
     train_steps: tuple[int, ...] = (4, 6, 8, 10, 12)
     test_steps: tuple[int, ...] = (4, 8, 12, 16, 20, 24, 36, 48)
@@ -94,7 +94,7 @@ LEVELS = {
         sequence_rows=600,
         sequence_epochs=6,
     ),
-    "default": Level("default", seeds=(0, 1, 2), seconds=40.0),
+    "default": Level("default", seeds=(0, 1, 2), seconds=36.0),
     "full": Level(
         "full",
         seeds=(0, 1, 2, 3, 4),
