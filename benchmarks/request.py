@@ -20,6 +20,8 @@ from .sections import SECTION_NAMES
 # An interrupted run, or one that is out of time, then has the most important ones of every group.
 # (Until Numba has compiled, once, nothing can be timed: `runner` does the experiments meanwhile.)
 RUNNING_ORDER = ("training", "inference", "kernels", "growth", "options")
+LATER_ORDER = ("kernels", "inference", "training", "growth", "options")
+"""Of the higher levels: many kernels take as long as one network."""
 
 
 @dataclass(frozen=True)
@@ -86,9 +88,12 @@ class Request:
         else:
             chosen = cases_named(self.cases, self.level)
         kept = [case for case in chosen if case.group not in self.skip]
-        return sorted(
-            kept, key=lambda case: (LEVELS.index(case.level), RUNNING_ORDER.index(case.group))
-        )
+
+        def position(case: Case) -> tuple[int, int]:
+            order = RUNNING_ORDER if case.level == LEVELS[0] else LATER_ORDER
+            return LEVELS.index(case.level), order.index(case.group)
+
+        return sorted(kept, key=position)
 
     @property
     def chosen_peers(self) -> list[Peer]:
