@@ -1,7 +1,8 @@
 """What the pytest-benchmark suites share: the contests of a group, and how one is timed.
 
-``pytest benchmarks`` in a checkout, or ``pytest --pyargs fastmlp.benchmarks``. Cases are timed on
-the rows of the quick level, whatever ``--level`` says: saved runs stay comparable.
+``pytest benchmarks`` in a checkout, or ``pytest --pyargs fastmlp.benchmarks`` (pytest reads that
+package too late to know ``--level`` then). Cases are timed on the rows of the quick level, whatever
+``--level`` says: saved runs stay comparable.
 """
 
 from __future__ import annotations
