@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from .cells import columns, number, numbers, words
-from .contestants import BACKEND_STYLES, series_style
+from .contestants import contender_style
 from .document import Document
 from .measured import axis_scale
-from .model import Block, Cell, Figure, Kind, Paragraph, Plot, Section, Series, Style, Table
+from .model import Block, Cell, Figure, Kind, Paragraph, Plot, Section, Series, Table
 
 
 def cold_start_section(document: Document) -> Section:
@@ -44,8 +44,8 @@ def cold_start_section(document: Document) -> Section:
 def _figure(document: Document, reached: list[dict[str, Any]]) -> Figure:
     targets = sorted({float(each["target"]) for each in reached})
     series = []
-    for position, name in enumerate(dict.fromkeys(each["contender"] for each in reached)):
-        style: Style = BACKEND_STYLES.get(name, series_style(position + 3))
+    for name in dict.fromkeys(each["contender"] for each in reached):
+        style = contender_style(document, name)
         line = Series(document.title_of(name), [], [], [], [], style)
         for each in reached:
             if each["contender"] == name:
@@ -126,7 +126,11 @@ def _imports_table(found: list[dict[str, Any]]) -> Table:
         ]
         for each in found
     ]
-    return Table("Import", columns("package", ">median", "repetitions"), rows)
+    notes = [
+        "Whole processes: the interpreter's start, the import and the end. `import fastmlp` by "
+        "itself loads no NumPy, that comes with the first network; compare what is ready to train."
+    ]
+    return Table("Import", columns("package", ">median", "repetitions"), rows, notes)
 
 
 def _sizes_table(found: list[dict[str, Any]]) -> Table:

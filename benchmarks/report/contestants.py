@@ -14,9 +14,11 @@ BACKEND_STYLES = {
     "numpy": Style(3, "^", DASHES[2]),
     REFERENCE: Style(0, "X", DASHES[3]),
 }
-PEER_MARKERS = ("D", "v", "P", "<", "*", ">", "d", "p", "H")
-MARKERS = ("o", "s", "^", "D", "v", "P", "<", "*")
-FIRST_PEER_COLOR, N_COLORS = 4, 7
+PEER_MARKERS = ("D", "v", "P", "<", "*", ">", "d", "1", "|")
+MARKERS = ("o", "s", "^", "D", "v", "P", "<", "*", ">", "d", "p", "X", "h", "8")
+FIRST_PEER_COLOR = 4
+"""Those before are the backends'; there is a colour for each peer."""
+N_COLORS = FIRST_PEER_COLOR - 1 + len(PEER_MARKERS)
 
 Key = tuple[str, str]
 """A contender and its variant."""
@@ -26,6 +28,19 @@ def series_style(position: int) -> Style:
     """Return a style for the series of a figure that has no contenders."""
     return Style(
         position % N_COLORS + 1, MARKERS[position % len(MARKERS)], DASHES[position % len(DASHES)]
+    )
+
+
+def contender_style(document: Document, name: str) -> Style:
+    """Return how a backend or a peer is drawn, in every figure alike."""
+    if name in BACKEND_STYLES:
+        return BACKEND_STYLES[name]
+    others = [each for each in document.titles if each not in BACKEND_STYLES]
+    position = others.index(name) if name in others else len(others)
+    return Style(
+        FIRST_PEER_COLOR + position % len(PEER_MARKERS),
+        PEER_MARKERS[position % len(PEER_MARKERS)],
+        DASHES[(position + 1) % len(DASHES)],
     )
 
 
@@ -64,19 +79,10 @@ class Contestants:
     def style(self, measured: Measured) -> Style:
         """Return how it is drawn."""
         name, variant = self.key(measured)
-        style = BACKEND_STYLES.get(name) or self._style_of_peer(name)
+        style = contender_style(self.document, name)
         if not variant:
             return style
         # The variants of a contender have its colour, and are hollow.
-        position = [key for key in self.order if key[0] == name].index((name, variant))
+        position = 1 + [key for key in self.order if key[1]].index((name, variant))
         marker = MARKERS[position % len(MARKERS)]
         return Style(style.color, marker, DASHES[position % len(DASHES)], is_hollow=True)
-
-    def _style_of_peer(self, name: str) -> Style:
-        others = [each for each in self.document.titles if each not in BACKEND_STYLES]
-        position = others.index(name) if name in others else len(others)
-        return Style(
-            FIRST_PEER_COLOR + position % (N_COLORS + 1 - FIRST_PEER_COLOR),
-            PEER_MARKERS[position % len(PEER_MARKERS)],
-            DASHES[(position + 1) % len(DASHES)],
-        )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .document import Document
 from .measured import dots, matrix, repetitions_table
-from .model import Block, Figure
+from .model import Appendix, Block, Figure
 
 
 def dimension_blocks(document: Document, group: str, y_label: str) -> list[Block]:
@@ -18,6 +18,7 @@ def dimension_blocks(document: Document, group: str, y_label: str) -> list[Block
         return []
     title = "Instruction sets, precisions, threads"
     measurements = [each for _, found in shown for each in found]
+    table = matrix(document, shown, f"{title}: {y_label}", cases_down=False)
     return [
         Figure(
             f"{group}-dimensions",
@@ -25,6 +26,7 @@ def dimension_blocks(document: Document, group: str, y_label: str) -> list[Block
             dots(document, shown, y_label),
             repetitions_table(document, measurements),
             question="The same work with what is named; without a name, as in the other figures.",
+            compact=table,
         ),
-        matrix(document, shown, f"{title}: {y_label}", cases_down=False),
+        Appendix(table),
     ]

@@ -38,8 +38,10 @@ def kernels_section(document: Document) -> Section:
                 repetitions_table(document, measurements),
             )
         )
+    dimensions = dimension_blocks(document, "kernels", "time of a call")
+    blocks += dimensions[:1]
     blocks.append(matrix(document, shown, "Time of a call", cases_down=True))
-    blocks += dimension_blocks(document, "kernels", "time of a call")
+    blocks += dimensions[1:]
     blocks.append(Appendix(times_table(document, "kernels", "Kernels in detail", "kernel")))
     section.blocks = blocks
     return section

@@ -16,6 +16,7 @@ from .document import (
     relative_spread,
 )
 from .model import Cell, Kind, Plot, Scale, Series, Table
+from .traffic import bandwidth_share
 
 Shown = list[tuple[str, list[Measured]]]
 """Cases with their measurements."""
@@ -67,6 +68,7 @@ def times_table(document: Document, group: str, title: str, what: str) -> Table:
     everything = [each for _, found in shown for each in found]
     has_flops = any(gflops(each) is not None for each in everything)
     has_accuracy = any(each.get("accuracy") is not None for each in everything)
+    has_bandwidth = any(bandwidth_share(document, each) is not None for each in everything)
     rows, notes = [], []
     for case, found in shown:
         for each in found:
@@ -86,14 +88,22 @@ def times_table(document: Document, group: str, title: str, what: str) -> Table:
                     number(rate, "rate"),
                     number(rate / peak if rate and peak else None, "share"),
                 ]
+            if has_bandwidth:
+                row.append(number(bandwidth_share(document, each), "share"))
             if has_accuracy:
                 row.append(number(each.get("accuracy"), "share"))
             row.append(number(each.get("first_call_seconds"), "seconds"))
             rows.append(row)
     titles = [what, "contender", "configuration", ">time", ">spread", ">speedup", ">rows/s"]
     titles += [">GFLOP/s", ">of the peak"] if has_flops else []
+    titles += [">of the bandwidth"] if has_bandwidth else []
     titles += [">test accuracy"] if has_accuracy else []
     titles.append(">first call")
+    if has_bandwidth:
+        notes.append(
+            "Of the bandwidth: the part of the time that reading what has to be read takes at the "
+            "measured bandwidth: every row once, every parameter once a batch."
+        )
     if any(each.get("is_scaled") for each in everything):
         notes.append(
             f"{SCALED} timed on fewer rows than are reported, and multiplied; the raw data say "

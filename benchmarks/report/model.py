@@ -63,7 +63,7 @@ class Style:
     Attributes
     ----------
     color : int
-        0 for ink, 1 to 7 for the palette.
+        0 for ink, 1 to 12 for the palette.
     marker : str
         As matplotlib names it.
     dash : tuple of (offset, lengths)

@@ -8,6 +8,7 @@ from typing import Any
 
 from fastmlp.errors import MissingExtraError
 
+from .layout import arranged, is_roomy
 from .model import Cell, Column, Figure, Picture, Report
 from .picture import data_uri, mosaic
 from .plots import check_matplotlib, draw
@@ -16,7 +17,6 @@ PACKAGE = "fastmlp.benchmarks.report"
 PICTURE_WIDTH, LARGEST_PIXEL = 400, 16
 LONG_TEXT = 44
 """Characters from which a cell is wrapped."""
-LONG_TITLE = 26
 
 
 def asset(name: str) -> str:
@@ -85,7 +85,8 @@ def render_page(report: Report) -> str:
         script=Markup(asset("report.js")),
         results=Markup(json_for_script(json.dumps(json.loads(report.json)))),
         class_of=_class_of,
-        is_long_title=lambda title: len(title) > LONG_TITLE,
+        arranged=arranged if has_plots else list,
+        is_roomy=is_roomy,
         kind_of=lambda block: type(block).__name__,
         plot_of=plot_of,
         picture_of=_picture_of,

@@ -13,7 +13,9 @@ GROUPS = {"training": "Training", "inference": "Inference"}
 
 def peers_section(document: Document) -> Section:
     """Return the section."""
-    blocks: list[Block] = []
+    figures: list[Block] = []
+    tables: list[Block] = []
+    details: list[Block] = []
     for group, title in GROUPS.items():
         shown = [
             (case, found)
@@ -21,19 +23,18 @@ def peers_section(document: Document) -> Section:
             if any(each["kind"] == "peer" and rival(found, each) for each in found)
         ]
         if shown:
-            blocks.append(_figure(document, group, title, shown))
-            blocks.append(_matrix(document, title, shown))
-            blocks.append(Appendix(_table(document, title, shown)))
+            figures.append(_figure(document, group, title, shown))
+            tables.append(_matrix(document, title, shown))
+            details.append(Appendix(_table(document, title, shown)))
     lead = (
         "Every peer is in its fastest idiomatic form, measured in turn with the backends (A B A "
         "B), with the same data, initial weights, batches and threads. A ratio above 1 says how "
         "many times as long the peer takes as the fastest backend of the same precision."
     )
-    if not blocks:
+    if not figures:
         lead = "No peer was measured in this run."
-    if document["peers"]:
-        blocks.append(_installed(document))
-    return Section("peers", "Peers", lead, blocks)
+    took_part = [_installed(document)] if document["peers"] else []
+    return Section("peers", "Peers", lead, [*figures, *took_part, *tables, *details])
 
 
 def rival(found: list[Measured], peer: Measured) -> Measured | None:
@@ -150,7 +151,7 @@ def _installed(document: Document) -> Table:
         if each["name"] in measured:
             state = "measured"
         elif each["available"]:
-            state = "available, but not measured in this run"
+            state = "not measured in this run"
         else:
             state = f"skipped: {each.get('reason') or 'not available'}"
         rows.append(

@@ -14,9 +14,7 @@ GAP, BACKGROUND = 1, 255
 
 def mosaic(picture: Picture) -> list[list[int]]:
     """Return the images of a picture side by side, in rows, with a gap between them."""
-    count = len(picture.images)
-    across = _across(count)
-    down = -(-count // across)
+    across, down = mosaic_shape(len(picture.images))
     width = across * (picture.width + GAP) - GAP
     height = down * (picture.height + GAP) - GAP
     pixels = [[BACKGROUND] * width for _ in range(height)]
@@ -28,11 +26,12 @@ def mosaic(picture: Picture) -> list[list[int]]:
     return pixels
 
 
-def _across(count: int) -> int:
-    """Return how many stand side by side: a little more than below each other, no gap left."""
+def mosaic_shape(count: int) -> tuple[int, int]:
+    """Return how many stand side by side and below each other: a little fewer, no gap left."""
     least = math.ceil(count**0.5)
     whole = [each for each in range(least, min(2 * least, count) + 1) if count % each == 0]
-    return max(1, whole[0] if whole else least)
+    across = max(1, whole[0] if whole else least)
+    return across, -(-count // across)
 
 
 def png(pixels: list[list[int]]) -> bytes:

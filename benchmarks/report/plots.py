@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import warnings
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any
 
 from fastmlp.errors import MissingExtraError
@@ -23,20 +24,26 @@ POINTS_PER_INCH = 72
 PADDING = 0.04
 CURVE_HEIGHT, AXIS_HEIGHT, LEGEND_ROW = 235, 46, 19
 LABEL_HEIGHT, LANE_HEIGHT = 19, 8
-CHARACTER_WIDTH, LEGEND_HANDLE = 6.4, 36
+FONT, FONT_SIZE = "DejaVu Sans", 11.5
+"""Wider than most: what has room in it has room in the page's."""
+LEGEND_EMS = {"handlelength": 1.9, "handletextpad": 0.6, "columnspacing": 1.2}
+"""In the font's size."""
+MARGIN, TICK_GAP = 80, 8
+"""Pixels beside the axes at most, and between the labels of two ticks at least."""
 MOST_TICKS = 7
-LARGER_MARKERS = "*XPv<>p"
+UNFILLED_MARKERS = "1|"
+LARGER_MARKERS = "*XPv<>pd1|"
 """Those that look smaller than others of the same size."""
 SETTINGS: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "fastmlp",
-    "font.family": "DejaVu Sans",
-    "font.size": 11.5,
+    "font.family": FONT,
+    "font.size": FONT_SIZE,
     "text.parse_math": False,
     "text.color": INK,
     "axes.edgecolor": GRID,
     "axes.labelcolor": SOFT,
-    "axes.labelsize": 11.5,
+    "axes.labelsize": FONT_SIZE,
     "axes.unicode_minus": False,
     "xtick.color": GRID,
     "ytick.color": GRID,
@@ -82,11 +89,8 @@ def draw(plot: Plot, name: str, label: str) -> str:
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    entries = [line.label for line in plot.series if line.x]
-    columns = _legend_columns(entries)
-    legend_height = LEGEND_ROW * math.ceil(len(entries) / columns) if len(entries) > 1 else 0
-    inner_height = _lanes_height(plot) if plot.form == "dots" else CURVE_HEIGHT
-    height = legend_height + AXIS_HEIGHT + inner_height
+    entries = _entries(plot)
+    height = height_of(plot)
     with matplotlib.rc_context(SETTINGS), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a glyph that its font lacks; the page's font has it
         size = WIDTH / POINTS_PER_INCH, height / POINTS_PER_INCH
@@ -101,10 +105,23 @@ def draw(plot: Plot, name: str, label: str) -> str:
         else:
             _draw_curves(axes, plot)
         if len(entries) > 1:
-            _draw_legend(figure, axes, columns)
+            _draw_legend(figure, axes, _legend_columns(entries))
         file = io.StringIO()
         figure.savefig(file, format="svg", metadata={"Date": None})
     return embed(file.getvalue(), name, label)
+
+
+def height_of(plot: Plot) -> float:
+    """Return the height of a plot that is `WIDTH` wide."""
+    entries = _entries(plot)
+    inner_height = _lanes_height(plot) if plot.form == "dots" else CURVE_HEIGHT
+    if len(entries) < 2:
+        return AXIS_HEIGHT + inner_height
+    return LEGEND_ROW * _legend_rows(entries) + AXIS_HEIGHT + inner_height
+
+
+def _entries(plot: Plot) -> list[str]:
+    return [line.label for line in plot.series if line.x]
 
 
 def _lanes_height(plot: Plot) -> float:
@@ -115,28 +132,49 @@ def _row_height(plot: Plot) -> float:
     return LABEL_HEIGHT + LANE_HEIGHT * max(2, len(plot.series))
 
 
+def _text_width(text: str) -> float:
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import TextToPath
+
+    font = FontProperties(family=FONT, size=FONT_SIZE)
+    return float(TextToPath().get_text_width_height_descent(text, font, ismath=False)[0])
+
+
 def _legend_columns(entries: list[str]) -> int:
-    longest = max(map(len, entries), default=1)
-    return max(1, min(len(entries), int(WIDTH / (LEGEND_HANDLE + CHARACTER_WIDTH * longest))))
+    """Return the largest number of columns that have room, filled one after the other."""
+    widths = [_text_width(entry) for entry in entries]
+    around = sum(LEGEND_EMS.values()) * FONT_SIZE
+    for columns in range(len(entries), 1, -1):
+        short, longer = divmod(len(entries), columns)
+        ends = list(accumulate(short + (column < longer) for column in range(columns)))
+        parts = [widths[start:end] for start, end in pairwise([0, *ends])]
+        if sum(map(max, parts)) + around * columns <= WIDTH:
+            return columns
+    return 1
+
+
+def _legend_rows(entries: list[str]) -> int:
+    return math.ceil(len(entries) / _legend_columns(entries))
 
 
 def _draw_legend(figure: Figure, axes: Axes, columns: int) -> None:
     handles, labels = axes.get_legend_handles_labels()
     figure.legend(
-        handles, labels, loc="outside upper left", ncols=columns, handlelength=1.9,
-        columnspacing=1.4, handletextpad=0.6, borderpad=0.1, labelspacing=0.35,
+        handles, labels, loc="outside upper left", ncols=columns, borderpad=0.1,
+        labelspacing=0.35, **LEGEND_EMS,
     )  # fmt: skip
 
 
 def _look(line: Series) -> dict[str, Any]:
     color = PALETTE[line.style.color]
+    in_color = line.style.is_hollow or line.style.marker in UNFILLED_MARKERS
     return {
         "color": color,
         "marker": line.style.marker,
         "markersize": 8 if line.style.marker in LARGER_MARKERS else 6.2,
         "markerfacecolor": PAPER if line.style.is_hollow else color,
-        "markeredgecolor": color if line.style.is_hollow else PAPER,
-        "markeredgewidth": 1.4 if line.style.is_hollow else 0.6,
+        "markeredgecolor": color if in_color else PAPER,
+        "markeredgewidth": 1.6 if in_color else 0.6,
         "elinewidth": 1.3,
         "ecolor": color,
         "capsize": 0,
@@ -176,6 +214,13 @@ def _draw_dots(axes: Axes, plot: Plot) -> None:
             line.y, [x * row + offset for x in line.x], xerr=_errors(line), linestyle="none",
             label=line.label, zorder=3, **_look(line),
         )  # fmt: skip
+    # Between the names, which would hide them.
+    tops = [position * row for position in range(len(plot.names))]
+    for _, value in plot.limits:
+        axes.vlines(
+            [value] * len(tops), [top + LABEL_HEIGHT for top in tops],
+            [top + row for top in tops], colors=INK, linewidth=1.2, zorder=2,
+        )  # fmt: skip
     axes.set_ylim(len(plot.names) * row, 0)
     axes.set_yticks([])
     axes.spines["left"].set_visible(False)
@@ -184,8 +229,6 @@ def _draw_dots(axes: Axes, plot: Plot) -> None:
     _set_scale(axes, "x", plot.y_scale, values, plot.y_kind)
     if plot.y_scale == "linear":
         axes.set_xlim(left=0)
-    for _, value in plot.limits:
-        axes.axvline(value, color=INK, linewidth=1.2, zorder=2)
     axes.set_xlabel(plot.y_label)
 
 
@@ -215,8 +258,8 @@ def _draw_curves(axes: Axes, plot: Plot) -> None:
     for label, value in plot.limits:
         axes.axhline(value, color=INK, linewidth=1.2, zorder=2)
         axes.annotate(
-            label, (1, value), xycoords=("axes fraction", "data"), xytext=(0, -4),
-            textcoords="offset points", ha="right", va="top", color=SOFT,
+            label, (1, value), xycoords=("axes fraction", "data"), xytext=(0, 3),
+            textcoords="offset points", ha="right", va="bottom", color=SOFT,
         )  # fmt: skip
     if plot.x_scale == "names":
         axes.set_xticks(range(len(plot.names)), plot.names)
@@ -224,7 +267,7 @@ def _draw_curves(axes: Axes, plot: Plot) -> None:
     elif plot.x_scale == "log2":
         axes.set_xscale("log", base=2)
         kind: Kind = "bytes" if "bytes" in plot.x_label else "number"
-        chosen = _spaced(xs)
+        chosen = _spaced(xs, kind)
         axes.set_xticks(chosen, [tick(x, kind) for x in chosen])
         axes.set_xticks([], minor=True)
     elif len(xs) <= MOST_TICKS + 2:
@@ -233,13 +276,15 @@ def _draw_curves(axes: Axes, plot: Plot) -> None:
     axes.set_ylabel(plot.y_label)
 
 
-def _spaced(xs: list[float]) -> list[float]:
+def _spaced(xs: list[float], kind: Kind) -> list[float]:
     """Return those of some positive values whose labels have room on a logarithmic axis."""
-    least = math.log(xs[-1] / xs[0]) / MOST_TICKS
     chosen = xs[-1:]
-    for x in reversed(xs[:-1]):
-        if math.log(chosen[-1] / x) >= least * 0.999:
-            chosen.append(x)
+    if len(xs) > 1:
+        per_pixel = math.log(xs[-1] / xs[0]) / (WIDTH - MARGIN)
+        for x in reversed(xs[:-1]):
+            both = (_text_width(tick(x, kind)) + _text_width(tick(chosen[-1], kind))) / 2
+            if math.log(chosen[-1] / x) >= per_pixel * (both + TICK_GAP):
+                chosen.append(x)
     return chosen
 
 

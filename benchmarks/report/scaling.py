@@ -6,13 +6,14 @@ import math
 import re
 from collections import Counter
 from itertools import pairwise
-from typing import Any
 
-from .cells import columns, number, numbers, words
-from .contestants import Contestants, Key, series_style
-from .document import Document, Measured, gflops, matrix_unit_rows, quartiles
+from .cells import columns, number, words
+from .contestants import Contestants, Key
+from .document import Document, Measured, gflops, quartiles
 from .measured import axis_scale, pivot, repetitions_table
-from .model import Block, Figure, Heading, Plot, Scale, Section, Series, Table
+from .model import Block, Figure, Plot, Scale, Section, Series, Table
+from .roofline import roofline_blocks
+from .traffic import bandwidth_share, read_rate
 
 AXES = {
     "width": ("Width", "width of the hidden layers"),
@@ -21,6 +22,8 @@ AXES = {
     "rows": ("Rows", "rows of the data"),
     "threads": ("Threads", "threads"),
 }
+AXES_OF_WORK = ("width", "depth", "rows")
+"""Those with which the work grows: of them a power says something."""
 Points = list[tuple[float, Measured]]
 
 
@@ -32,7 +35,7 @@ def scaling_section(document: Document) -> Section:
         seen[axis] += 1
         suffix = "" if seen[axis] == 1 else f"-{seen[axis]}"
         blocks += _axis_figures(document, axis, f"scaling-{axis}{suffix}", points)
-    roofline = _roofline_blocks(document)
+    roofline = roofline_blocks(document)
     if not blocks and not roofline:
         return Section(
             "scaling", "Scaling", "Neither growth nor the machine's limits were measured."
@@ -76,7 +79,7 @@ def _axis_figures(document: Document, axis: str, name: str, points: Points) -> l
         time,
         raw,
         question=question,
-        caption=_growth_sentence(time, x_label),
+        caption=_growth_sentence(time, x_label) if axis in AXES_OF_WORK else "",
         compact=pivot(time, f"{title}: time"),
     )
     has_share = any(document.peak_gflops(each) and gflops(each) for each in measurements)
@@ -146,17 +149,17 @@ def _x_scale(xs: list[float]) -> Scale:
 
 
 def _growth_sentence(plot: Plot, x_label: str) -> str:
-    """Say by what power of x the time grows at the upper end of each curve."""
+    """Say by what power of x the time grows at the upper end of each curve, beyond the noise."""
     found = []
     for line in plot.series:
-        if len(line.x) >= 2 and line.x[-2] > 0 and line.y[-2] > 0 and line.y[-1] > 0:
+        if len(line.x) >= 2 and line.x[-2] > 0 and 0 < line.high[-2] < line.low[-1]:
             power = math.log(line.y[-1] / line.y[-2]) / math.log(line.x[-1] / line.x[-2])
             found.append(f"{line.label} {power:.2f}")
     if not found:
         return ""
     return (
         f"Over the last step, the time grows with this power of the {x_label}: "
-        f"{', '.join(found)} (1: in proportion; 0: not at all; below 0: it falls)."
+        f"{', '.join(found)} (1: in proportion)."
     )
 
 
@@ -176,92 +179,13 @@ def _rate_table(document: Document, points: Points, x_label: str) -> Table:
                 number(rate, "rate"),
                 number(peak, "rate"),
                 number(rate / peak if rate and peak else None, "share"),
+                number(read_rate(document, each), "rate"),
+                number(bandwidth_share(document, each), "share"),
             ]
         )
     titles = columns(
         f">{x_label}", "contender", "ISA", "precision", ">threads", ">operations", ">time",
-        ">GFLOP/s", ">peak GFLOP/s", ">share",
+        ">GFLOP/s", ">peak GFLOP/s", ">share of the peak", ">GB/s read at least",
+        ">share of the bandwidth",
     )  # fmt: skip
     return Table("Raw data", titles, rows)
-
-
-def _roofline_blocks(document: Document) -> list[Block]:
-    roofline: dict[str, Any] = document["roofline"] or {}
-    isas, bandwidth = roofline.get("isas") or [], roofline.get("bandwidth") or []
-    amx = roofline.get("amx") or {}
-    if not isas and not bandwidth:
-        return []
-    rows = [
-        [
-            words(each.get("isa")),
-            words(each.get("precision")),
-            number(each.get("threads")),
-            number(each.get("fma_gflops"), "rate"),
-            numbers(each.get("repetitions") or [], "rate"),
-        ]
-        for each in isas
-    ]
-    notes = ["GFLOP/s: 1e9 multiplications and additions per second, in registers, no memory."]
-    for each in matrix_unit_rows(roofline):
-        rows.append(
-            [
-                words("AMX"),
-                words(amx.get("precision") or "bfloat16"),
-                number(each.get("threads")),
-                number(each["gflops"], "rate"),
-                numbers(each.get("repetitions") or [], "rate"),
-            ]
-        )
-    if amx.get("reason"):
-        notes.append(f"AMX: {amx['reason']}.".replace("..", "."))
-    blocks: list[Block] = [Heading("The machine's limits, measured by our own probe")]
-    if bandwidth:
-        blocks.append(_bandwidth_figure(bandwidth))
-    if rows:
-        titles = columns("ISA", "precision", ">threads", ">peak GFLOP/s", "repetitions")
-        blocks.append(Table("Peak of the arithmetic", titles, rows, notes))
-    return blocks
-
-
-def _bandwidth_figure(bandwidth: list[dict[str, Any]]) -> Figure:
-    rows = [
-        [
-            words(each.get("level")),
-            number(each.get("bytes"), "bytes"),
-            number(each.get("threads")),
-            number(each.get("read_gb_per_second"), "rate"),
-            numbers(each.get("repetitions") or [], "rate"),
-        ]
-        for each in bandwidth
-    ]
-    titles = columns("level", ">size", ">threads", ">GB/s read", "repetitions")
-    table = Table("Bandwidth of memory", titles, rows)
-    series = []
-    for position, threads in enumerate(sorted({each.get("threads") or 1 for each in bandwidth})):
-        own = [each for each in bandwidth if (each.get("threads") or 1) == threads]
-        own.sort(key=lambda each: float(each["bytes"]))
-        y = [float(each["read_gb_per_second"]) for each in own]
-        spread = [[float(v) for v in each.get("repetitions") or []] or [y[i]]
-                  for i, each in enumerate(own)]  # fmt: skip
-        series.append(
-            Series(
-                f"{threads} thread{'s' if threads > 1 else ''}",
-                [float(each["bytes"]) for each in own],
-                y,
-                [min(*values, middle) for values, middle in zip(spread, y, strict=True)],
-                [max(*values, middle) for values, middle in zip(spread, y, strict=True)],
-                series_style(position),
-            )
-        )
-    values = [y for line in series for y in line.y]
-    plot = Plot(
-        "curves", series, "bytes read over and over", "GB/s", "log2", axis_scale(values), "rate"
-    )
-    return Figure(
-        "roofline-bandwidth",
-        "Bandwidth of caches and memory",
-        plot,
-        table,
-        question="How fast data come from where they lie: small arrays stay in a cache.",
-        compact=table,
-    )

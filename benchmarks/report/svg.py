@@ -7,7 +7,7 @@ from html import escape
 
 # What is drawn in these colours takes those of the page, light or dark. The last two digits tell.
 INK, SOFT, GRID, PAPER = "#f100a0", "#f100a1", "#f100a2", "#f100a3"
-PALETTE = [f"#f1000{number}" for number in range(8)]
+PALETTE = [f"#f100{number:02}" for number in range(13)]
 """Colours of series by `Style.color`; 0 is ink."""
 
 VARIABLES = {

@@ -53,8 +53,10 @@ def _section(
     if any(each["kind"] == "peer" for _, found in with_peers for each in found):
         name = f"{figure}, with the peers"
         blocks.append(_figure(document, f"{group}-peers", name, with_peers))
+    dimensions = dimension_blocks(document, group, figure.lower())
+    blocks += dimensions[:1]
     blocks.append(matrix(document, shown, figure, cases_down=False))
-    blocks += dimension_blocks(document, group, figure.lower())
+    blocks += dimensions[1:]
     blocks.append(Appendix(times_table(document, group, f"{title} in detail", what)))
     return Section(group, title, lead, blocks)
 

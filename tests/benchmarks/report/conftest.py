@@ -318,6 +318,56 @@ def bare_content(content: Content) -> Content:
 
 
 @pytest.fixture
+def crowded_content(content: Content) -> Content:
+    """One with every peer, many variants and the working sets of the probe: long legends."""
+    noise = random.Random(1)
+    more = (("tensorflow", 6.0), ("onnxruntime", 2.0), ("openvino", 1.7))
+    openvino = {"name": "openvino", "title": "OpenVINO", "available": True, "reason": ""}
+    content["peers"].append(openvino | {"version": "1.2.3"})
+    networks = (
+        ("XL", (784, 2048, 2048, 10), 512),
+        ("tabular_wide", (100, 256, 256, 1), 256),
+    )
+    for name, sizes, batch in networks:
+        title = f"{name}: {'-'.join(map(str, sizes))}, batch {batch}"
+        parameters = {"sizes": list(sizes), "batch_size": batch, "activation": "relu"}
+        content["cases"].append(_case(name, "training", title, "An epoch.", parameters))
+        for contender, factor in (BACKENDS | {n: f for n, (_, f) in PEERS.items()}).items():
+            accuracy = None if contender == "python" else 0.9731
+            content["measurements"].append(
+                measurement(name, "training", contender, factor, noise, accuracy=accuracy)
+            )
+    for case in [each for each in content["cases"] if each["group"] == "training"]:
+        found = measurement(case["name"], "training", "tensorflow", 6.0, noise, accuracy=0.97)
+        content["measurements"].append(found)
+    for contender, factor in more:
+        for rows in (1, 64, 10_000):
+            content["measurements"].append(
+                measurement(f"predict_{rows}", "inference", contender, 1e-4 * factor, noise)
+            )
+    variants: list[Content] = [
+        {"max_isa": "baseline"}, {"max_isa": "avx2"}, {"precision": "float64"},
+        {"precision": "bfloat16"}, {"n_threads": 1},
+    ]  # fmt: skip
+    for case, group in (("matmul", "kernels"), ("train_784-128-10_128", "training")):
+        for contender, first in (("cython", 0), ("numba", 0), ("numpy", 2)):
+            for changes in variants[first:]:
+                content["measurements"].append(
+                    measurement(case, group, contender, 0.3, noise, **changes)
+                )
+    kilo, mega = 2**10, 2**20
+    sizes_read = (16 * kilo, 256 * kilo, 4 * mega, 64 * mega, 256 * mega)
+    content["roofline"]["bandwidth"] = [
+        {"level": "memory", "bytes": size, "bytes_per_thread": size // threads,
+         "threads": threads, "isa": "avx512", "read_gb_per_second": 9e9 * threads / size**0.5,
+         "repetitions": []}
+        for size in sizes_read
+        for threads in (1, 2)
+    ]  # fmt: skip
+    return content
+
+
+@pytest.fixture
 def document(content: Content) -> Document:
     return Document(content)
 

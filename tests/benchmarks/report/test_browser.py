@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from fastmlp.benchmarks.report import render
+from fastmlp.benchmarks.report import plots, render
 
 pytest.importorskip("jinja2")
 pytest.importorskip("matplotlib")
@@ -38,7 +38,7 @@ PROBE = """<script>
 addEventListener("load", () => {
   const texts = (table, column) => [...table.tBodies[0].rows].map((row) =>
     row.cells[column].dataset.value ?? row.cells[column].textContent);
-  const table = document.querySelector("#training .wide table");
+  const table = document.querySelector("#training .blocks > .table table");
   const header = table.tHead.rows[0].cells[1];
   const before = texts(table, 1);
   header.querySelector("button").click();
@@ -65,8 +65,21 @@ addEventListener("load", () => {
     }).map((text) => text.textContent);
     return [box.width, box.height, clipped];
   });
+  const boxes = (svg) => [...svg.querySelectorAll("text")].map((text) =>
+    [text.textContent, text.getBoundingClientRect()]);
+  const overlap = (a, b) => Math.min(a.right, b.right) - Math.max(a.left, b.left) > 0.5 &&
+    Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 3;  // the boxes have leading
+  const overlapping = [...document.querySelectorAll(".plot svg")].flatMap((svg) => {
+    const all = boxes(svg);
+    return all.flatMap(([a, boxA], i) => all.slice(i + 1)
+      .filter(([, boxB]) => overlap(boxA, boxB)).map(([b]) => `${a} | ${b}`));
+  });
+  // Those that are open: a table that is folded away may scroll sideways.
+  const scrolling = [...document.querySelectorAll(".table > .scroll")]
+    .filter((each) => each.scrollWidth > each.clientWidth).map((each) => each.ariaLabel);
   const found = {
     before, ascending, descending, focused, downloaded, colours, plots, problems,
+    overlapping, scrolling,
     sorted_names: texts(table, 0), still: header.getAttribute("aria-sort"),
     named: names.getAttribute("aria-sort"),
     fetched: performance.getEntriesByType("resource").map((each) => each.name)
@@ -99,6 +112,13 @@ def page(content: dict[str, Any], pages: dict[str, str]) -> str:
     if "page" not in pages:
         pages["page"] = render(content)
     return pages["page"]
+
+
+@pytest.fixture
+def crowded_page(crowded_content: dict[str, Any], pages: dict[str, str]) -> str:
+    if "crowded" not in pages:
+        pages["crowded"] = render(crowded_content)
+    return pages["crowded"]
 
 
 def probe(page: str, folder: Path, width: int) -> dict[str, Any]:
@@ -138,6 +158,27 @@ def test_the_page_works_in_a_browser(page: str, tmp_path: Path, width: int) -> N
     for plot_width, plot_height, clipped in found["plots"]:
         assert plot_width > 250 and plot_height > 60 and clipped == []
     assert found["widths"][0] <= found["widths"][1]  # the page does not scroll sideways
+
+
+@pytest.mark.parametrize("width", [500, 1280, 1600])
+def test_crowded_plots_and_tables_have_room(crowded_page: str, tmp_path: Path, width: int) -> None:
+    found = probe(crowded_page, tmp_path, width)
+    assert found["overlapping"] == []
+    assert [clipped for _, _, clipped in found["plots"] if clipped] == []
+    assert found["widths"][0] <= found["widths"][1]
+    if width >= 1280:
+        assert found["scrolling"] == []
+
+
+def test_labels_that_overlap_are_found_out(
+    crowded_content: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The probe itself can fail: as many columns of a legend, and ticks, as there are."""
+    monkeypatch.setattr(plots, "_legend_columns", lambda entries: 4)
+    monkeypatch.setattr(plots, "_spaced", lambda xs, kind: xs)
+    found = probe(render(crowded_content), tmp_path, 1280)
+    assert "67.1 MB | 268 MB" in found["overlapping"]
+    assert any("numpy 1 thread" in clipped for _, _, clipped in found["plots"])
 
 
 def test_a_page_that_fetches_or_fails_is_found_out(page: str, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from fastmlp.benchmarks.report.build import build_report
 from fastmlp.benchmarks.report.cold_start import cold_start_section
+from fastmlp.benchmarks.report.contestants import contender_style
 from fastmlp.benchmarks.report.document import Document
 from fastmlp.benchmarks.report.drawbacks import drawbacks_section
 from fastmlp.benchmarks.report.kernels import kernels_section
@@ -69,10 +70,22 @@ def test_bfloat16_is_measured_against_the_matrix_unit(content: dict[str, Any]) -
     assert document.peak_gflops(found | {"precision": "float16"}) is None
     # The reference computes in float64 whatever it is asked for.
     assert document.peak_gflops(found | {"contender": "python", "precision": "float32"}) == 130.0
-    assert ["AMX", "bfloat16", "2", "9000", "-"] in [
-        [*row[:3], row[3].replace(",", ""), row[4]]
-        for row in table(scaling_section(document), "Peak of the arithmetic")
-    ]
+    assert ["AMX", "bfloat16", "2", "9,000"] in table(
+        scaling_section(document), "Peak of the arithmetic"
+    )
+
+
+def test_the_share_of_the_bandwidth_stands_beside_that_of_the_peak(content: dict[str, Any]) -> None:
+    each = only(content, "predict_1", "cython")
+    weights = 4 * (785 * 128 + 129 * 10)  # 407 kB: from the second caches, 240 GB/s of two threads
+    each["repetitions"] = [2 * (weights / 240e9 + 4 * 784 / 420e9)]
+    found = figures(scaling_section(Document(content)))["roofline-shares"]
+    arithmetic, memory = found.plot.series
+    assert memory.y[found.plot.names.index("1 row")] == pytest.approx(0.5)
+    assert found.data.columns[-1].title == "of the bandwidth"
+    content["roofline"]["bandwidth"] = []
+    found = figures(scaling_section(Document(content)))["roofline-shares"]
+    assert found.plot.series[1].x == [] and arithmetic.x == found.plot.series[0].x
 
 
 def test_without_a_roofline_the_rate_is_shown(content: dict[str, Any]) -> None:
@@ -89,6 +102,24 @@ def test_the_power_of_growth(content: dict[str, Any]) -> None:
     assert "cython 2.00" in figure.caption
 
 
+@pytest.mark.parametrize("axis", ["batch", "threads"])
+def test_what_does_not_grow_with_the_work_has_no_power(content: dict[str, Any], axis: str) -> None:
+    assert figures(scaling_section(Document(content)))[f"scaling-{axis}-cost"].caption == ""
+
+
+def test_a_growth_within_the_noise_has_no_power(content: dict[str, Any]) -> None:
+    for width in (512, 1024):
+        only(content, f"growth_width_{width}", "cython")["repetitions"] = [0.01, 0.02, 0.03, 0.04]
+    figure = figures(scaling_section(Document(content)))["scaling-width-cost"]
+    assert "cython" not in figure.caption and "numba" in figure.caption
+
+
+def test_the_import_times_say_what_they_are(content: dict[str, Any]) -> None:
+    blocks = cold_start_section(Document(content)).blocks
+    notes = [note for each in blocks if isinstance(each, Table) for note in each.notes]
+    assert any("Whole processes" in note and "loads no NumPy" in note for note in notes)
+
+
 def test_variants_are_apart_from_the_main_measurements(content: dict[str, Any]) -> None:
     found = figures(training_section(Document(content)))
     labels = [line.label for line in found["training-backends"].plot.series]
@@ -103,6 +134,18 @@ def test_no_two_contenders_look_alike_without_colour(content: dict[str, Any]) ->
     plot = figures(training_section(Document(content)))["training-peers"].plot
     looks = [(line.style.marker, line.style.is_hollow) for line in plot.series]
     assert len(looks) == len(set(looks)) == 9
+
+
+def test_every_contender_and_every_variant_has_a_look_of_its_own(
+    crowded_content: dict[str, Any],
+) -> None:
+    document = Document(crowded_content)
+    styles = [contender_style(document, name) for name in document.titles]
+    assert len(styles) == 13
+    assert len({style.color for style in styles}) == len({style.marker for style in styles}) == 13
+    variants = figures(training_section(document))["training-dimensions"].plot.series
+    looks = [(line.style.marker, line.style.is_hollow) for line in variants]
+    assert len(looks) > 12 and len(looks) == len(set(looks))
 
 
 def test_kernels_are_sorted_into_parts(content: dict[str, Any]) -> None:
