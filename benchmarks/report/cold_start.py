@@ -65,7 +65,13 @@ def _figure(document: Document, reached: list[dict[str, Any]]) -> Figure:
         names=[f"{target:.0%} test accuracy" for target in targets],
     )
     data = _accuracy_table(document, reached)
-    return Figure("cold-start-accuracy", "Time to accuracy", plot, data)
+    return Figure(
+        "cold-start-accuracy",
+        "Time to accuracy",
+        plot,
+        data,
+        question="Median of the runs; the bars go from the fastest to the slowest.",
+    )
 
 
 def _accuracy_table(document: Document, found: list[dict[str, Any]]) -> Table:
