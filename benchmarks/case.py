@@ -17,8 +17,9 @@ LEVELS: tuple[Level, ...] = ("quick", "default", "full")
 
 Kind = Literal["backend", "peer"]
 
-REFERENCE = "python"
-"""The backend that speedups are relative to, and that is timed on fewer rows."""
+REFERENCE, REFERENCE_PRECISION = "python", "float64"
+"""The backend that speedups are relative to, and that is timed on fewer rows; what it computes in,
+whatever it is asked for: Python has no other floats."""
 QUICK_REFERENCE_ROWS = 32
 """At the quick level the reference is timed on no more rows. On far fewer than a batch the update,
 which comes once, would count for too much."""

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import math
 import statistics
-from collections.abc import Iterator, Sequence
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from fastmlp.errors import FormatError
 from fastmlp.files import write_text as write_text
+
+from .case import REFERENCE, REFERENCE_PRECISION
+from .shapes import MEASUREMENT, damaged_part, has_shape
 
 SCHEMA = "fastmlp-benchmark"
 SCHEMA_VERSION = 2
@@ -27,6 +30,7 @@ UNITS = {
     "flops": "multiplications and additions of the products of one reported call",
     "accuracy": "share of the test rows predicted right, 0 to 1",
     "memory_bytes": "bytes",
+    "precision": "what was computed in; by python in float64, whatever it is asked for",
 }
 
 
@@ -40,7 +44,9 @@ class Measurement:
     contender : str
         The name of a backend or of a peer.
     kind : {"backend", "peer"}
-    isa, precision : str
+    isa : str
+    precision : str
+        What it computed in; the reference computes in float64 whatever it is asked for.
     n_threads : int
         How many threads the contender would use at most.
     rows_timed, rows_reported : int
@@ -77,6 +83,10 @@ class Measurement:
     accuracy: float | None = None
     accuracy_note: str = ""
     max_isa: str = ""
+
+    def __post_init__(self) -> None:
+        if self.contender == REFERENCE:
+            self.precision = REFERENCE_PRECISION
 
     @property
     def scale(self) -> float:
@@ -210,7 +220,8 @@ class Results:
         """
         if measurement.kind == "peer":
             return True
-        if measurement.precision != self.settings["precision"] or measurement.max_isa:
+        is_asked_for = measurement.precision == self.settings["precision"]
+        if not (is_asked_for or measurement.contender == REFERENCE) or measurement.max_isa:
             return False
         if self.parameters_of(measurement.case).get("axis") == "threads":
             return True
@@ -288,69 +299,48 @@ class Results:
                 f"({document.get('fastmlp_version', 'unknown')}); expected version "
                 f"{SCHEMA_VERSION}: run `fastmlp bench` again"
             )
-        try:
-            values = {each.name: document[each.name] for each in fields(cls)}
-            values["measurements"] = [_measurement(each) for each in values["measurements"]]
-            return _checked(cls(**values))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise FormatError(
-                f"these benchmark results are damaged ({error!r}): run `fastmlp bench` again"
-            ) from error
+        part = damaged_part(document)
+        if part:
+            raise damaged(f"the part {part!r}")
+        found = document.get("measurements")
+        if not isinstance(found, list):
+            raise damaged("the part 'measurements'")
+        known = {case["name"] for case in document["cases"]}
+        measurements = [_measurement(each, i, known) for i, each in enumerate(found, 1)]
+        names = [each.name for each in fields(cls) if each.name != "measurements"]
+        return cls(**{name: document[name] for name in names}, measurements=measurements)
 
 
-def _measurement(document: dict[str, Any]) -> Measurement:
-    """Make a measurement, and refuse one whose numbers are none."""
-    values = {}
-    for each in fields(Measurement):
-        required = each.default is MISSING and each.name != "repetitions"
-        if required or each.name in document:
-            values[each.name] = document[each.name]
-    made = Measurement(**values)
+def damaged(what: str) -> FormatError:
+    """Return the error to raise about something in results.json."""
+    return FormatError(
+        f"these benchmark results are damaged: {what} is not as `fastmlp bench` writes it; "
+        "run it again"
+    )
+
+
+def _measurement(document: Any, number: int, known: Collection[str]) -> Measurement:
+    """Make a measurement, and refuse one whose numbers are none, or whose case is not listed."""
+    if not has_shape(document, MEASUREMENT):
+        raise damaged(f"measurement {number}")
+    names = [each.name for each in fields(Measurement) if each.name in document]
+    made = Measurement(**{name: document[name] for name in names})
+    what = f"measurement {number}, {made.case} with {made.contender},"
     times = [*made.repetitions, made.first_call_seconds]
-    if not made.repetitions or not all(isinstance(t, (int, float)) and t >= 0.0 for t in times):
-        raise ValueError(f"the repetitions of {made.case} with {made.contender}")
-    if not (made.rows_timed > 0 and made.rows_reported > 0):
-        raise ValueError(f"the rows of {made.case} with {made.contender}")
+    if not made.repetitions or min(times) < 0.0 or min(made.rows_timed, made.rows_reported) < 1:
+        raise damaged(what)
+    if made.case not in known:
+        raise damaged(f"{what} of a case not listed,")
     return made
-
-
-SHAPES: dict[str, type | tuple[type, ...]] = {
-    "date": str,
-    "fastmlp_version": str,
-    "command": str,
-    "complete": bool,
-    "level": str,
-    "settings": dict,
-    "data": dict,
-    "machine": dict,
-    "software": dict,
-    "backends": list,
-    "peers": list,
-    "cases": list,
-    "failures": list,
-    **dict.fromkeys(("roofline", "cold_start", "drawbacks"), (dict, type(None))),
-}
-
-
-def _checked(results: Results) -> Results:
-    """Refuse values of the wrong type, and measurements of cases that are not listed."""
-    for name, expected in SHAPES.items():
-        if not isinstance(getattr(results, name), expected):
-            raise TypeError(name)
-    known = {
-        case["name"] for case in results.cases if {"group", "title", "parameters"} <= set(case)
-    }
-    unknown = {each.case for each in results.measurements} - known
-    if unknown:
-        raise KeyError(f"cases: {sorted(unknown)}")
-    for name in ("precision", "threads", "repeats"):
-        _ = results.settings[name]
-    return results
 
 
 def write_results(results: Results, path: Path) -> None:
     """Write results.json, whole or not at all."""
     write_text(path, json.dumps(results.as_dict(), indent=2, allow_nan=False) + "\n")
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"JSON has no number {name}")
 
 
 def read_results(path: Path) -> Results:
@@ -362,7 +352,7 @@ def read_results(path: Path) -> Results:
         If it is damaged, of another kind or of another version.
     """
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
     except ValueError as error:
         raise FormatError(f"{path}: damaged: not a JSON file ({error})") from error
     except RecursionError:

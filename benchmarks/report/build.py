@@ -6,9 +6,7 @@ import json
 import traceback
 from collections.abc import Callable
 
-from fastmlp.errors import FormatError
-
-from ..results import without_left_out
+from ..results import damaged, without_left_out
 from .cold_start import cold_start_section
 from .document import Document
 from .drawbacks import drawbacks_section
@@ -44,11 +42,9 @@ def build_report(document: Document) -> Report:
         return _build(document)
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         frames = traceback.extract_tb(error.__traceback__)
-        where = next((each.name for each in frames if each.name.endswith("_section")), "summary")
-        part = where.removesuffix("_section").replace("_", " ")
-        raise FormatError(
-            f"the results are damaged: the part {part!r} cannot be written ({error!r})"
-        ) from error
+        names = [each.name for each in frames if each.name.endswith("_section")]
+        part = names[0].removesuffix("_section") if names else ""
+        raise damaged(f"the part {part!r}" if part else "something") from error
 
 
 def _build(document: Document) -> Report:

@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from fastmlp.errors import FormatError
-
 from ..case import REFERENCE
 from ..results import Results, read_results
 
@@ -66,9 +64,6 @@ class Document:
             for each, plain in zip(checked.measurements, self.content["measurements"], strict=True)
         ]
         self.cases: dict[str, dict[str, Any]] = {each["name"]: each for each in checked.cases}
-        for each in [*checked.backends, *checked.peers]:
-            if not isinstance(each, dict) or not {"name", "available"} <= set(each):
-                raise FormatError(f"the results are damaged: this is no backend or peer: {each!r}")
         self.titles = {
             str(each["name"]): str(each.get("title") or each["name"])
             for each in [*checked.backends, *checked.peers]
@@ -115,7 +110,7 @@ class Document:
     def peak_gflops(self, measured: Measured) -> float | None:
         """Return the measured peak of the arithmetic that a measurement used, GFLOP/s."""
         roofline = self["roofline"] or {}
-        precision, threads = computed_precision(measured), measured.get("n_threads")
+        precision, threads = measured.get("precision"), measured.get("n_threads")
         found = [
             each["fma_gflops"]
             for each in roofline.get("isas") or []
@@ -169,14 +164,9 @@ def relative_spread(measured: Measured) -> float | None:
     return float(measured["spread_seconds"] / measured["median_seconds"])
 
 
-def computed_precision(measured: Measured) -> str:
-    """Return what it computed in: the reference takes any precision, and computes in float64."""
-    return "float64" if is_reference(measured) else str(measured.get("precision") or "")
-
-
 def configuration(measured: Measured) -> str:
     """Return instruction set, precision and threads."""
-    parts = [measured.get("isa"), computed_precision(measured)]
+    parts = [measured.get("isa"), measured.get("precision")]
     threads = measured.get("n_threads")
     if threads:
         parts.append(f"{threads} thread{'s' if threads > 1 else ''}")

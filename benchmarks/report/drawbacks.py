@@ -44,8 +44,8 @@ def drawbacks_section(document: Document) -> Section:
     if not found:
         return Section("drawbacks", "Drawbacks", "The experiments were not part of this run.")
     blocks: list[Block] = []
-    for text in _paragraphs(found):
-        blocks.append(Paragraph(text))
+    for text in found.get("paragraphs") or []:
+        blocks.append(Paragraph(str(text)))
     for each in found.get("experiments") or []:
         blocks.append(_experiment(each))
     for each in found.get("pictures") or []:
@@ -62,13 +62,6 @@ def drawbacks_section(document: Document) -> Section:
         "for, as each figure says; bars and bands are their spread."
     )
     return Section("drawbacks", "Drawbacks", lead, blocks)
-
-
-def _paragraphs(found: dict[str, Any]) -> list[str]:
-    paragraphs = found.get("paragraphs") or []
-    return [str(text) for text in (
-        paragraphs.values() if isinstance(paragraphs, dict) else paragraphs
-    )]  # fmt: skip
 
 
 def _kind(label: str, values: list[float]) -> Kind:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import statistics
+from typing import Any
 
-from ..case import REFERENCE
+from ..case import REFERENCE, REFERENCE_PRECISION
 from ..tables import LARGE_SPREAD, SCALED, format_bytes
 from .cells import columns, format_share, number, words
 from .document import Document, relative_spread
@@ -23,8 +24,8 @@ def method_section(document: Document) -> Section:
         Paragraph(
             "A time is the median of the repetitions; the spread is their interquartile range, in "
             "tables as a part of the median. A speedup is the ratio of two medians of one case: of "
-            f"the {REFERENCE} backend, pure Python in float64, over the contender's. Means of "
-            "ratios are geometric."
+            f"the {REFERENCE} backend, pure Python in {REFERENCE_PRECISION}, over the contender's. "
+            "Means of ratios are geometric."
         ),
         *_noise(document),
         *_scaling(document),
@@ -106,12 +107,19 @@ def _backends_table(document: Document) -> Table:
             words(each["name"]),
             words(each.get("isa")),
             number(each.get("n_threads") if each["available"] else None),
-            words(", ".join(each.get("precisions") or [])),
+            words(_precisions(each)),
             words("available" if each["available"] else each.get("reason")),
         ]
         for each in document["backends"]
     ]
     return Table("Backends", columns("backend", "ISA", ">threads", "precisions", "state"), rows)
+
+
+def _precisions(backend: dict[str, Any]) -> str:
+    text = ", ".join(backend.get("precisions") or [])
+    if text and backend["name"] == REFERENCE:
+        return f"{text}; computes in {REFERENCE_PRECISION}"
+    return text
 
 
 def _machine_table(document: Document) -> Table:

@@ -46,10 +46,14 @@ def run(arguments: argparse.Namespace) -> int:
         write_plots,
         write_text,
     )
+    from fastmlp.errors import FormatError
 
     source = Path(arguments.results)
     document = read_document(source)
-    text = render(document, arguments.format)
+    try:
+        text = render(document, arguments.format)
+    except FormatError as error:
+        raise FormatError(f"{source}: {error}") from error
     if arguments.plots is not None:
         write_plots(document, check_folder(Path(arguments.plots)))
     if arguments.output is None and arguments.format != "html":

@@ -56,13 +56,13 @@ def test_the_main_measurements_are_those_the_run_was_asked_for(results: Results)
 
 
 def test_file_holds_everything(results: Results, tmp_path: Path) -> None:
-    results.roofline = {"isas": []}
+    results.roofline = {"isas": [], "bandwidth": []}
     write_results(results, tmp_path / "results.json")
     document = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
     assert (document["schema"], document["schema_version"]) == (SCHEMA, SCHEMA_VERSION)
     for name in ("date", "machine", "software", "settings", "backends", "peers", "units"):
         assert document[name], name
-    assert document["roofline"] == {"isas": []} and document["drawbacks"] is None
+    assert document["roofline"] == {"isas": [], "bandwidth": []} and document["drawbacks"] is None
     first = document["measurements"][0]
     assert first["repetitions"] == [0.2, 0.25, 0.3]
     assert first["is_scaled"] is True and first["scale"] == 4
@@ -110,6 +110,31 @@ def test_other_files_are_refused(change: dict[str, Any], said: str, results: Res
 def test_damaged_measurements_are_refused(change: dict[str, Any], results: Results) -> None:
     with pytest.raises(FormatError, match="damaged"):
         Results.from_dict(results.as_dict() | of_first(results, **change))
+
+
+def test_the_damage_is_told_in_the_words_of_the_file(results: Results) -> None:
+    for change, part in (
+        ({"cases": "none"}, "the part 'cases'"),
+        (of_first(results, repetitions=["1"]), "measurement 1"),
+        (
+            of_first(results, case="S"),
+            "measurement 1, S with python, of a case not listed,",
+        ),
+    ):
+        with pytest.raises(FormatError) as caught:
+            Results.from_dict(results.as_dict() | change)
+        assert str(caught.value) == (
+            f"these benchmark results are damaged: {part} is not as `fastmlp bench` writes it; "
+            "run it again"
+        )
+
+
+def test_the_reference_computes_in_float64_whatever_a_file_says(results: Results) -> None:
+    reference = results.measurements[0]
+    assert reference.contender == "python" and reference.precision == "float64"
+    assert results.is_main(reference) and results.label(reference) == "python"
+    read = Results.from_dict(results.as_dict() | of_first(results, precision="float32"))
+    assert read.measurements[0].precision == "float64"
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "3", "", "[" * 100_000])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,30 @@ def damaged_failures(content: dict[str, Any]) -> None:
     content["failures"] = ["it broke"]
 
 
+def odd_drawbacks(content: dict[str, Any]) -> None:
+    content["drawbacks"] = {"something": "else"}
+
+
+def drawbacks_of_another_length(content: dict[str, Any]) -> None:
+    content["drawbacks"]["experiments"][1]["series"][0]["runs"][0].pop()
+
+
+def drawbacks_in_words(content: dict[str, Any]) -> None:
+    content["drawbacks"]["tables"] = "none"
+
+
+def odd_roofline(content: dict[str, Any]) -> None:
+    content["roofline"] = {"isas": {}, "bandwidth": []}
+
+
+def roofline_without_numbers(content: dict[str, Any]) -> None:
+    content["roofline"]["isas"][0]["repetitions"] = [True]
+
+
+def odd_cold_start(content: dict[str, Any]) -> None:
+    content["cold_start"] = {"something": []}
+
+
 def damaged_number(content: dict[str, Any]) -> None:
     content["settings"]["seed"] = float("nan")
 
@@ -115,6 +140,12 @@ def damaged_number(content: dict[str, Any]) -> None:
         damaged_cold_start,
         damaged_failures,
         damaged_number,
+        odd_drawbacks,
+        drawbacks_of_another_length,
+        drawbacks_in_words,
+        odd_roofline,
+        roofline_without_numbers,
+        odd_cold_start,
     ],
 )
 def test_damage_inside_is_one_line(
@@ -123,7 +154,9 @@ def test_damage_inside_is_one_line(
     damage(content)
     path = tmp_path / "results.json"
     path.write_text(json.dumps(content), encoding="utf-8")
-    assert "damaged" in error_of([str(path)], capsys)
+    line = error_of([str(path)], capsys)
+    assert str(path) in line and "damaged" in line
+    assert not re.search("[A-Z][a-z]+Error|'str'|NoneType|object|class", line)  # no internals
     assert list(tmp_path.iterdir()) == [path]
 
 
