@@ -41,7 +41,7 @@ torch-bfloat16, jax, tensorflow, onnxruntime, openvino, or none.
 examples:
   fastmlp bench
   fastmlp bench --quick --skip growth,drawbacks
-  fastmlp bench --data mnist --data-dir ~/mnist --output mnist-report
+  fastmlp bench --data mnist --data-dir ~/data --output mnist-report
   fastmlp bench --cases S,M32,M128,L,XL,tabular --peers numpy,sklearn,torch,torch-compile,jax \\
       --threads 2 --data mnist
   fastmlp bench --backends numpy,cython --threads 1 --repeats 10
@@ -65,7 +65,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--data", choices=("digits", "mnist"), default="digits",
         help="what to train on; digits is drawn by the program and needs no files (default)",
     )  # fmt: skip
-    parser.add_argument("--data-dir", metavar="DIR", help="the folder with MNIST's four files")
+    parser.add_argument(
+        "--data-dir", metavar="DIR",
+        help="the folder that holds mnist/, with MNIST's four files, and cifar-10-batches-bin/, "
+        "with CIFAR-10, for the drawbacks; or mnist/ itself (default: $FASTMLP_DATA)",
+    )  # fmt: skip
     parser.add_argument(
         "--cases", metavar="A,B",
         help="only these cases or groups, and no other sections (default: those of the level)",

@@ -14,14 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastmlp.datasets.dataset import Dataset
-from fastmlp.datasets.locations import DATA_VARIABLE, folders_to_search
+from fastmlp.datasets.locations import CIFAR10_FOLDER, DATA_VARIABLE, folders_to_search
 from fastmlp.errors import FormatError
 
 __all__ = ["load_cifar10"]
 
 TRAIN_NAMES = tuple(f"data_batch_{number}.bin" for number in range(1, 6))
 TEST_NAME = "test_batch.bin"
-SUBFOLDER = "cifar-10-batches-bin"
 IMAGE_SHAPE = (3, 32, 32)
 PIXEL_BYTES = 3 * 32 * 32
 ROW_BYTES = 1 + PIXEL_BYTES
@@ -53,7 +52,7 @@ def load_cifar10(data_dir: str | os.PathLike[str] | None = None) -> Dataset:
     FileNotFoundError
         If the files are not found; the text says what to do.
     """
-    folders = folders_to_search(data_dir, SUBFOLDER)
+    folders = folders_to_search(data_dir, CIFAR10_FOLDER)
     for folder in folders:
         train_files = [folder / name for name in TRAIN_NAMES if (folder / name).is_file()]
         test_file = folder / TEST_NAME
@@ -108,7 +107,7 @@ def _how_to_get_it(folders: Sequence[Path]) -> str:
             *(searched or [f"    none: no data_dir was given and {DATA_VARIABLE} is not set"]),
             "Get 'CIFAR-10 binary version' from https://www.cs.toronto.edu/~kriz/cifar.html, "
             "unpack it, and",
-            f"  - set {DATA_VARIABLE} to the folder that holds {SUBFOLDER}, or",
+            f"  - set {DATA_VARIABLE} to the folder that holds {CIFAR10_FOLDER}, or",
             "  - pass that folder as data_dir (on the command line: --data-dir FOLDER).",
         ]
     )

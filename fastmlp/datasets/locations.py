@@ -8,9 +8,10 @@ from pathlib import Path
 
 from ..kernels.cache_folder import cache_folder
 
-__all__ = ["DATA_VARIABLE", "cache_folder", "folders_to_search"]
+__all__ = ["CIFAR10_FOLDER", "DATA_VARIABLE", "MNIST_FOLDER", "cache_folder", "folders_to_search"]
 
 DATA_VARIABLE = "FASTMLP_DATA"
+MNIST_FOLDER, CIFAR10_FOLDER = "mnist", "cifar-10-batches-bin"
 
 
 def folders_to_search(
@@ -21,7 +22,8 @@ def folders_to_search(
     Parameters
     ----------
     data_dir : path or None
-        The folder that the caller named; it takes the place of ``$FASTMLP_DATA``.
+        The folder that the caller named; it takes the place of ``$FASTMLP_DATA``. If it is that of
+        another data set, ``.../mnist``, the one beside it is searched too.
     subfolder : str
         The data set's own folder inside each of these.
     with_cache : bool
@@ -49,6 +51,9 @@ def folders_to_search(
     else:
         variable = os.environ.get(DATA_VARIABLE)
         roots = [Path(variable).expanduser()] if variable else []
+    found = [folder for root in roots for folder in (root, root / subfolder)]
+    others = {MNIST_FOLDER, CIFAR10_FOLDER} - {subfolder}
+    found += [root.parent / subfolder for root in roots if root.name in others]
     if with_cache:
-        roots = [*roots, cache_folder()]
-    return [folder for root in roots for folder in (root, root / subfolder)]
+        found += [cache_folder(), cache_folder() / subfolder]
+    return found

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fastmlp.datasets.dataset import Dataset
 from fastmlp.datasets.idx import read_idx
-from fastmlp.datasets.locations import DATA_VARIABLE, folders_to_search
+from fastmlp.datasets.locations import DATA_VARIABLE, MNIST_FOLDER, folders_to_search
 from fastmlp.errors import FormatError
 
 __all__ = ["load_mnist"]
@@ -21,7 +21,6 @@ FILE_NAMES = (
     "t10k-images-idx3-ubyte",
     "t10k-labels-idx1-ubyte",
 )
-SUBFOLDER = "mnist"
 
 
 def load_mnist(
@@ -63,7 +62,7 @@ def load_mnist(
     MissingExtraError
         If a download is needed and pooch is not installed.
     """
-    folders = folders_to_search(data_dir, SUBFOLDER, with_cache=True)
+    folders = folders_to_search(data_dir, MNIST_FOLDER, with_cache=True)
     files = _find_files(folders)
     if files is None:
         if not download:

@@ -45,6 +45,14 @@ def test_given_folder_takes_the_place_of_the_variable(
     assert folders_to_search(None, "mnist", with_cache=True) == variable + cache
 
 
+def test_the_folder_of_one_data_set_leads_to_that_beside_it(tmp_path: Path) -> None:
+    folder = tmp_path / "mnist"
+    folder.mkdir()
+    beside = tmp_path / "cifar-10-batches-bin"
+    assert folders_to_search(folder, beside.name) == [folder, folder / beside.name, beside]
+    assert folders_to_search(folder, "mnist") == [folder, folder / "mnist"]
+
+
 def test_given_folder_must_be_one(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     wrong: Any = 3
