@@ -14,7 +14,8 @@ from .results import Results
 ProgressReport = Callable[[float, str], None]
 """Takes the fraction done (0 to 1) and what is being done."""
 
-# Name in the results, module, function, and the seconds that each level may take, for the bar.
+# Name in the results, module, function, and about how many seconds each level takes. These only
+# divide the progress bar: how long a section may take is its own module's to say.
 SECTIONS: tuple[tuple[str, str, str, dict[Level, float]], ...] = (
     ("roofline", "roofline", "measure", {"quick": 2.0, "default": 8.0, "full": 60.0}),
     ("cold_start", "cold_start", "measure", {"quick": 1.0, "default": 31.0, "full": 240.0}),
@@ -24,7 +25,7 @@ SECTION_NAMES = tuple(name for name, _, _, _ in SECTIONS)
 
 
 def section_seconds(level: Level, names: Collection[str]) -> float:
-    """Return how long these sections may take together."""
+    """Return about how long these sections take together."""
     return sum(seconds[level] for name, _, _, seconds in SECTIONS if name in names)
 
 

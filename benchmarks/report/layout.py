@@ -77,15 +77,15 @@ def _table_width(table: Table, *, beside: bool = False) -> float:
 
 def estimated_height(block: Block) -> float:
     """Return about how many pixels it takes in half of a page."""
+    texts: list[str] = []
+    height = 0.0
     if isinstance(block, Figure):
-        texts, height = (block.question, block.caption), ZOOM * height_of(block.plot)
+        texts, height = [block.question, block.caption], ZOOM * height_of(block.plot)
     elif isinstance(block, Picture):
         across, down = mosaic_shape(len(block.images))
-        texts, height = (block.caption,), HALF * down * block.height / (across * block.width)
+        texts, height = [block.caption], HALF * down * block.height / (across * block.width)
     elif isinstance(block, Table):
         has_detail = [any(cell.detail for cell in row) for row in block.rows]
         below = 0 if is_roomy(block) else DETAIL * sum(has_detail)
-        texts, height = tuple(block.notes), ROW * (1 + len(block.rows)) + below
-    else:
-        return 0.0
+        texts, height = block.notes, ROW * (1 + len(block.rows)) + below
     return AROUND + height + TEXT_LINE * sum(-(-len(text) // CHARACTERS_PER_LINE) for text in texts)

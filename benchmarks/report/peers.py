@@ -5,6 +5,7 @@ from __future__ import annotations
 from .cells import columns, number, words
 from .contestants import Contestants, Key
 from .document import Document, Measured, configuration, fastest, quartiles
+from .layout import is_narrow
 from .measured import Shown, axis_scale, repetitions_table
 from .model import Appendix, Block, Cell, Figure, Plot, Section, Series, Table
 
@@ -34,7 +35,11 @@ def peers_section(document: Document) -> Section:
     if not figures:
         lead = "No peer was measured in this run."
     took_part = [_installed(document)] if document["peers"] else []
-    return Section("peers", "Peers", lead, [*figures, *took_part, *tables, *details])
+    if all(map(is_narrow, took_part)):
+        blocks = [*figures, *took_part, *tables, *details]
+    else:
+        blocks = [*figures, *tables, *details, *took_part]
+    return Section("peers", "Peers", lead, blocks)
 
 
 def rival(found: list[Measured], peer: Measured) -> Measured | None:
@@ -105,11 +110,11 @@ def _matrix(document: Document, title: str, shown: Shown) -> Table:
                 continue
             ratio = number(peer["median_seconds"] / ours["median_seconds"], "factor")
             accuracies = [peer.get("accuracy"), ours.get("accuracy")]
-            detail = " / ".join("-" if each is None else f"{each:.2%}" for each in accuracies)
+            detail = ", ".join("-" if each is None else f"{each:.2%}" for each in accuracies)
             has_accuracy |= accuracies != [None, None]
             row.append(Cell(ratio.text, ratio.value, "" if accuracies == [None, None] else detail))
     titles = ["peer", *(f">{document.case_title(case)}" for case, _ in shown)]
-    notes = ["With each ratio: the test accuracy of the peer / of the backend."]
+    notes = ["With each ratio: the test accuracy of the peer, then that of the backend."]
     return Table(
         f"{title}: how many times as long as the fastest backend",
         columns(*titles), list(rows.values()), notes if has_accuracy else [],

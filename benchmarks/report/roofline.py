@@ -65,7 +65,8 @@ def _peaks(roofline: dict[str, Any]) -> list[list[Cell]]:
 
 def _shares_figure(document: Document) -> Figure | None:
     """Return what share of both limits the fastest backend of each case reaches."""
-    names, rows = [], []
+    names: list[str] = []
+    rows: list[list[Cell]] = []
     arithmetic = Series("multiply-adds, of the peak", [], [], [], [], series_style(0))
     memory = Series("reading, of the bandwidth", [], [], [], [], series_style(1))
     for group in GROUPS:
