@@ -32,8 +32,9 @@ MARGIN, TICK_GAP = 80, 8
 """Pixels beside the axes at most, and between the labels of two ticks at least."""
 MOST_TICKS = 7
 UNFILLED_MARKERS = "1|"
-LARGER_MARKERS = "*XPv<>pd1|"
-"""Those that look smaller than others of the same size."""
+MARKER_SIZES = {"*": 10.5, **dict.fromkeys("XPv<>pd1|", 8.0)}
+"""Of those that look smaller than others of the same size."""
+MARKER_SIZE = 6.2
 SETTINGS: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "fastmlp",
@@ -171,7 +172,7 @@ def _look(line: Series) -> dict[str, Any]:
     return {
         "color": color,
         "marker": line.style.marker,
-        "markersize": 8 if line.style.marker in LARGER_MARKERS else 6.2,
+        "markersize": MARKER_SIZES.get(line.style.marker, MARKER_SIZE),
         "markerfacecolor": PAPER if line.style.is_hollow else color,
         "markeredgecolor": color if in_color else PAPER,
         "markeredgewidth": 1.6 if in_color else 0.6,
