@@ -14,7 +14,6 @@ CHECKS = parametrize_with_checks(
     [
         MLPClassifier(),
         MLPRegressor(),
-        MLPClassifier((10,), solver="lbfgs"),
         MLPRegressor(hidden_layer_sizes=(10,), solver="lbfgs"),
     ]
 ).mark
