@@ -220,18 +220,20 @@ class BaseMLP(
     @contextmanager
     def _whole_or_not_at_all(self) -> Iterator[None]:
         """Leave everything as it was where an error comes before the first step of training."""
-        before, n_steps = dict(vars(self)), self._steps_done()
+        before = dict(vars(self))
+        old: Trainer | None = before.get("_trainer")
+        n_steps = 0 if old is None else old.n_steps
         try:
             yield
         except BaseException as error:
-            if not isinstance(error, DivergenceError) and self._steps_done() in (0, n_steps):
+            present: Trainer | None = vars(self).get("_trainer")
+            if present is None or old is None or present.history is not old.history:
+                n_steps = 0  # of a network that begins anew
+            has_begun = present is not None and present.n_steps != n_steps
+            if not has_begun and not isinstance(error, DivergenceError):
                 self.__dict__.clear()
                 self.__dict__.update(before)
             raise
-
-    def _steps_done(self) -> int:
-        trainer: Trainer | None = vars(self).get("_trainer")
-        return 0 if trainer is None else trainer.n_steps
 
     def _fit_checked(
         self,
