@@ -96,8 +96,8 @@ class CustomLoss(Loss):
         return tuple((value,) * n_outputs for value in self.constants.values())
 
     def __reduce__(self) -> tuple[Any, ...]:
-        functions = {"value": self.value, "slope": self.slope}
-        return _made_again, (type(self), _with_texts(functions), self.output, dict(self.constants))
+        functions = _with_texts(self.value, self.slope)
+        return _made_again, (type(self), functions, self.output, dict(self.constants))
 
 
 @dataclass(frozen=True)
@@ -149,13 +149,12 @@ class CustomActivation:
         return name
 
     def __reduce__(self) -> tuple[Any, ...]:
-        functions = {"value": self.value, "derivative": self.derivative}
-        return _made_again, (type(self), _with_texts(functions), self.init)
+        return _made_again, (type(self), _with_texts(self.value, self.derivative), self.init)
 
 
-def _with_texts(functions: Mapping[str, Any]) -> list[tuple[Any, str]]:
+def _with_texts(*functions: Any) -> list[tuple[Any, str]]:
     """Return each function with its text: what is pickled."""
-    return [(function, inspect.getsource(function)) for function in functions.values()]
+    return [(function, inspect.getsource(function)) for function in functions]
 
 
 def _made_again(kind: type[Any], functions: list[tuple[Any, str]], *settings: Any) -> Any:

@@ -59,6 +59,9 @@ class EpochEnd(Callback):
         improves = (
             self._score_improves(trainer) if estimator.early_stopping else self._loss_improves()
         )
+        if trainer.validates:
+            best, found = estimator.best_validation_score_, estimator.validation_scores_[-1]
+            estimator.best_validation_score_ = max(best, found)  # a NaN is not the best
         estimator._no_improvement_count = 0 if improves else estimator._no_improvement_count + 1
         if estimator._no_improvement_count > estimator.n_iter_no_change:
             self._stop_or_slow_down(trainer)
@@ -102,17 +105,14 @@ class EpochEnd(Callback):
         estimator.validation_loss_curve_.append(loss)
         found = trainer.history.validation_score[-1]
         estimator.validation_scores_.append(found)
-        self.best_score_before = estimator.best_validation_score_
-        if found > self.best_score_before:
-            estimator.best_validation_score_ = found
         if estimator.verbose:
             print(f"Validation score: {found:f}")
 
     def _score_improves(self, trainer: Training) -> bool:
         estimator = self.estimator
         score = estimator.validation_scores_[-1]
-        improves = not score < self.best_score_before + estimator.tol
-        if score > self.best_score_before:
+        improves = not score < estimator.best_validation_score_ + estimator.tol
+        if score > estimator.best_validation_score_:
             self.best_parameters = trainer.network.learned
         return improves
 

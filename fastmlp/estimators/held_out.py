@@ -132,6 +132,11 @@ def _check_sizes(fraction: float, n_rows: int, strata: NDArray[Any] | None) -> N
         )
 
 
+def _scoring(estimator: BaseMLP) -> Any:
+    """Return the score's name or scorer; None: the Trainer's own."""
+    return estimator._default_scoring() if estimator.scoring is None else estimator.scoring
+
+
 def scorer_of(estimator: BaseMLP) -> Callable[..., float] | None:
     """Return the scorer that was asked for; None: the Trainer's score, or its loss.
 
@@ -140,7 +145,7 @@ def scorer_of(estimator: BaseMLP) -> Callable[..., float] | None:
     ValueError
         If there is no such score, or it is a metric and no scorer.
     """
-    scoring = estimator._default_scoring() if estimator.scoring is None else estimator.scoring
+    scoring = _scoring(estimator)
     if scoring is None or scoring == "loss":
         return None
     return check_scoring(estimator, scoring=scoring)  # type: ignore[no-any-return]
@@ -151,8 +156,8 @@ def score_of(estimator: BaseMLP, held_out: HeldOut) -> Callable[[Training], floa
 
     It has the name of what was asked for.
     """
-    scorer, scoring = scorer_of(estimator), estimator.scoring
-    if scorer is None and scoring is None:
+    scorer, scoring = scorer_of(estimator), _scoring(estimator)
+    if scoring is None:
         return None
     weights = held_out.sample_weight
     takes_weights = scorer is not None and weights is not None and _takes_weights(scorer)
