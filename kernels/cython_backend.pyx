@@ -20,7 +20,7 @@ from cpython.buffer cimport (
 from cpython.mem cimport PyMem_RawCalloc, PyMem_RawFree
 from libc.math cimport INFINITY, isfinite, sqrt
 from libc.string cimport memcpy, memset
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uintptr_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uintptr_t
 
 from . import formulas
 from .contract import N_ADJUSTMENTS, Backend, Engine, Gradients, SparseMatrix
@@ -49,7 +49,7 @@ cdef class Workspace:
     def __cinit__(self, NativeEngine engine, int n_threads, ptrdiff_t rows, bint keeps_everything):
         cdef Native *native = &self.native
         cdef NativeLayer *layer
-        cdef ptrdiff_t n_bytes, panel_bytes, total
+        cdef ptrdiff_t n_bytes, panel_bytes, nonzero_bytes, total
         cdef int index, n_inputs
         native[0] = engine.native
         native.n_threads = n_threads
@@ -61,7 +61,11 @@ cdef class Workspace:
         native.input_stride = stride_for(native, rows)
         panel_bytes = native.input_stride * native.value_bytes
         native.input_bytes = panels(native, engine.native.layers[0].fan_in) * panel_bytes
+        native.nonzero_stride = rows
+        nonzero_bytes = (
+            panels(native, engine.native.layers[0].fan_in) * rows * sizeof(uint16_t) * n_inputs)
         total = n_inputs * native.input_bytes + (rows // LOSS_BLOCK + 1) * sizeof(double)
+        total += nonzero_bytes
         for index in range(native.n_layers):
             native.layers[index] = engine.native.layers[index]
             layer = &native.layers[index]
@@ -105,6 +109,8 @@ cdef class Workspace:
         for index in range(native.n_layers):
             at += native.layers[index].out_panels * sizeof(double)
         native.block_losses = <double *>at
+        at += (rows // LOSS_BLOCK + 1) * sizeof(double)
+        native.nonzero = <uint16_t *>at
         native.batches_touch = not (
             native.n_layers == 2 and not native.input_is_shared
             and native.layers[0].outputs_are_split and not native.layers[1].outputs_are_split

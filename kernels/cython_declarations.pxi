@@ -55,10 +55,14 @@ cdef extern from "kernels.h":
         ptrdiff_t state_stride
         const void *coefficients
 
+    struct nonzeros:
+        const uint16_t *lanes
+        ptrdiff_t stride
+
     struct product_kernels:
         int (*gather)(const source *x, const int64_t *order, ptrdiff_t n_rows,
-                       ptrdiff_t n_known, ptrdiff_t n_columns, void *panels,
-                       ptrdiff_t stride) noexcept nogil
+                       ptrdiff_t n_known, ptrdiff_t n_columns, void *panels, ptrdiff_t stride,
+                       uint16_t *nonzero, ptrdiff_t nonzero_stride) noexcept nogil
         void (*to_panels)(const void *matrix, ptrdiff_t rows, ptrdiff_t columns, void *panels,
                           ptrdiff_t stride) noexcept nogil
         void (*from_panels)(const void *panels, ptrdiff_t stride, ptrdiff_t rows,
@@ -80,6 +84,15 @@ cdef extern from "kernels.h":
                                ptrdiff_t w_stride, void *da, ptrdiff_t da_stride, ptrdiff_t rows,
                                ptrdiff_t fan_in, ptrdiff_t fan_out, ptrdiff_t first,
                                ptrdiff_t last) noexcept nogil
+        void (*weighted_sum_of_nonzeros)(
+            const void *a, ptrdiff_t a_stride, const nonzeros *nonzeros, const void *w,
+            ptrdiff_t w_stride, ptrdiff_t w_step, const void *b, void *z, ptrdiff_t z_stride,
+            ptrdiff_t rows, ptrdiff_t fan_in, ptrdiff_t first, ptrdiff_t last) noexcept nogil
+        void (*weight_gradient_of_nonzeros)(
+            const void *a, ptrdiff_t a_stride, const nonzeros *nonzeros, const void *dz,
+            ptrdiff_t dz_stride, void *out, ptrdiff_t out_stride, const update_rule *update,
+            ptrdiff_t rows, ptrdiff_t first_input, ptrdiff_t last_input, ptrdiff_t first,
+            ptrdiff_t last) noexcept nogil
 
     struct normalization_kernels:
         void (*column_statistics)(const void *z, ptrdiff_t rows, void *mean, void *variance,

@@ -1,6 +1,8 @@
 /* The weighted sum of panels, a register tile at a time; see kernels.h. */
 #include "tile_real.h"
 
+#include "nonzeros_real.h"
+
 /* What is worked on together: of `a` 128 to 256 KB, for the second-level cache, which has 512 KB or
  * more; of two panels of w, if there are many rows to use it for, 16 KB (32 KB with AVX-512), for the
  * first-level cache. */
@@ -13,12 +15,18 @@ enum {
 /* From so many tiles on, a block of w whose rows lie apart is first copied to where they do not. */
 enum { NAME(TILES_TO_COPY) = 3 };
 
-static void NAME(weighted_sum)(const void *a_, ptrdiff_t a_stride, const void *w_,
-                               ptrdiff_t w_stride, ptrdiff_t w_step, const void *b_, void *z_,
-                               ptrdiff_t z_stride, ptrdiff_t all_rows, ptrdiff_t fan_in,
-                               ptrdiff_t first, ptrdiff_t last) {
+static void NAME(weighted_sum_of_nonzeros)(const void *a_, ptrdiff_t a_stride,
+                                           const struct nonzeros *nonzeros, const void *w_,
+                                           ptrdiff_t w_stride, ptrdiff_t w_step, const void *b_,
+                                           void *z_, ptrdiff_t z_stride, ptrdiff_t all_rows,
+                                           ptrdiff_t fan_in, ptrdiff_t first, ptrdiff_t last) {
     const REAL *a = a_, *w = w_, *b = b_;
     REAL *z = z_, copy[2 * NAME(BLOCK_DEPTH) * LANES];
+    struct NAME(step_at) lists[NAME(LISTED_STEPS) + LANES];
+    ptrdiff_t listed[NAME(BLOCK_ROWS)]; /* steps of each tile */
+    /* One tile per row block alone would not make up for its list. */
+    const int is_listed = last - first > 2 && NAME(has_many_zeros)(nonzeros, all_rows, fan_in) &&
+                          NAME(can_list)(fan_in, a_stride, w_step);
     for (ptrdiff_t row_block = 0; row_block < all_rows; row_block += NAME(BLOCK_ROWS)) {
         const ptrdiff_t rows_left = all_rows - row_block;
         const ptrdiff_t rows = rows_left < NAME(BLOCK_ROWS) ? rows_left : NAME(BLOCK_ROWS);
@@ -28,9 +36,18 @@ static void NAME(weighted_sum)(const void *a_, ptrdiff_t a_stride, const void *w
         ptrdiff_t depth = NAME(BLOCK_VALUES) / rows / LANES * LANES, input = 0;
         const int copies = w_step != LANES && n_tiles >= NAME(TILES_TO_COPY);
         if (depth < NAME(BLOCK_DEPTH) || copies) depth = NAME(BLOCK_DEPTH);
+        if (is_listed && depth > NAME(LISTED_STEPS) / n_tiles)
+            depth = NAME(LISTED_STEPS) / n_tiles / LANES * LANES;
         do { /* once even if there is nothing to sum: then z is b */
             const ptrdiff_t inputs = fan_in - input < depth ? fan_in - input : depth;
+            const ptrdiff_t step = copies ? LANES : w_step;
             ptrdiff_t panels;
+            for (ptrdiff_t tile = 0; is_listed && tile < n_tiles; tile++) {
+                const ptrdiff_t row = tile * rows / n_tiles, next = (tile + 1) * rows / n_tiles;
+                listed[tile] =
+                    NAME(list_inputs)(nonzeros, row_block + row, next - row, input, inputs, a_stride,
+                                      step, lists + tile * depth);
+            }
             for (ptrdiff_t panel = first; panel < last; panel += panels) {
                 const int is_wide = rows == 1 && last - panel >= WIDE_PANELS;
                 panels = is_wide ? WIDE_PANELS : last - panel >= 2 ? 2 : 1;
@@ -44,12 +61,12 @@ static void NAME(weighted_sum)(const void *a_, ptrdiff_t a_stride, const void *w
                     const ptrdiff_t next = row_block + (tile + 1) * rows / n_tiles;
                     REAL *out = z + panel * z_stride + row * LANES;
                     const REAL *bias = b ? b + panel * LANES : NULL;
-                    const NAME(tile_function) function =
-                        is_wide ? NAME(sum_tile_1_8) : NAME(sum_tiles)[next - row][panels - 1];
-                    function(
+                    const NAME(tile_function) *functions =
+                        is_wide ? NAME(wide_sum_tiles) : NAME(sum_tiles)[next - row][panels - 1];
+                    functions[is_listed](
                         a + input / LANES * a_stride + row * LANES, a_stride,
-                        copies ? copy : block, copies ? NAME(BLOCK_DEPTH) * LANES : w_stride,
-                        copies ? LANES : w_step, inputs,
+                        copies ? copy : block, copies ? NAME(BLOCK_DEPTH) * LANES : w_stride, step,
+                        is_listed ? listed[tile] : inputs, lists + tile * depth,
                         input ? out : bias, input ? LANES : 0, input ? z_stride : LANES, NULL, out,
                         z_stride);
                 }
@@ -57,4 +74,11 @@ static void NAME(weighted_sum)(const void *a_, ptrdiff_t a_stride, const void *w
             input += depth;
         } while (input < fan_in);
     }
+}
+
+static void NAME(weighted_sum)(const void *a, ptrdiff_t a_stride, const void *w, ptrdiff_t w_stride,
+                               ptrdiff_t w_step, const void *b, void *z, ptrdiff_t z_stride,
+                               ptrdiff_t rows, ptrdiff_t fan_in, ptrdiff_t first, ptrdiff_t last) {
+    NAME(weighted_sum_of_nonzeros)(a, a_stride, NULL, w, w_stride, w_step, b, z, z_stride, rows, fan_in,
+                                   first, last);
 }
