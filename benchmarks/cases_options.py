@@ -17,7 +17,7 @@ from fastmlp.trainer import Trainer
 
 from .case import Case, Prepared, Setting
 from .cases_training import WARM_UP_ROWS
-from .problem import SEED, Problem, Rows
+from .problem import PIXEL_MEAN, PIXEL_SPREAD, SEED, Problem, Rows
 
 PROBLEM = Problem((784, 128, 10), 128)
 ROWS = 12_800
@@ -61,7 +61,10 @@ OPTIONS = {
     "class_weight": Option("weights of classes", fit=lambda y: {"class_weight": {0: 2.0, 9: 0.5}}),
     "scaled_inputs": Option(
         "a center and a scale per input",
-        network={"input_center": np.full(784, 33.0), "input_scale": np.full(784, 1 / 79)},
+        network={
+            "input_center": np.full(784, PIXEL_MEAN),
+            "input_scale": np.full(784, 1 / PIXEL_SPREAD),
+        },
     ),
 }
 

@@ -34,7 +34,9 @@ def prepare_training(setting: Setting, data: Dataset, *, problem: Problem) -> Pr
 
     def make_trainer() -> Trainer:
         precision, n_threads = setting.precision, setting.n_threads
-        return problem.trainer(setting.contender, precision, n_threads, rows.input_scale)
+        return problem.trainer(
+            setting.contender, precision, n_threads, rows.input_scale, rows.input_center
+        )
 
     trainer = make_trainer()
     return Prepared(
@@ -82,7 +84,7 @@ def training_case(
     dimensions: Level | None = "full",
 ) -> Case:
     """Return the case of an epoch of a problem."""
-    kind = "images" if problem.data == "images" else "rows of a table"
+    kind = "rows of a table" if problem.data == "table" else problem.data
     return Case(
         name,
         "training",
@@ -126,6 +128,12 @@ TRAINING = (
         reference_rows=64,
         rows_at={"quick": 6_144, "default": 12_800},
         dimensions="default",
+    ),
+    training_case(
+        "M128_standardized",
+        Problem((784, 128, 10), 128, data="standardized images"),
+        EPOCH_ROWS,
+        rows_at={"default": 12_800},
     ),
     training_case(
         "L",

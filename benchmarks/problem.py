@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -16,6 +16,9 @@ from fastmlp.trainer import Trainer
 
 SEED = 0
 IMAGE_FEATURES = 784
+PIXEL_MEAN, PIXEL_SPREAD = 33.0, 79.0
+"""Of MNIST, rounded."""
+
 TABLE_ROWS, TABLE_TEST_ROWS = 100_000, 10_000
 
 
@@ -31,6 +34,8 @@ class Rows:
         Classes; 0 and 1 for a single output.
     input_scale : float
         What the features are multiplied by.
+    input_center : float, default 0.0
+        What is taken off them first.
     """
 
     x_train: NDArray[Any]
@@ -38,15 +43,16 @@ class Rows:
     x_test: NDArray[Any]
     y_test: NDArray[np.int64]
     input_scale: float
+    input_center: float = 0.0
 
     def first(self, n_rows: int) -> Rows:
         """Return the same with `n_rows` training rows."""
-        x, y = self.x_train[:n_rows], self.y_train[:n_rows]
-        return Rows(x, y, self.x_test, self.y_test, self.input_scale)
+        return replace(self, x_train=self.x_train[:n_rows], y_train=self.y_train[:n_rows])
 
     def scaled(self, x: NDArray[Any]) -> NDArray[np.float32]:
         """Return rows as float32, scaled: what libraries without an input scale are given."""
-        scaled: NDArray[np.float32] = np.multiply(x, np.float32(self.input_scale), dtype=np.float32)
+        scaled: NDArray[np.float32] = np.subtract(x, self.input_center, dtype=np.float32)
+        scaled *= np.float32(self.input_scale)
         return scaled
 
 
@@ -59,8 +65,9 @@ class Problem:
     sizes : tuple of int
         The widths, input first.
     batch_size : int
-    data : {"images", "table"}
-        The images of the run, 784 pixels each, or a synthetic table with two classes.
+    data : {"images", "standardized images", "table"}
+        The images of the run, 784 pixels each, most of them zero; the same with their mean taken
+        off and divided by their spread, so that none is; or a synthetic table with two classes.
     activation : str
         Of the hidden layers.
     output : {"softmax", "sigmoid"}
@@ -70,7 +77,7 @@ class Problem:
 
     sizes: tuple[int, ...]
     batch_size: int
-    data: Literal["images", "table"] = "images"
+    data: Literal["images", "standardized images", "table"] = "images"
     activation: str = "relu"
     output: Literal["softmax", "sigmoid"] = "softmax"
     learning_rate: float = 0.1
@@ -98,18 +105,35 @@ class Problem:
         if self.data == "table":
             return draw_table(self.sizes[0])
         assert images is not None
+        center, scale = 0.0, 1 / 255
+        if self.data == "standardized images":
+            center, scale = PIXEL_MEAN, 1 / PIXEL_SPREAD
         return Rows(
-            images.x_train, images.y_train, images.x_test, images.y_test, input_scale=1 / 255
+            images.x_train, images.y_train, images.x_test, images.y_test, scale, input_center=center
         )
 
-    def network(self, input_scale: float = 1.0) -> Network:
+    def network(self, input_scale: float = 1.0, input_center: float = 0.0) -> Network:
         """Return the network with its initial weights: the same every time."""
-        return Network(self.sizes, self.activation, self.output, seed=SEED, input_scale=input_scale)
+        return Network(
+            self.sizes,
+            self.activation,
+            self.output,
+            seed=SEED,
+            input_scale=input_scale,
+            input_center=input_center,
+        )
 
-    def trainer(self, backend: str, precision: str, n_threads: int | None, scale: float) -> Trainer:
+    def trainer(
+        self,
+        backend: str,
+        precision: str,
+        n_threads: int | None,
+        scale: float,
+        center: float = 0.0,
+    ) -> Trainer:
         """Return a Trainer with the initial weights, about to draw the first order of the rows."""
         return Trainer(
-            self.network(scale),
+            self.network(scale, center),
             optimizer=SGD(self.learning_rate),
             batch_size=self.batch_size,
             backend=backend,

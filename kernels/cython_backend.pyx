@@ -49,7 +49,7 @@ cdef class Workspace:
     def __cinit__(self, NativeEngine engine, int n_threads, ptrdiff_t rows, bint keeps_everything):
         cdef Native *native = &self.native
         cdef NativeLayer *layer
-        cdef ptrdiff_t n_bytes, panel_bytes, nonzero_bytes, total
+        cdef ptrdiff_t n_bytes, panel_bytes, total
         cdef int index, n_inputs
         native[0] = engine.native
         native.n_threads = n_threads
@@ -61,11 +61,10 @@ cdef class Workspace:
         native.input_stride = stride_for(native, rows)
         panel_bytes = native.input_stride * native.value_bytes
         native.input_bytes = panels(native, engine.native.layers[0].fan_in) * panel_bytes
-        native.nonzero_stride = rows
-        nonzero_bytes = (
-            panels(native, engine.native.layers[0].fan_in) * rows * sizeof(uint16_t) * n_inputs)
-        total = n_inputs * native.input_bytes + (rows // LOSS_BLOCK + 1) * sizeof(double)
-        total += nonzero_bytes
+        native.nonzero_bytes = (
+            native.input_bytes // (native.lanes * native.value_bytes) * sizeof(uint16_t))
+        total = n_inputs * (native.input_bytes + native.nonzero_bytes)
+        total += (rows // LOSS_BLOCK + 1) * sizeof(double)
         for index in range(native.n_layers):
             native.layers[index] = engine.native.layers[index]
             layer = &native.layers[index]

@@ -162,7 +162,7 @@ cdef void multiply_rows(void *context, team *team, int thread) noexcept nogil:
     product.kernels.to_panels(
         product.a + first * product.inner * size, rows, product.inner, a_panels, rows * lanes)
     product.kernels.weighted_sum(
-        a_panels, rows * lanes, product.b, product.b_panel, product.b_step, NULL, c_panels,
+        a_panels, rows * lanes, NULL, product.b, product.b_panel, product.b_step, NULL, c_panels,
         rows * lanes, rows, product.inner, 0, out_panels)
     product.kernels.from_panels(
         c_panels, rows * lanes, rows, product.columns, product.out + first * product.columns * size)

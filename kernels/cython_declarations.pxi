@@ -55,23 +55,20 @@ cdef extern from "kernels.h":
         ptrdiff_t state_stride
         const void *coefficients
 
-    struct nonzeros:
-        const uint16_t *lanes
-        ptrdiff_t stride
-
     struct product_kernels:
         int (*gather)(const source *x, const int64_t *order, ptrdiff_t n_rows,
                        ptrdiff_t n_known, ptrdiff_t n_columns, void *panels, ptrdiff_t stride,
-                       uint16_t *nonzero, ptrdiff_t nonzero_stride) noexcept nogil
+                       uint16_t *nonzero) noexcept nogil
         void (*to_panels)(const void *matrix, ptrdiff_t rows, ptrdiff_t columns, void *panels,
                           ptrdiff_t stride) noexcept nogil
         void (*from_panels)(const void *panels, ptrdiff_t stride, ptrdiff_t rows,
                             ptrdiff_t columns, void *matrix) noexcept nogil
-        void (*weighted_sum)(const void *a, ptrdiff_t a_stride, const void *w, ptrdiff_t w_stride,
-                             ptrdiff_t w_step, const void *b, void *z, ptrdiff_t z_stride, ptrdiff_t rows,
-                             ptrdiff_t fan_in, ptrdiff_t first, ptrdiff_t last) noexcept nogil
-        void (*weight_gradient)(const void *a, ptrdiff_t a_stride, const void *dz,
-                                ptrdiff_t dz_stride, void *out, ptrdiff_t out_stride,
+        void (*weighted_sum)(const void *a, ptrdiff_t a_stride, const uint16_t *nonzero, const void *w,
+                             ptrdiff_t w_stride, ptrdiff_t w_step, const void *b, void *z,
+                             ptrdiff_t z_stride, ptrdiff_t rows, ptrdiff_t fan_in, ptrdiff_t first,
+                             ptrdiff_t last) noexcept nogil
+        void (*weight_gradient)(const void *a, ptrdiff_t a_stride, const uint16_t *nonzero,
+                                const void *dz, ptrdiff_t dz_stride, void *out, ptrdiff_t out_stride,
                                 const update_rule *update, ptrdiff_t rows, ptrdiff_t first_input,
                                 ptrdiff_t last_input, ptrdiff_t first, ptrdiff_t last) noexcept nogil
         void (*bias_gradient)(const void *dz, ptrdiff_t dz_stride, void *out,
@@ -84,15 +81,6 @@ cdef extern from "kernels.h":
                                ptrdiff_t w_stride, void *da, ptrdiff_t da_stride, ptrdiff_t rows,
                                ptrdiff_t fan_in, ptrdiff_t fan_out, ptrdiff_t first,
                                ptrdiff_t last) noexcept nogil
-        void (*weighted_sum_of_nonzeros)(
-            const void *a, ptrdiff_t a_stride, const nonzeros *nonzeros, const void *w,
-            ptrdiff_t w_stride, ptrdiff_t w_step, const void *b, void *z, ptrdiff_t z_stride,
-            ptrdiff_t rows, ptrdiff_t fan_in, ptrdiff_t first, ptrdiff_t last) noexcept nogil
-        void (*weight_gradient_of_nonzeros)(
-            const void *a, ptrdiff_t a_stride, const nonzeros *nonzeros, const void *dz,
-            ptrdiff_t dz_stride, void *out, ptrdiff_t out_stride, const update_rule *update,
-            ptrdiff_t rows, ptrdiff_t first_input, ptrdiff_t last_input, ptrdiff_t first,
-            ptrdiff_t last) noexcept nogil
 
     struct normalization_kernels:
         void (*column_statistics)(const void *z, ptrdiff_t rows, void *mean, void *variance,
@@ -150,9 +138,10 @@ cdef extern from "kernels.h":
     struct int8_kernels:
         const char *isa
         int group
-        void (*weighted_sum)(const void *a, ptrdiff_t a_stride, const void *w, ptrdiff_t w_stride,
-                             ptrdiff_t w_step, const void *b, void *z, ptrdiff_t z_stride, ptrdiff_t rows,
-                             ptrdiff_t fan_in, ptrdiff_t first, ptrdiff_t last) noexcept nogil
+        void (*weighted_sum)(const void *a, ptrdiff_t a_stride, const uint16_t *nonzero, const void *w,
+                             ptrdiff_t w_stride, ptrdiff_t w_step, const void *b, void *z,
+                             ptrdiff_t z_stride, ptrdiff_t rows, ptrdiff_t fan_in, ptrdiff_t first,
+                             ptrdiff_t last) noexcept nogil
         int (*quantize_rows)(const source *x, ptrdiff_t first, ptrdiff_t rows, ptrdiff_t columns,
                              float steps_per_unit, float zero_point, void *panels,
                              ptrdiff_t stride) noexcept nogil

@@ -73,7 +73,7 @@ cdef void predict_int8(void *context, team *team, int thread) noexcept nogil:
                 panel = part * INT8_PANELS
                 n_panels = min(<ptrdiff_t>INT8_PANELS, layer.out_panels - panel)
                 int8.weighted_sum(
-                    a, call.stride, layer.w + panel * layer.w_stride * 4, layer.w_stride, lanes,
+                    a, call.stride, NULL, layer.w + panel * layer.w_stride * 4, layer.w_stride, lanes,
                     layer.start + panel * lanes * 4, sums, call.stride, rows, layer.groups, 0,
                     n_panels)
                 for i in range(n_panels):

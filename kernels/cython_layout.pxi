@@ -116,8 +116,8 @@ cdef struct Native:
     char *input
     ptrdiff_t input_stride
     ptrdiff_t input_bytes
-    uint16_t *nonzero  # which of their values are not zero (kernels.h: nonzeros)
-    ptrdiff_t nonzero_stride
+    uint16_t *nonzero  # which of their values are not zero (see kernels.h), nonzero_bytes per thread
+    ptrdiff_t nonzero_bytes
     char *transposed  # each thread's own panels of transposed weights
     ptrdiff_t transposed_bytes
     # Whether a batch must wait until the one before is done everywhere (see `train_batches`).

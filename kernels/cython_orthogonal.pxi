@@ -106,7 +106,7 @@ cdef void orthogonalize(const Orthogonal *own, ptrdiff_t stride, ptrdiff_t rows,
             start, end = group * group_panels, min(small_panels, (group + 1) * group_panels)
             if owner(group, team.n_threads) == thread:
                 own.product.weight_gradient(
-                    x, x_stride, x, x_stride, own.gram, gram_stride, NULL, large, 0,
+                    x, x_stride, NULL, x, x_stride, own.gram, gram_stride, NULL, large, 0,
                     min(small, end * lanes), start, end)
         team_barrier(team)
         for group in range(n_groups):
@@ -118,7 +118,7 @@ cdef void orthogonalize(const Orthogonal *own, ptrdiff_t stride, ptrdiff_t rows,
             start, end = group * group_panels, min(small_panels, (group + 1) * group_panels)
             if owner(group, team.n_threads) == thread:
                 own.product.weighted_sum(
-                    own.gram, gram_stride, own.gram, gram_stride, lanes, NULL, own.terms,
+                    own.gram, gram_stride, NULL, own.gram, gram_stride, lanes, NULL, own.terms,
                     gram_stride, min(small, end * lanes), small, start, end)
                 for panel in range(start, end):
                     own.polynomial(own.terms + panel * gram_stride * size,
@@ -135,8 +135,8 @@ cdef void orthogonalize(const Orthogonal *own, ptrdiff_t stride, ptrdiff_t rows,
         if step == own.n_steps - 1 and not is_wide:
             next_x, next_stride = out, stride
         own.product.weighted_sum(
-            x, x_stride, own.terms, gram_stride, lanes, NULL, next_x, next_stride, large, small, first,
-            last)
+            x, x_stride, NULL, own.terms, gram_stride, lanes, NULL, next_x, next_stride, large, small,
+            first, last)
         x, next_x = next_x, x
         team_barrier(team)
     if is_wide:

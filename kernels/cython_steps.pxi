@@ -18,19 +18,11 @@ cdef bint gather(Native *native, const Batch *batch, team *team, int thread) noe
         batch.x, batch.order + first, last - first, batch.n_known - first,
         native.layers[0].fan_in,
         panels + first * native.lanes * native.value_bytes, native.input_stride,
-        nonzero_of(native, thread) + first, native.nonzero_stride)
+        nonzero_of(native, 0, thread) + first)
     drop(native, 0, batch.keys, panels, panels, first, last, 0, in_panels)
     if native.input_is_shared:
         team_barrier(team)
     return finite
-
-
-cdef uint16_t *nonzero_of(Native *native, int thread) noexcept nogil:
-    """Which values of the thread's input panels are not zero."""
-    if native.input_is_shared:
-        return native.nonzero
-    return native.nonzero + thread * native.nonzero_stride * panels_of(
-        native.layers[0].fan_in, native.lanes)
 
 
 cdef char *input_of(Native *native, int index, const int64_t *keys, int thread) noexcept nogil:
@@ -40,6 +32,14 @@ cdef char *input_of(Native *native, int index, const int64_t *keys, int thread) 
     if keys is not NULL and native.layers[index].drops:
         return native.layers[index].kept
     return native.layers[index - 1].a
+
+
+cdef uint16_t *nonzero_of(Native *native, int index, int thread) noexcept nogil:
+    """What is known of the zeros in a layer's input: nothing but of the network's inputs."""
+    if index > 0:
+        return NULL
+    return native.nonzero + (
+        0 if native.input_is_shared else thread * native.nonzero_bytes // <ptrdiff_t>sizeof(uint16_t))
 
 
 cdef dropout_rule *dropout_of(Native *native, int index, const int64_t *keys,
@@ -74,7 +74,7 @@ cdef void forward(Native *native, const Batch *batch, team *team, int thread) no
     cdef NativeLayer *layer
     cdef ptrdiff_t first_row, last_row, first, last, offset
     cdef dropout_rule rule
-    cdef nonzeros known
+    cdef const uint16_t *nonzero
     for index in range(native.n_layers):
         if index > 0:
             team_barrier(team)
@@ -93,17 +93,13 @@ cdef void forward(Native *native, const Batch *batch, team *team, int thread) no
                 batch.sparse, batch.order, dropout_of(native, 0, batch.keys, &rule), first_row,
                 last_row, layer.w, layer.w_panel, layer.w_step, layer.b, layer.z, layer.stride,
                 first, last)
-        elif index == 0 and native.product.weighted_sum_of_nonzeros is not NULL:
-            known = nonzeros(nonzero_of(native, thread) + first_row, native.nonzero_stride)
-            native.product.weighted_sum_of_nonzeros(
-                input_of(native, index, batch.keys, thread) + offset, native.input_stride, &known,
-                layer.w, layer.w_panel, layer.w_step, layer.b, layer.z + offset, layer.stride,
-                last_row - first_row, layer.fan_in, first, last)
         else:
+            nonzero = nonzero_of(native, index, thread)
             native.product.weighted_sum(
-                input_of(native, index, batch.keys, thread) + offset, native.input_stride, layer.w,
-                layer.w_panel, layer.w_step, layer.b, layer.z + offset, layer.stride,
-                last_row - first_row, layer.fan_in, first, last)
+                input_of(native, index, batch.keys, thread) + offset, native.input_stride,
+                NULL if nonzero is NULL else nonzero + first_row, layer.w, layer.w_panel,
+                layer.w_step, layer.b, layer.z + offset, layer.stride, last_row - first_row,
+                layer.fan_in, first, last)
         if layer.normalization != NOT_NORMALIZED:
             normalize(native, layer, batch, &first_row, &last_row, &first, &last, team, thread)
         if index < native.n_layers - 1 or not native.loss_is_merged:
@@ -243,7 +239,7 @@ cdef void input_gradient(Native *native, NativeLayer *layer, char *da, ptrdiff_t
             transposed - panel * panel_bytes, layer.transposed_stride, layer.fan_in,
             layer.fan_out, panel, end)
         native.product.weighted_sum(
-            layer.dz, layer.stride, transposed - panel * panel_bytes, layer.transposed_stride,
+            layer.dz, layer.stride, NULL, transposed - panel * panel_bytes, layer.transposed_stride,
             native.lanes, NULL, da, layer.stride, rows, layer.fan_out, panel, end)
         panel = end
 
@@ -254,7 +250,6 @@ cdef void gradient_of_layer(Native *native, int index, const Batch *batch, char 
     cdef NativeLayer *layer = &native.layers[index]
     cdef ptrdiff_t first_input = 0, last_input = layer.fan_in, first = 0, last = layer.out_panels
     cdef ptrdiff_t in_panels = (layer.fan_in + native.lanes - 1) // native.lanes, i
-    cdef nonzeros known
     if layer.outputs_are_split:
         first = share(layer.out_panels, thread, team.n_threads)
         last = share(layer.out_panels, thread + 1, team.n_threads)
@@ -263,17 +258,11 @@ cdef void gradient_of_layer(Native *native, int index, const Batch *batch, char 
         last_input = min(layer.fan_in, native.lanes * share(in_panels, thread + 1, team.n_threads))
     if index == 0 and batch.sparse is not NULL:
         sparse_gradient(native, batch, update, first_input, last_input, first, last)
-    elif index == 0 and native.product.weight_gradient_of_nonzeros is not NULL:
-        known = nonzeros(nonzero_of(native, thread), native.nonzero_stride)
-        native.product.weight_gradient_of_nonzeros(
-            input_of(native, index, batch.keys, thread), native.input_stride, &known, layer.dz,
-            layer.stride, out + layer.packed_weights, layer.w_stride, update, batch.rows,
-            first_input, last_input, first, last)
     else:
         native.product.weight_gradient(
-            input_of(native, index, batch.keys, thread), native.input_stride, layer.dz,
-            layer.stride, out + layer.packed_weights, layer.w_stride, update, batch.rows,
-            first_input, last_input, first, last)
+            input_of(native, index, batch.keys, thread), native.input_stride,
+            nonzero_of(native, index, thread), layer.dz, layer.stride, out + layer.packed_weights,
+            layer.w_stride, update, batch.rows, first_input, last_input, first, last)
     if not layer.outputs_are_split and thread != 0:
         return
     if layer.normalization == NOT_NORMALIZED:

@@ -204,6 +204,7 @@ def sum_block(
 def bfloat16_sum(
     a: int,
     a_stride: int,
+    nonzero: int,
     w: int,
     w_stride: int,
     w_step: int,
@@ -268,6 +269,7 @@ def bfloat16_gradient(
     a: int,
     a_stride: int,
     a_step: int,
+    nonzero: int,
     dz: int,
     dz_stride: int,
     out: int,

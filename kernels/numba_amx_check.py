@@ -96,7 +96,7 @@ def products_fault(kernels: ModuleType) -> str:
     for rows in (ROWS, FEW_ROWS):
         z = aligned_zeros(panels.count(OUTPUTS) * a_stride)
         kernels.bfloat16_sum.ctypes(
-            *(address_of(a_panels), a_stride, w_start, w_stride, panels.vector),
+            *(address_of(a_panels), a_stride, 0, w_start, w_stride, panels.vector),
             *(w_start + INPUTS * panels.vector, address_of(z), a_stride),
             *(rows, INPUTS, 0, panels.count(OUTPUTS)),
         )
@@ -105,7 +105,7 @@ def products_fault(kernels: ModuleType) -> str:
 
     dw = aligned_zeros(panels.count(OUTPUTS) * w_stride)
     kernels.bfloat16_gradient.ctypes(
-        *(address_of(a_panels), a_stride, panels.vector, address_of(dz_panels), a_stride),
+        *(address_of(a_panels), a_stride, panels.vector, 0, address_of(dz_panels), a_stride),
         *(address_of(dw), w_stride, ROWS, 0, INPUTS, 0, panels.count(OUTPUTS)),
         *[0] * 6,
     )

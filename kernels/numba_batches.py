@@ -70,6 +70,7 @@ from .numba_names import (
     N_STATES,
     N_THREADS,
     N_VECTORS,
+    NONZERO,
     NORMALIZATION,
     NORMALIZE,
     NORMALIZE_SLOPES,
@@ -192,6 +193,15 @@ def input_of(call: Words, index: int, keys: int, thread: int) -> int:
 
 
 @compiled
+def nonzero_of(call: Words, index: int, thread: int) -> int:
+    """Return what is known of zeros in a layer's input: 0, nothing, but of the network's inputs."""
+    if index > 0:
+        return plain(0)
+    is_shared = call[INPUT_IS_SHARED] != 0
+    return call[NONZERO] + (0 if is_shared else thread * (call[INPUT_BYTES] // VECTOR * 2))
+
+
+@compiled
 def drop(
     call: Words,
     index: int,
@@ -230,7 +240,8 @@ def gather_batch(address: int, order: int, rows: int, n_known: int, keys: int, t
         last = share_rows(rows, thread + 1, call[N_THREADS])
     panels = call[INPUT] if call[INPUT_IS_SHARED] != 0 else input_of(call, index, keys, thread)
     to, known = panels + first * VECTOR, n_known - first
-    call_address(call[GATHER], (address, order + first * 8, last - first, known, to))
+    nonzero = nonzero_of(call, index, thread) + first * 2
+    call_address(call[GATHER], (address, order + first * 8, last - first, known, to, nonzero))
     drop(call, index, keys, panels, panels, first, last, index, call[INPUT_BYTES] // call[STRIDE])
     if call[INPUT_IS_SHARED] != 0:
         meet(call)
@@ -254,12 +265,14 @@ def forward(address: int, order: int, rows: int, keys: int, thread: int) -> None
         if index == 0 and call[STARTS] != 0:
             call_address(call[SPARSE_SUM], (address, order, keys, first_row, last_row, first, last))
         else:
-            a_in = input_of(call, index, keys, thread)
+            a_in, nonzero = input_of(call, index, keys, thread), nonzero_of(call, index, thread)
+            if nonzero != 0:
+                nonzero += first_row * 2
             b = 0 if is_normalized else layer[W] + layer[FAN_IN] * layer[W_STEP]
             call_address(
                 call[LAYER_SUM],
                 (
-                    *(a_in + offset, stride),
+                    *(a_in + offset, stride, nonzero),
                     *(layer[W], layer[W_STRIDE], layer[W_STEP], b),
                     *(layer[Z] + offset, stride),
                     *(n_rows, layer[FAN_IN], first, last),
@@ -363,7 +376,7 @@ def input_gradient(
         call_address(
             call[LAYER_SUM],
             (
-                *(layer[DZ], call[STRIDE], transposed, stride, VECTOR, 0),
+                *(layer[DZ], call[STRIDE], 0, transposed, stride, VECTOR, 0),
                 *(da, call[STRIDE], rows, layer[FAN_OUT], panel, end),
             ),
         )
@@ -452,7 +465,8 @@ def gradient_of_layer(
         call_address(
             call[LAYER_GRADIENT],
             (
-                *(a_in, stride, VECTOR, slopes, stride, out, out_stride),
+                *(a_in, stride, VECTOR, nonzero_of(call, index, thread)),
+                *(slopes, stride, out, out_stride),
                 *weights,
                 *(*what, adjustments),
             ),
@@ -465,7 +479,7 @@ def gradient_of_layer(
         call_address(
             call[WEIGHT_GRADIENT],
             (
-                *(call[ONE], 0, 0, slopes + vector * layer[OUT_PANELS] * VECTOR, stride),
+                *(call[ONE], 0, 0, 0, slopes + vector * layer[OUT_PANELS] * VECTOR, stride),
                 *(out + (fan_in + vector) * VECTOR, out_stride),
                 *(rows, 0, 1, first, last),
                 *(*what, adjustments + N_ADJUSTMENTS * SIZE),
@@ -584,7 +598,9 @@ def predict(address: int, thread: int) -> None:
         start = block * PREDICTED_ROWS
         end = min(start + PREDICTED_ROWS, call[N_ROWS])
         order = call[ORDER] + start * 8
-        call_address(call[GATHER], (own, order, end - start, end - start, call[INPUT]))
+        call_address(
+            call[GATHER], (own, order, end - start, end - start, call[INPUT], call[NONZERO])
+        )
         if call[STARTS] == 0 and not inputs_are_finite(call, end - start):
             call[NOT_FINITE] = 1
         forward(own, order, end - start, call[DROPOUT_KEYS], alone)

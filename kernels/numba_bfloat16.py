@@ -53,6 +53,7 @@ def round_rows(source: int, step: int, rows: int, to: int) -> None:
 def bfloat16_sum(
     a: int,
     a_stride: int,
+    nonzero: int,
     w: int,
     w_stride: int,
     w_step: int,
@@ -98,7 +99,7 @@ def bfloat16_sum(
                         panels,
                         (
                             *(a_block + row * VECTOR, SIZE, block_stride),
-                            *(w_block, inputs * VECTOR, VECTOR, inputs),
+                            *(w_block, inputs * VECTOR, VECTOR, inputs, 0),
                             *(start, start_row, start_panel, 0),
                             *(out, z_stride),
                         ),
@@ -110,6 +111,7 @@ def bfloat16_gradient(
     a: int,
     a_stride: int,
     a_step: int,
+    nonzero: int,
     dz: int,
     dz_stride: int,
     out: int,
@@ -163,7 +165,7 @@ def bfloat16_gradient(
                             panels,
                             (
                                 *(a_block + lane * SIZE, VECTOR, 0),
-                                *(dz_tile, depth * VECTOR, VECTOR, depth),
+                                *(dz_tile, depth * VECTOR, VECTOR, depth, 0),
                                 *(before, VECTOR, LANES * VECTOR, by),
                                 *(to, to_stride),
                             ),

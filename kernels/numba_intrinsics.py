@@ -123,6 +123,24 @@ def vector_copy(precision: str, lanes: int) -> Any:
     return intrinsic(copy)
 
 
+def vector_nonzeros(precision: str, lanes: int) -> Any:
+    """Return a compiled function ``nonzeros(source)``: a bit per lane, the first one's lowest.
+
+    A bit is set if the number is not zero.
+    """
+
+    def nonzeros(typing_context, source):  # type: ignore[no-untyped-def]
+        def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+            vectors = Vectors(context, builder, precision, lanes)
+            zeros = ir.Constant(vectors.kind, None)
+            flags = builder.fcmp_unordered("!=", vectors.load(arguments[0]), zeros)
+            return builder.zext(builder.bitcast(flags, ir.IntType(lanes)), ADDRESS)
+
+        return types.int64(types.intp), generate
+
+    return intrinsic(nonzeros)
+
+
 def vector_conversion(name: str, precision: str, lanes: int) -> Any:
     """Return a compiled function ``convert(source, center, scale, to)``, all addresses of vectors.
 

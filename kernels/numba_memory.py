@@ -282,6 +282,7 @@ class Workspace:
         input_is_shared = n_threads > OWN_INPUTS
         input_bytes = panels.count(plan.n_inputs) * stride
         self.inputs = aligned_zeros(input_bytes * (1 if input_is_shared else n_threads))
+        self.nonzero = aligned_zeros(2 * len(self.inputs) // panels.vector)
         self.z: list[Array] = []
         self.activated: list[Array] = []
         self.statistics: list[Array] = []
@@ -328,6 +329,7 @@ class Workspace:
             INPUT=address_of(self.inputs),
             INPUT_BYTES=input_bytes,
             INPUT_IS_SHARED=input_is_shared,
+            NONZERO=address_of(self.nonzero),
             TRANSPOSED=address_of(self.transposed),
             TRANSPOSED_BYTES=transposed_bytes,
             STRIDE=stride,

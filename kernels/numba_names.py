@@ -39,6 +39,7 @@ reals: Any = None
 float64s: Any = None
 float32s: Any = None
 uint8s: Any = None
+uint16s: Any = None
 int32s: Any = None
 bits: Any = None  # integers as long as the real type
 int64s: Callable[[int], Words] = _later
@@ -52,6 +53,9 @@ convert_float32s: Any = None
 convert_uint8s: Any = None
 transpose_vectors: Any = None
 prefetch: Any = None
+nonzero_lanes: Any = None  # (source) -> a bit per lane of the vector
+memory_of_lists: Any = None  # of the steps of tiles, see numba_tiles
+memory_of_depths: Any = None  # int64s, how many steps each tile has
 block_of_reals: Any = None
 columns_memory: Any = None
 block_of_int64s: Any = None
@@ -224,6 +228,7 @@ CALL_WORDS = 80
     INPUT,  # the gathered rows; each thread's own, INPUT_BYTES further, unless they are shared
     INPUT_BYTES,
     INPUT_IS_SHARED,
+    NONZERO,  # uint16 per panel and row of INPUT: which of its lanes are not zero
     TRANSPOSED,  # some panels of transposed weights; each thread's own, TRANSPOSED_BYTES further
     TRANSPOSED_BYTES,
     STRIDE,  # from panel to panel of everything that has a row per row of the batch
@@ -263,7 +268,7 @@ CALL_WORDS = 80
     UPDATE_RUNNING,  # 0: the running statistics stay as they are
     USES_RUNNING,  # instead of the statistics of a batch
     ZEROS,  # a vector of them
-) = range(75)
+) = range(76)
 """The words (int64) of a call."""
 
 ORTHOGONAL_WORDS = 16

@@ -157,7 +157,7 @@ def orthogonalize(
                 call_address(
                     call[WEIGHT_GRADIENT],
                     (
-                        *(x, x_stride, VECTOR, x, x_stride, gram, gram_stride),
+                        *(x, x_stride, VECTOR, 0, x, x_stride, gram, gram_stride),
                         *(large, 0, min(small, end * LANES), begin, end),
                         *(0, 0, 0, 0, 0, 0),
                     ),
@@ -172,7 +172,7 @@ def orthogonalize(
                 call_address(
                     call[WEIGHTED_SUM],
                     (
-                        *(gram, gram_stride, gram, gram_stride, VECTOR, 0),
+                        *(gram, gram_stride, 0, gram, gram_stride, VECTOR, 0),
                         *(terms, gram_stride, rows_here, small, begin, end),
                     ),
                 )
@@ -193,7 +193,7 @@ def orthogonalize(
         call_address(
             call[WEIGHTED_SUM],
             (
-                *(x, x_stride, terms, gram_stride, VECTOR, 0),
+                *(x, x_stride, 0, terms, gram_stride, VECTOR, 0),
                 *(result, result_stride, large, small, first, last),
             ),
         )

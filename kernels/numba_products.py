@@ -50,7 +50,11 @@ from .numba_names import (
     float64s,
     gradient_memory,
     gradient_tile,
+    int32s,
     int64s,
+    memory_of_depths,
+    memory_of_lists,
+    nonzero_lanes,
     prefetch,
     real,
     reals,
@@ -58,6 +62,7 @@ from .numba_names import (
     sum_tile,
     transpose_vectors,
     uint8s,
+    uint16s,
 )
 
 BLOCK_BYTES = 128 << 10
@@ -68,6 +73,15 @@ BLOCK_DEPTH = 256
 
 WIDE_PANELS = 8
 """A single row takes so many panels at once: two sums alone would wait for each other."""
+
+LISTED_STEPS = 5 << 10
+"""The lists of the tiles of a block have room for so many steps: 40 KB."""
+
+LARGEST_DISTANCE = (1 << 31) - 1
+"""In bytes, of a step of a list."""
+
+PANELS_PER_SAMPLE = 4
+"""One panel in so many tells whether there are many zeros."""
 
 ROWS_AHEAD = 4
 """Rows come in random order, which no hardware prefetcher foresees: they are fetched ahead."""
@@ -81,10 +95,39 @@ def share(n: int, thread: int, n_threads: int) -> int:
     return n * thread // n_threads
 
 
+@compiled
+def some_lanes(nonzero: int, rows: int) -> int:
+    """Return which lanes of a panel are not zero in one of the rows."""
+    lanes = 0
+    for row in range(rows):
+        lanes |= uint16s(nonzero)[row]
+    return lanes
+
+
+@compiled
+def has_many_zeros(nonzero: int, panel_rows: int, rows: int, inputs: int) -> bool:
+    """Return whether lists of steps pay: if a quarter of the steps of a sample are all zeros.
+
+    `nonzero` tells which lanes of a row of a panel of `a` are not zero, and the same row of the
+    next panel `panel_rows` further: uint16; 0: nothing is known. Zeros are left out as if the other
+    operand were finite.
+    """
+    if nonzero == 0:
+        return False
+    steps, all_steps = 0, 0
+    for panel in range(0, (inputs + LANES - 1) // LANES, PANELS_PER_SAMPLE):
+        lanes = some_lanes(nonzero + panel * panel_rows * 2, min(rows, TILE_ROWS))
+        for lane in range(LANES):
+            steps += lanes >> lane & 1
+        all_steps += LANES
+    return steps * 4 <= all_steps * 3
+
+
 @exported
 def weighted_sum(
     a: int,
     a_stride: int,
+    nonzero: int,
     w: int,
     w_stride: int,
     w_step: int,
@@ -99,17 +142,38 @@ def weighted_sum(
     """Compute z = a @ w + b for the output panels [first, last); b may be 0: none.
 
     The rows of a panel of w lie `w_step` apart: VECTOR, or the rows of a row-major matrix; b is
-    another such row.
+    another such row. `nonzero`: see `has_many_zeros`.
     """
     block_rows = 2 * BLOCK_BYTES // (BLOCK_DEPTH * SIZE)
+    panel_rows, lists, depths = a_stride // VECTOR, memory_of_lists(), int64s(memory_of_depths())
+    # One tile alone would not make up for its list.
+    is_listed = last - first > 2 and has_many_zeros(nonzero, panel_rows, all_rows, fan_in)
+    is_listed = is_listed and LISTED_STEPS * max(a_stride // LANES, w_step) <= LARGEST_DISTANCE
     for row_block in range(0, all_rows, block_rows):
         rows = min(all_rows - row_block, block_rows)
         # Tiles of nearly equal height: 128 rows are 8 of 13 and 2 of 12, not 9 of 13 and one of 11.
         n_tiles = (rows + TILE_ROWS - 1) // TILE_ROWS
         depth = max(BLOCK_DEPTH, BLOCK_BYTES // (rows * SIZE) // LANES * LANES)
+        if is_listed:
+            depth = min(depth, LISTED_STEPS // n_tiles // LANES * LANES)
         done = 0
         while True:  # once even if there is nothing to sum: then z is b
             inputs = min(fan_in - done, depth)
+            if is_listed:
+                for tile in range(n_tiles):
+                    row = row_block + tile * rows // n_tiles
+                    height = row_block + (tile + 1) * rows // n_tiles - row
+                    steps, n = int32s(lists + tile * depth * 8), 0
+                    for panel in range((inputs + LANES - 1) // LANES):
+                        known = nonzero + ((done // LANES + panel) * panel_rows + row) * 2
+                        lanes = some_lanes(known, height)
+                        # No branch could be foreseen: every step is written, and the next may
+                        # take its place.
+                        for lane in range(LANES):
+                            steps[2 * n] = panel * a_stride + lane * SIZE
+                            steps[2 * n + 1] = (panel * LANES + lane) * w_step
+                            n += lanes >> lane & 1
+                    depths[tile] = n
             panel = first
             while panel < last:
                 panels = min(last - panel, 2)
@@ -126,12 +190,15 @@ def weighted_sum(
                         start, start_row, start_panel = 0, 0, w_stride
                         if b != 0:
                             start = b + panel * w_stride
+                    steps_of_tile, list_of_tile = inputs, 0
+                    if is_listed:
+                        steps_of_tile, list_of_tile = depths[tile], lists + tile * depth * 8
                     sum_tile(
                         height,
                         panels,
                         (
                             *(a_block + row * VECTOR, SIZE, a_stride),
-                            *(w_block, w_stride, w_step, inputs),
+                            *(w_block, w_stride, w_step, steps_of_tile, list_of_tile),
                             *(start, start_row, start_panel, 0),
                             *(out, z_stride),
                         ),
@@ -147,6 +214,7 @@ def weight_gradient(
     a: int,
     a_stride: int,
     a_step: int,
+    nonzero: int,
     dz: int,
     dz_stride: int,
     out: int,
@@ -169,8 +237,11 @@ def weight_gradient(
     Without factor and update `out` takes dw; with the address of a factor, ``out += factor * dw``;
     with an update, `out` is w, and each tile is updated at once, its state `state_stride` further,
     by its gradient as the function `adjust` makes it (0: as it is).
+    `nonzero`: see `has_many_zeros`.
     """
-    gradient = gradient_memory()
+    gradient, list_of_tile, panel_rows = gradient_memory(), 0, a_stride // VECTOR
+    if rows <= LISTED_STEPS and has_many_zeros(nonzero, panel_rows, rows, last_input):
+        list_of_tile = memory_of_lists()
     group = max(2, 2 * BLOCK_BYTES // (rows * VECTOR) // 2 * 2)
     for group_first in range(first, last, group):
         group_last = min(last, group_first + group)
@@ -179,6 +250,16 @@ def weight_gradient(
             lane = start % LANES  # a tile never straddles two panels of a
             height = min(min(last_input - start, GRADIENT_ROWS), LANES - lane)
             a_tile = a + start // LANES * a_stride + lane * SIZE
+            depth = rows
+            if list_of_tile != 0:
+                lanes = uint16s(nonzero + start // LANES * panel_rows * 2)
+                of_tile, steps, depth = ((1 << height) - 1) << lane, int32s(list_of_tile), 0
+                for row in range(rows):
+                    steps[2 * depth] = steps[2 * depth + 1] = row * VECTOR
+                    depth += (lanes[row] & of_tile) != 0
+                if depth == 0 and factor != 0:  # these weights do not change
+                    start += height
+                    continue
             for panel in range(group_first, group_last, 2):
                 panels = min(group_last - panel, 2)
                 dz_tile = dz + panel * dz_stride
@@ -191,7 +272,7 @@ def weight_gradient(
                     panels,
                     (
                         *(a_tile, a_step, 0),
-                        *(dz_tile, dz_stride, VECTOR, rows),
+                        *(dz_tile, dz_stride, VECTOR, depth, list_of_tile),
                         *(0, 0, 0, factor),
                         *(out_tile, tile_stride),
                     ),
@@ -287,9 +368,10 @@ def unpack(call: Words, packed: int, flat: int, thread: int) -> None:
 
 
 @exported
-def gather(address: int, order: int, n_rows: int, n_known: int, panels: int) -> None:
+def gather(address: int, order: int, n_rows: int, n_known: int, panels: int, nonzero: int) -> None:
     """Write rows of x to panels, as `formulas.scaled_input` makes them real.
 
+    And which of their values are not zero, for `has_many_zeros`: `nonzero`, of the first row.
     `order` goes on from `n_rows` to `n_known`: rows of the next batch are fetched ahead.
     """
     call = int64s(address)
@@ -347,6 +429,10 @@ def gather(address: int, order: int, n_rows: int, n_known: int, panels: int) -> 
                     float64s(scale + by)[0],
                 )
                 reals(to + column // LANES * stride)[column % LANES] = real(number)
+        # Past the last column is what the last batch left there, or zero.
+        for panel in range((n_columns + LANES - 1) // LANES):
+            known = nonzero_lanes(to + panel * stride)
+            uint16s(nonzero + panel * (stride // VECTOR) * 2)[row] = known
 
 
 @exported
@@ -376,7 +462,7 @@ def multiply_rows(
     call_address(
         words[WEIGHTED_SUM],
         (
-            *(a_panels + offset, stride, b, b_stride, b_step, 0),
+            *(a_panels + offset, stride, 0, b, b_stride, b_step, 0),
             *(out_panels + offset, stride, last - first, inner, 0, panels),
         ),
     )

@@ -24,7 +24,7 @@ ADDRESS = ir.IntType(64)
 NOTHING = ir.Constant(ADDRESS, 0)
 
 ARGUMENTS = (
-    *("a", "a_step", "a_segment", "b", "b_panel", "b_step", "depth"),
+    *("a", "a_step", "a_segment", "b", "b_panel", "b_step", "depth", "list"),
     *("start", "start_row", "start_panel", "factor", "out", "out_panel"),
 )
 """What a tile is called with, addresses and bytes:
@@ -33,6 +33,9 @@ a, a_step, a_segment
     The first row's first number; to the next step; to the next segment.
 b, b_panel, b_step, depth
     The first vector; to the next panel; to the next step; how many steps.
+list
+    Of steps that alone are taken, `depth` of them: how far each one's numbers and vectors are from
+    the first, two int32. 0: all steps, one after the other.
 start, start_row, start_panel
     What the sums begin with, and how far apart that is: bias or earlier sums; 0: zeros.
 factor
@@ -135,32 +138,39 @@ class _TileWriter:
         return self.builder.shuffle_vector(lane_0, undefined, lanes)
 
     def write(self) -> None:
-        """Write the sums' start, the loop, and the end.
+        """Write the sums' start, the loops, and the end.
 
-        Blocks: entry, [with_start], segment -> steps -> loop -> after -> segment, then done.
+        Blocks: entry, [with_start], begin, then segment -> steps -> loop -> after -> segment, or
+        listed -> listed_loop; then done.
         """
         builder, given = self.builder, self.given
         blocks = {
             name: self.function.append_basic_block(name)
-            for name in ("with_start", "segment", "steps", "loop", "after", "done")
+            for name in (
+                *("with_start", "begin", "segment", "steps", "loop", "after"),
+                *("listed", "listed_loop", "done"),
+            )
         }
         entry = builder.block
         has_start = builder.icmp_unsigned("!=", given["start"], NOTHING)
-        builder.cbranch(has_start, blocks["with_start"], blocks["segment"])
+        builder.cbranch(has_start, blocks["with_start"], blocks["begin"])
         builder.position_at_end(blocks["with_start"])
         started = [self.load(self.start_of(*place), self.vector) for place in self.places]
-        builder.branch(blocks["segment"])
+        builder.branch(blocks["begin"])
+
+        builder.position_at_end(blocks["begin"])
+        zeros = [ir.Constant(self.vector, None) for _ in self.places]
+        first_sums = self.joined({entry: zeros, blocks["with_start"]: started})
+        has_list = builder.icmp_unsigned("!=", given["list"], NOTHING)
+        builder.cbranch(has_list, blocks["listed"], blocks["segment"])
 
         builder.position_at_end(blocks["segment"])
-        zero = ir.Constant(self.vector, None)
         sums = [builder.phi(self.vector) for _ in self.places]
         a, b, left = (builder.phi(ADDRESS) for _ in range(3))
-        for total, start in zip(sums, started, strict=True):
-            total.add_incoming(zero, entry)
-            total.add_incoming(start, blocks["with_start"])
+        for total, first in zip(sums, first_sums, strict=True):
+            total.add_incoming(first, blocks["begin"])
         for value, name in ((a, "a"), (b, "b"), (left, "depth")):
-            value.add_incoming(given[name], entry)
-            value.add_incoming(given[name], blocks["with_start"])
+            value.add_incoming(given[name], blocks["begin"])
         is_left = builder.icmp_signed(">", left, NOTHING)
         builder.cbranch(is_left, blocks["steps"], blocks["done"])
 
@@ -180,8 +190,31 @@ class _TileWriter:
             total.add_incoming(new, blocks["after"])
         builder.branch(blocks["segment"])
 
+        listed_sums = self.write_listed_loop(blocks, first_sums)
         builder.position_at_end(blocks["done"])
-        self.write_end(sums)
+        ends = {"segment": sums, "listed": first_sums, "listed_loop": listed_sums}
+        self.write_end(self.joined({blocks[name]: each for name, each in ends.items()}))
+
+    def joined(self, sums_of_blocks: dict[Any, list[Any]]) -> list[Any]:
+        """Return the sums of whichever block comes before the one that is written."""
+        joined = [self.builder.phi(self.vector) for _ in self.places]
+        for block, sums in sums_of_blocks.items():
+            for total, each in zip(joined, sums, strict=True):
+                total.add_incoming(each, block)
+        return joined
+
+    def write_step(self, a: Any, b: Any, sums: list[Any]) -> list[Any]:
+        """Write the products of one step; return the new sums."""
+        of_panel = [
+            self.load(self.moved(b, panel, self.given["b_panel"]), self.vector)
+            for panel in range(self.n_panels)
+        ]
+        new_sums = []
+        for (row, panel), total in zip(self.places, sums, strict=True):
+            if panel == 0:
+                of_row = self.spread(self.load(self.moved(a, row, self.kind.row_step), self.number))
+            new_sums.append(self.builder.call(self.multiply_add, [of_row, of_panel[panel], total]))
+        return new_sums
 
     def write_loop(
         self, blocks: dict[str, Any], a_start: Any, b_start: Any, n_steps: Any, old: list[Any]
@@ -191,15 +224,7 @@ class _TileWriter:
         builder.position_at_end(blocks["loop"])
         a, b, left = (builder.phi(ADDRESS) for _ in range(3))
         sums = [builder.phi(self.vector) for _ in self.places]
-        of_panel = [
-            self.load(self.moved(b, panel, self.given["b_panel"]), self.vector)
-            for panel in range(self.n_panels)
-        ]
-        new_sums = []
-        for (row, panel), total in zip(self.places, sums, strict=True):
-            if panel == 0:
-                of_row = self.spread(self.load(self.moved(a, row, self.kind.row_step), self.number))
-            new_sums.append(builder.call(self.multiply_add, [of_row, of_panel[panel], total]))
+        new_sums = self.write_step(a, b, sums)
         step = ir.Constant(ADDRESS, self.size) if self.kind.segment else self.given["a_step"]
         a_next, b_next = builder.add(a, step), builder.add(b, self.given["b_step"])
         left_next = builder.sub(left, ir.Constant(ADDRESS, 1))
@@ -210,6 +235,33 @@ class _TileWriter:
         is_left = builder.icmp_unsigned("!=", left_next, NOTHING)
         builder.cbranch(is_left, blocks["loop"], blocks["after"])
         return new_sums, b_next
+
+    def write_listed_loop(self, blocks: dict[str, Any], old: list[Any]) -> list[Any]:
+        """Write the steps of a list; return the new sums."""
+        builder, given, distance = self.builder, self.given, ir.IntType(32)
+        builder.position_at_end(blocks["listed"])
+        is_left = builder.icmp_signed(">", given["depth"], NOTHING)
+        builder.cbranch(is_left, blocks["listed_loop"], blocks["done"])
+        builder.position_at_end(blocks["listed_loop"])
+        place, left = (builder.phi(ADDRESS) for _ in range(2))
+        sums = [builder.phi(self.vector) for _ in self.places]
+        pointer = builder.inttoptr(place, distance.as_pointer())
+        of_a = builder.load(pointer)
+        of_b = builder.load(builder.gep(pointer, [ir.Constant(distance, 1)]))
+        a, b = (
+            builder.add(given[name], builder.sext(each, ADDRESS))
+            for name, each in (("a", of_a), ("b", of_b))
+        )
+        new_sums = self.write_step(a, b, sums)
+        place_next = builder.add(place, ir.Constant(ADDRESS, 8))
+        left_next = builder.sub(left, ir.Constant(ADDRESS, 1))
+        firsts, nexts = (given["list"], given["depth"], *old), (place_next, left_next, *new_sums)
+        for value, first, following in zip((place, left, *sums), firsts, nexts, strict=True):
+            value.add_incoming(first, blocks["listed"])
+            value.add_incoming(following, blocks["listed_loop"])
+        is_left = builder.icmp_unsigned("!=", left_next, NOTHING)
+        builder.cbranch(is_left, blocks["listed_loop"], blocks["done"])
+        return new_sums
 
     def write_end(self, sums: list[Any]) -> None:
         """Write the sums to `out`, or add them to it times the factor."""

@@ -99,6 +99,12 @@ def times_table(document: Document, group: str, title: str, what: str) -> Table:
     titles += [">of the bandwidth"] if has_bandwidth else []
     titles += [">test accuracy"] if has_accuracy else []
     titles.append(">first call")
+    if has_flops:
+        notes.append(
+            "GFLOP/s and share of the peak count every product of the network. Where most inputs "
+            "are zero, as in images of digits, the cython and numba engines leave products out, "
+            "which may come to more than the peak."
+        )
     if has_bandwidth:
         notes.append(
             "Of the bandwidth: the part of the time that reading what has to be read takes at the "

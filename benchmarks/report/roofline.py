@@ -120,7 +120,8 @@ def _shares_figure(document: Document) -> Figure | None:
         "bandwidth of caches and memory, with as many threads.",
         caption="Reading is what cannot be avoided: every row once, every parameter once a batch, "
         "each from the smallest cache that holds it. What is far from both limits waits: for "
-        "calls, for threads, for data that are written and read again.",
+        "calls, for threads, for data that are written and read again. Beyond the peak of "
+        "arithmetic is what leaves out products with zeros, which are counted.",
         compact=table,
     )
 

@@ -63,7 +63,7 @@ const char *bfloat16_products_fault(const struct bfloat16_products *products) {
     memmove(b + WIDTH, b + PANEL, WIDTH * sizeof *b);
     fill(dz, ROWS, OUTPUTS, 4);
 
-    products->weighted_sum(a, PANEL, w, PANEL, WIDTH, b, found, PANEL, ROWS, INPUTS, 0, 2);
+    products->weighted_sum(a, PANEL, NULL, w, PANEL, WIDTH, b, found, PANEL, ROWS, INPUTS, 0, 2);
     for (int row = 0; row < ROWS; row++)
         for (int column = 0; column < OUTPUTS; column++) {
             float sum = b[column];
@@ -72,7 +72,7 @@ const char *bfloat16_products_fault(const struct bfloat16_products *products) {
             if (found[place(row, column)] != sum) return "a weighted sum";
         }
 
-    products->weight_gradient(a, PANEL, dz, PANEL, found, PANEL, NULL, ROWS, 0, INPUTS, 0, 2);
+    products->weight_gradient(a, PANEL, NULL, dz, PANEL, found, PANEL, NULL, ROWS, 0, INPUTS, 0, 2);
     for (int input = 0; input < INPUTS; input++)
         for (int column = 0; column < OUTPUTS; column++) {
             float sum = 0;

@@ -50,8 +50,6 @@ static void multiply_bfloat16(const char *isa, const struct bfloat16_products *p
     table->product.weighted_sum = products->weighted_sum;
     table->product.weight_gradient = products->weight_gradient;
     table->product.input_gradient = products->input_gradient;
-    table->product.weighted_sum_of_nonzeros = NULL;
-    table->product.weight_gradient_of_nonzeros = NULL;
 }
 
 const struct kernels *fastmlp_kernels(const char *cap) {

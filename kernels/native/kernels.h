@@ -82,24 +82,23 @@ struct update {
     const void *coefficients;
 };
 
-/* Which values of panels are not zero: bit l of lanes[panel * stride + row] tells of lane l. Rows that were
- * dropped may be told of as if they were not. */
-struct nonzeros {
-    const uint16_t *lanes;
-    ptrdiff_t stride;
-};
+/* What is known of zeros in `a` below: bit l of nonzero[panel * (a_stride / LANES) + row] is set if lane l of
+ * that row of that panel is not zero, and may be set if it is; NULL: nothing is known. A product may then
+ * leave out what is zero, as if every value of the other operand were finite. */
 
 /* z = a @ w + b for the output panels [first, last); b may be NULL. The rows of a panel of w lie
  * `w_step` apart: LANES; or fan_out, if w is a row-major matrix of whole vectors. */
-typedef void (*weighted_sum_function)(const void *a, ptrdiff_t a_stride, const void *w,
-                                      ptrdiff_t w_stride, ptrdiff_t w_step, const void *b, void *z,
+typedef void (*weighted_sum_function)(const void *a, ptrdiff_t a_stride, const uint16_t *nonzero,
+                                      const void *w, ptrdiff_t w_stride, ptrdiff_t w_step,
+                                      const void *b, void *z,
                                       ptrdiff_t z_stride, ptrdiff_t rows, ptrdiff_t fan_in,
                                       ptrdiff_t first, ptrdiff_t last);
 
 /* dw = a.T @ dz for the inputs [first_input, last_input) and the output panels [first, last); the first
  * input begins a panel. With an update, `out` is w and is changed by it at once, tile by tile; without
  * (NULL), `out` takes dw. */
-typedef void (*weight_gradient_function)(const void *a, ptrdiff_t a_stride, const void *dz,
+typedef void (*weight_gradient_function)(const void *a, ptrdiff_t a_stride,
+                                         const uint16_t *nonzero, const void *dz,
                                          ptrdiff_t dz_stride, void *out, ptrdiff_t out_stride,
                                          const struct update *update, ptrdiff_t rows,
                                          ptrdiff_t first_input, ptrdiff_t last_input,
@@ -119,11 +118,11 @@ struct bfloat16_products {
 };
 
 struct product_kernels {
-    /* The rows `order[0..n_rows)` of x as panels; `order` goes on to n_known, for prefetching.
-     * Returns whether all of their values are finite. */
+    /* The rows `order[0..n_rows)` of x as panels, and which of their values are not zero; `order`
+     * goes on to n_known, for prefetching. Returns whether all of their values are finite. */
     int (*gather)(const struct source *x, const int64_t *order, ptrdiff_t n_rows,
-                   ptrdiff_t n_known, ptrdiff_t n_columns, void *panels, ptrdiff_t stride,
-                   uint16_t *nonzero, ptrdiff_t nonzero_stride);
+                  ptrdiff_t n_known, ptrdiff_t n_columns, void *panels, ptrdiff_t stride,
+                  uint16_t *nonzero);
     /* Row-major (rows, columns) to panels, padded with zero columns, and back. */
     void (*to_panels)(const void *matrix, ptrdiff_t rows, ptrdiff_t columns, void *panels,
                       ptrdiff_t stride);
@@ -141,17 +140,6 @@ struct product_kernels {
                       ptrdiff_t first, ptrdiff_t last);
     /* NULL where it is the weighted sum of dz and transposed weights. */
     input_gradient_function input_gradient;
-    /* As above, without the products with zeros (NULL: nothing is to be known of `a`). */
-    void (*weighted_sum_of_nonzeros)(const void *a, ptrdiff_t a_stride, const struct nonzeros *nonzeros,
-                                     const void *w, ptrdiff_t w_stride, ptrdiff_t w_step,
-                                     const void *b, void *z, ptrdiff_t z_stride, ptrdiff_t rows,
-                                     ptrdiff_t fan_in, ptrdiff_t first, ptrdiff_t last);
-    void (*weight_gradient_of_nonzeros)(const void *a, ptrdiff_t a_stride,
-                                        const struct nonzeros *nonzeros, const void *dz,
-                                        ptrdiff_t dz_stride, void *out, ptrdiff_t out_stride,
-                                        const struct update *update, ptrdiff_t rows,
-                                        ptrdiff_t first_input, ptrdiff_t last_input, ptrdiff_t first,
-                                        ptrdiff_t last);
 };
 
 /* Batch and layer normalisation; see formulas.py. What has a number per column is a panel of one row. */

@@ -29,13 +29,14 @@ static ALWAYS_INLINE unsigned NAME(nonzero_lanes)(const REAL *p) {
 
 /* Whether lists pay: in a sample, the first tile in some of the panels, at most three quarters of the steps
  * of the depth have a value other than zero. */
-static int NAME(has_many_zeros)(const struct nonzeros *nonzeros, ptrdiff_t rows, ptrdiff_t inputs) {
+static int NAME(has_many_zeros)(const uint16_t *nonzero, ptrdiff_t panel_rows, ptrdiff_t rows,
+                                ptrdiff_t inputs) {
     ptrdiff_t steps = 0, all_steps = 0;
-    if (!nonzeros) return 0;
-    for (ptrdiff_t input = 0; input < inputs; input += NAME(PANELS_PER_SAMPLE) * LANES) {
-        const uint16_t *nonzero = nonzeros->lanes + input / LANES * nonzeros->stride;
+    if (!nonzero) return 0;
+    for (ptrdiff_t panel = 0; panel * LANES < inputs; panel += NAME(PANELS_PER_SAMPLE)) {
         unsigned lanes = 0;
-        for (ptrdiff_t row = 0; row < rows && row < TILE_ROWS; row++) lanes |= nonzero[row];
+        for (ptrdiff_t row = 0; row < rows && row < TILE_ROWS; row++)
+            lanes |= nonzero[panel * panel_rows + row];
         UNROLL
         for (int lane = 0; lane < LANES; lane++) steps += lanes >> lane & 1;
         all_steps += LANES;
@@ -51,20 +52,19 @@ static int NAME(can_list)(ptrdiff_t inputs, ptrdiff_t a_stride, ptrdiff_t w_step
 
 /* Lists the steps of a tile of the weighted sum, inputs that are not zero in all of its rows; returns how
  * many they are. There must be room for a panel more. */
-static ptrdiff_t NAME(list_inputs)(const struct nonzeros *nonzeros, ptrdiff_t row, ptrdiff_t rows,
-                                   ptrdiff_t input, ptrdiff_t inputs, ptrdiff_t a_stride,
-                                   ptrdiff_t w_step, struct NAME(step_at) *list) {
-    const uint16_t *nonzero = nonzeros->lanes + input / LANES * nonzeros->stride + row;
+static ptrdiff_t NAME(list_inputs)(const uint16_t *nonzero, ptrdiff_t rows, ptrdiff_t inputs,
+                                   ptrdiff_t a_stride, ptrdiff_t w_step,
+                                   struct NAME(step_at) *list) {
     ptrdiff_t n = 0;
-    for (ptrdiff_t i = 0; i < inputs; i += LANES) {
+    for (ptrdiff_t panel = 0; panel * LANES < inputs; panel++) {
         unsigned lanes = 0;
-        for (ptrdiff_t j = 0; j < rows; j++) lanes |= nonzero[j];
-        nonzero += nonzeros->stride;
+        for (ptrdiff_t row = 0; row < rows; row++) lanes |= nonzero[row];
+        nonzero += a_stride / LANES;
         /* No branch could be foreseen: every step is written, and the next may take its place. */
         UNROLL
         for (int lane = 0; lane < LANES; lane++) {
-            list[n] = (struct NAME(step_at)){(int32_t)(i / LANES * a_stride + lane),
-                                             (int32_t)((i + lane) * w_step)};
+            list[n] = (struct NAME(step_at)){(int32_t)(panel * a_stride + lane),
+                                             (int32_t)((panel * LANES + lane) * w_step)};
             n += lanes >> lane & 1;
         }
     }

@@ -161,9 +161,11 @@ static void sum(const float *a, ptrdiff_t a_stride, const float *w, ptrdiff_t w_
     TILES_RELEASE();
 }
 
-static void weighted_sum(const void *a, ptrdiff_t a_stride, const void *w, ptrdiff_t w_stride,
-                         ptrdiff_t w_step, const void *b, void *z, ptrdiff_t z_stride,
-                         ptrdiff_t rows, ptrdiff_t fan_in, ptrdiff_t first, ptrdiff_t last) {
+static void weighted_sum(const void *a, ptrdiff_t a_stride, const uint16_t *nonzero, const void *w,
+                         ptrdiff_t w_stride, ptrdiff_t w_step, const void *b, void *z,
+                         ptrdiff_t z_stride, ptrdiff_t rows, ptrdiff_t fan_in, ptrdiff_t first,
+                         ptrdiff_t last) {
+    (void)nonzero;
     sum(a, a_stride, w, w_stride, w_step, 0, b, z, z_stride, rows, fan_in, first, last);
 }
 
@@ -189,10 +191,11 @@ static void take_step(const struct update *update, float *gradient, float *out, 
     }
 }
 
-static void weight_gradient(const void *a_, ptrdiff_t a_stride, const void *dz_, ptrdiff_t dz_stride,
-                            void *out_, ptrdiff_t out_stride, const struct update *update,
-                            ptrdiff_t rows, ptrdiff_t first_input, ptrdiff_t last_input,
-                            ptrdiff_t first, ptrdiff_t last) {
+static void weight_gradient(const void *a_, ptrdiff_t a_stride, const uint16_t *nonzero,
+                            const void *dz_, ptrdiff_t dz_stride, void *out_, ptrdiff_t out_stride,
+                            const struct update *update, ptrdiff_t rows, ptrdiff_t first_input,
+                            ptrdiff_t last_input, ptrdiff_t first, ptrdiff_t last) {
+    (void)nonzero;
     enum { WIDTH = 2 * SIDE, PANEL = WIDTH * SIDE }; /* inputs together, and their sums of a panel */
     const float *a = a_, *dz = dz_;
     float *out = out_;

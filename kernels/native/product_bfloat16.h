@@ -59,7 +59,7 @@ static void NAME(bfloat16_sum)(const REAL *a, ptrdiff_t a_stride, const REAL *w,
                     const ptrdiff_t row = tile * rows / n_tiles, next = (tile + 1) * rows / n_tiles;
                     REAL *out = z + panel * z_stride + (row_block + row) * LANES;
                     const REAL *bias = b ? b + panel * LANES : NULL;
-                    NAME(sum_tiles)[next - row][panels - 1][0](
+                    NAME(sum_tiles)[next - row][panels - 1](
                         a_block + row * LANES, block_stride, w_block, steps * LANES, LANES, steps,
                         NULL, input ? out : bias, input ? LANES : 0, input ? z_stride : LANES, NULL, out,
                         z_stride);
@@ -70,10 +70,11 @@ static void NAME(bfloat16_sum)(const REAL *a, ptrdiff_t a_stride, const REAL *w,
     }
 }
 
-static void NAME(bfloat16_weighted_sum)(const void *a, ptrdiff_t a_stride, const void *w,
-                                        ptrdiff_t w_stride, ptrdiff_t w_step, const void *b, void *z,
-                                        ptrdiff_t z_stride, ptrdiff_t rows, ptrdiff_t fan_in,
-                                        ptrdiff_t first, ptrdiff_t last) {
+static void NAME(bfloat16_weighted_sum)(const void *a, ptrdiff_t a_stride, const uint16_t *nonzero,
+                                        const void *w, ptrdiff_t w_stride, ptrdiff_t w_step,
+                                        const void *b, void *z, ptrdiff_t z_stride, ptrdiff_t rows,
+                                        ptrdiff_t fan_in, ptrdiff_t first, ptrdiff_t last) {
+    (void)nonzero;
     NAME(bfloat16_sum)(a, a_stride, w, w_stride, w_step, 0, b, z, z_stride, rows, fan_in, first, last);
 }
 
@@ -85,11 +86,13 @@ static void NAME(bfloat16_input_gradient)(const void *dz, ptrdiff_t dz_stride, c
                        first, last);
 }
 
-static void NAME(bfloat16_weight_gradient)(const void *a_, ptrdiff_t a_stride, const void *dz_,
+static void NAME(bfloat16_weight_gradient)(const void *a_, ptrdiff_t a_stride,
+                                           const uint16_t *nonzero, const void *dz_,
                                            ptrdiff_t dz_stride, void *out_, ptrdiff_t out_stride,
                                            const struct update *update, ptrdiff_t rows,
                                            ptrdiff_t first_input, ptrdiff_t last_input,
                                            ptrdiff_t first, ptrdiff_t last) {
+    (void)nonzero;
     const REAL *a = a_, *dz = dz_;
     REAL *out = out_;
     REAL a_block[GRADIENT_DEPTH / PAIR * LANES], dz_block[GRADIENT_VALUES];
@@ -122,7 +125,7 @@ static void NAME(bfloat16_weight_gradient)(const void *a_, ptrdiff_t a_stride, c
                         REAL *place = out + panel * out_stride + (input + lane) * LANES;
                         const int is_done = is_last && adds_at_once;
                         height = width - lane < GRADIENT_ROWS ? width - lane : GRADIENT_ROWS;
-                        NAME(gradient_tiles)[height][panels - 1][0](
+                        NAME(gradient_tiles)[height][panels - 1](
                             a_block + lane, 0, dz_tile, steps * LANES, LANES, steps, NULL,
                             row ? sums : NULL, LANES, LANES * LANES, is_done ? learning_rate : NULL,
                             is_done ? place : sums, is_done ? out_stride : LANES * LANES);

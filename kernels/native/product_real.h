@@ -3,18 +3,18 @@
 
 #include "sum_real.h"
 
-static void NAME(weight_gradient_of_nonzeros)(const void *a_, ptrdiff_t a_stride,
-                                              const struct nonzeros *nonzeros, const void *dz_,
-                                              ptrdiff_t dz_stride, void *out_, ptrdiff_t out_stride,
-                                              const struct update *update, ptrdiff_t rows,
-                                              ptrdiff_t first_input, ptrdiff_t last_input,
-                                              ptrdiff_t first, ptrdiff_t last) {
+static void NAME(weight_gradient)(const void *a_, ptrdiff_t a_stride, const uint16_t *nonzero,
+                                  const void *dz_, ptrdiff_t dz_stride, void *out_,
+                                  ptrdiff_t out_stride, const struct update *update, ptrdiff_t rows,
+                                  ptrdiff_t first_input, ptrdiff_t last_input, ptrdiff_t first,
+                                  ptrdiff_t last) {
     const REAL *a = a_, *dz = dz_;
     REAL *out = out_;
     REAL gradient[2 * GRADIENT_ROWS * LANES];
-    struct NAME(step_at) list[NAME(LISTED_STEPS) + 1];
-    const int is_listed =
-        rows <= NAME(LISTED_STEPS) && NAME(has_many_zeros)(nonzeros, rows, last_input);
+    struct NAME(step_at) steps[NAME(LISTED_STEPS) + 1], *list = NULL;
+    if (rows <= NAME(LISTED_STEPS) &&
+        NAME(has_many_zeros)(nonzero, a_stride / LANES, rows, last_input))
+        list = steps;
     const int is_added = update && update->is_gradient_descent && !update->adjustments;
     ptrdiff_t height, group = 2 * NAME(BLOCK_VALUES) / (rows * LANES) / 2 * 2;
     if (group < 2) group = 2;
@@ -27,15 +27,15 @@ static void NAME(weight_gradient_of_nonzeros)(const void *a_, ptrdiff_t a_stride
             height = height < LANES - lane ? height : LANES - lane;
             const REAL *a_tile = a + input / LANES * a_stride + lane;
             ptrdiff_t depth = rows;
-            if (is_listed)
-                depth = NAME(list_rows)(nonzeros->lanes + input / LANES * nonzeros->stride, rows,
+            if (list)
+                depth = NAME(list_rows)(nonzero + input / LANES * (a_stride / LANES), rows,
                                         ((1u << height) - 1) << lane, list);
             if (is_added && depth == 0) continue; /* these weights do not change */
             for (ptrdiff_t panel = group_first; panel < group_last; panel += 2) {
                 const int panels = group_last - panel >= 2 ? 2 : 1;
                 const REAL *dz_tile = dz + panel * dz_stride;
                 REAL *out_tile = out + panel * out_stride + input * LANES;
-                const NAME(tile_function) tile = NAME(gradient_tiles)[height][panels - 1][is_listed];
+                const NAME(tile_function) tile = NAME(gradient_tiles)[height][panels - 1];
                 if (!update || is_added) {
                     tile(a_tile, 0, dz_tile, dz_stride, LANES, depth, list, NULL, 0, 0,
                          update ? update->coefficients : NULL, out_tile, out_stride);
@@ -49,14 +49,6 @@ static void NAME(weight_gradient_of_nonzeros)(const void *a_, ptrdiff_t a_stride
             }
         }
     }
-}
-
-static void NAME(weight_gradient)(const void *a, ptrdiff_t a_stride, const void *dz,
-                                  ptrdiff_t dz_stride, void *out, ptrdiff_t out_stride,
-                                  const struct update *update, ptrdiff_t rows, ptrdiff_t first_input,
-                                  ptrdiff_t last_input, ptrdiff_t first, ptrdiff_t last) {
-    NAME(weight_gradient_of_nonzeros)(a, a_stride, NULL, dz, dz_stride, out, out_stride, update, rows,
-                                      first_input, last_input, first, last);
 }
 
 static void NAME(bias_gradient)(const void *dz_, ptrdiff_t dz_stride, void *out_,
@@ -169,7 +161,7 @@ enum { NAME(COLUMNS_AT_ONCE) = 1024, NAME(ROWS_AHEAD) = 4 };
 
 static int NAME(gather)(const struct source *x, const int64_t *order, ptrdiff_t n_rows,
                          ptrdiff_t n_known, ptrdiff_t n_columns, void *panels_,
-                         ptrdiff_t stride, uint16_t *nonzero, ptrdiff_t nonzero_stride) {
+                         ptrdiff_t stride, uint16_t *nonzero) {
     REAL *panels = panels_;
     REAL buffer[NAME(COLUMNS_AT_ONCE)], zeros[LANES];
     NAME(vector) zero = NAME(zero)(); /* as long as all values are finite */
@@ -192,9 +184,8 @@ static int NAME(gather)(const struct source *x, const int64_t *order, ptrdiff_t 
                 const NAME(vector) values = NAME(load)(buffer + i);
                 zero = NAME(multiply_add)(zero, 0, values);
                 NAME(store)(panels + (column + i) / LANES * stride + row * LANES, values);
-                if (nonzero)
-                    nonzero[(column + i) / LANES * nonzero_stride + row] =
-                        (uint16_t)NAME(nonzero_lanes)(buffer + i);
+                nonzero[(column + i) / LANES * (stride / LANES) + row] =
+                    (uint16_t)NAME(nonzero_lanes)(buffer + i);
             }
         }
     }
@@ -206,5 +197,4 @@ static int NAME(gather)(const struct source *x, const int64_t *order, ptrdiff_t 
 const struct product_kernels TABLE(product) = {
     NAME(gather),          NAME(to_panels),     NAME(from_panels), NAME(weighted_sum),
     NAME(weight_gradient), NAME(bias_gradient), NAME(transpose),   NULL,
-    NAME(weighted_sum_of_nonzeros), NAME(weight_gradient_of_nonzeros),
 };

@@ -15,18 +15,17 @@ enum {
 /* From so many tiles on, a block of w whose rows lie apart is first copied to where they do not. */
 enum { NAME(TILES_TO_COPY) = 3 };
 
-static void NAME(weighted_sum_of_nonzeros)(const void *a_, ptrdiff_t a_stride,
-                                           const struct nonzeros *nonzeros, const void *w_,
-                                           ptrdiff_t w_stride, ptrdiff_t w_step, const void *b_,
-                                           void *z_, ptrdiff_t z_stride, ptrdiff_t all_rows,
-                                           ptrdiff_t fan_in, ptrdiff_t first, ptrdiff_t last) {
+static void NAME(weighted_sum)(const void *a_, ptrdiff_t a_stride, const uint16_t *nonzero,
+                               const void *w_, ptrdiff_t w_stride, ptrdiff_t w_step, const void *b_,
+                               void *z_, ptrdiff_t z_stride, ptrdiff_t all_rows, ptrdiff_t fan_in,
+                               ptrdiff_t first, ptrdiff_t last) {
     const REAL *a = a_, *w = w_, *b = b_;
     REAL *z = z_, copy[2 * NAME(BLOCK_DEPTH) * LANES];
     struct NAME(step_at) lists[NAME(LISTED_STEPS) + LANES];
     ptrdiff_t listed[NAME(BLOCK_ROWS)]; /* steps of each tile */
-    /* One tile per row block alone would not make up for its list. */
-    const int is_listed = last - first > 2 && NAME(has_many_zeros)(nonzeros, all_rows, fan_in) &&
-                          NAME(can_list)(fan_in, a_stride, w_step);
+    /* One tile alone would not make up for its list. */
+    const int is_listed = last - first > 2 && NAME(can_list)(fan_in, a_stride, w_step) &&
+                          NAME(has_many_zeros)(nonzero, a_stride / LANES, all_rows, fan_in);
     for (ptrdiff_t row_block = 0; row_block < all_rows; row_block += NAME(BLOCK_ROWS)) {
         const ptrdiff_t rows_left = all_rows - row_block;
         const ptrdiff_t rows = rows_left < NAME(BLOCK_ROWS) ? rows_left : NAME(BLOCK_ROWS);
@@ -44,9 +43,9 @@ static void NAME(weighted_sum_of_nonzeros)(const void *a_, ptrdiff_t a_stride,
             ptrdiff_t panels;
             for (ptrdiff_t tile = 0; is_listed && tile < n_tiles; tile++) {
                 const ptrdiff_t row = tile * rows / n_tiles, next = (tile + 1) * rows / n_tiles;
-                listed[tile] =
-                    NAME(list_inputs)(nonzeros, row_block + row, next - row, input, inputs, a_stride,
-                                      step, lists + tile * depth);
+                listed[tile] = NAME(list_inputs)(
+                    nonzero + input / LANES * (a_stride / LANES) + row_block + row, next - row,
+                    inputs, a_stride, step, lists + tile * depth);
             }
             for (ptrdiff_t panel = first; panel < last; panel += panels) {
                 const int is_wide = rows == 1 && last - panel >= WIDE_PANELS;
@@ -61,12 +60,12 @@ static void NAME(weighted_sum_of_nonzeros)(const void *a_, ptrdiff_t a_stride,
                     const ptrdiff_t next = row_block + (tile + 1) * rows / n_tiles;
                     REAL *out = z + panel * z_stride + row * LANES;
                     const REAL *bias = b ? b + panel * LANES : NULL;
-                    const NAME(tile_function) *functions =
-                        is_wide ? NAME(wide_sum_tiles) : NAME(sum_tiles)[next - row][panels - 1];
-                    functions[is_listed](
+                    const NAME(tile_function) function =
+                        is_wide ? NAME(sum_tile_1_8) : NAME(sum_tiles)[next - row][panels - 1];
+                    function(
                         a + input / LANES * a_stride + row * LANES, a_stride,
                         copies ? copy : block, copies ? NAME(BLOCK_DEPTH) * LANES : w_stride, step,
-                        is_listed ? listed[tile] : inputs, lists + tile * depth,
+                        is_listed ? listed[tile] : inputs, is_listed ? lists + tile * depth : NULL,
                         input ? out : bias, input ? LANES : 0, input ? z_stride : LANES, NULL, out,
                         z_stride);
                 }
@@ -74,11 +73,4 @@ static void NAME(weighted_sum_of_nonzeros)(const void *a_, ptrdiff_t a_stride,
             input += depth;
         } while (input < fan_in);
     }
-}
-
-static void NAME(weighted_sum)(const void *a, ptrdiff_t a_stride, const void *w, ptrdiff_t w_stride,
-                               ptrdiff_t w_step, const void *b, void *z, ptrdiff_t z_stride,
-                               ptrdiff_t rows, ptrdiff_t fan_in, ptrdiff_t first, ptrdiff_t last) {
-    NAME(weighted_sum_of_nonzeros)(a, a_stride, NULL, w, w_stride, w_step, b, z, z_stride, rows, fan_in,
-                                   first, last);
 }

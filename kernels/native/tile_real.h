@@ -20,23 +20,39 @@
 /* A single row takes so many panels at once: two sums alone would wait for each other. */
 #define WIDE_PANELS 8
 
-/* A step of a tile: how far its values of `a` and its vectors of `b` are from the tile's. */
+/* A step of a tile: how far from the tile's its values of `a` and its vectors of `b` are. */
 struct NAME(step_at) {
     int32_t a, b;
 };
 
+/* Adds one step's products to the sums. */
+static ALWAYS_INLINE void NAME(add_step)(const int rows, const int panels, const REAL *a,
+                                         const ptrdiff_t a_row, const REAL *b, const ptrdiff_t b_panel,
+                                         NAME(vector) sum[13][WIDE_PANELS]) {
+    NAME(vector) b_vector[WIDE_PANELS];
+    UNROLL
+    for (int j = 0; j < panels; j++) b_vector[j] = NAME(load)(b + j * b_panel);
+    UNROLL
+    for (int i = 0; i < rows; i++) {
+        const REAL value = a[i * a_row];
+        UNROLL
+        for (int j = 0; j < panels; j++) sum[i][j] = MULTIPLY_ADD(sum[i][j], value, b_vector[j]);
+    }
+}
+
 /* out[i][j] (rows x panels vectors) = start[i][j] + the sum over the depth of a * b; or, with a
  * learning rate, out - learning_rate * the sum: the formula `sgd` on vectors. `start` is NULL for zero;
- * its rows lie `start_row` apart (0: the same for all), its panels `start_panel`. `a` is walked in
- * segments of `segment` steps; or, with a list, where that says. */
+ * its rows lie `start_row` apart (0: the same for all), its panels `start_panel`. The depth is that of
+ * the list, if there is one; else `a` is walked in segments of `segment` steps. */
 static ALWAYS_INLINE void NAME(tile)(const int rows, const int panels, const REAL *a,
                                      const ptrdiff_t a_row, const ptrdiff_t a_step,
                                      const ptrdiff_t segment, const ptrdiff_t a_segment,
                                      const REAL *b, const ptrdiff_t b_panel,
                                      const ptrdiff_t b_step, ptrdiff_t depth,
                                      const struct NAME(step_at) *list, const REAL *start,
-                                     const ptrdiff_t start_row, const ptrdiff_t start_panel, const REAL *learning_rate,
-                                     REAL *out, const ptrdiff_t out_panel) {
+                                     const ptrdiff_t start_row, const ptrdiff_t start_panel,
+                                     const REAL *learning_rate, REAL *out,
+                                     const ptrdiff_t out_panel) {
     NAME(vector) sum[13][WIDE_PANELS];
     UNROLL
     for (int i = 0; i < rows; i++) {
@@ -44,22 +60,16 @@ static ALWAYS_INLINE void NAME(tile)(const int rows, const int panels, const REA
         for (int j = 0; j < panels; j++)
             sum[i][j] = start ? NAME(load)(start + i * start_row + j * start_panel) : NAME(zero)();
     }
+    if (list) {
+        for (ptrdiff_t step = 0; step < depth; step++)
+            NAME(add_step)(rows, panels, a + list[step].a, a_row, b + list[step].b, b_panel, sum);
+        depth = 0;
+    }
     while (depth > 0) {
         const ptrdiff_t steps = depth < segment ? depth : segment;
         for (ptrdiff_t step = 0; step < steps; step++) {
-            NAME(vector) b_vector[WIDE_PANELS];
-            const REAL *a_now = list ? a + list[step].a : a + step * a_step;
-            const REAL *b_now = list ? b + list[step].b : b;
-            UNROLL
-            for (int j = 0; j < panels; j++) b_vector[j] = NAME(load)(b_now + j * b_panel);
+            NAME(add_step)(rows, panels, a + step * a_step, a_row, b, b_panel, sum);
             b += b_step;
-            UNROLL
-            for (int i = 0; i < rows; i++) {
-                const REAL value = a_now[i * a_row];
-                UNROLL
-                for (int j = 0; j < panels; j++)
-                    sum[i][j] = MULTIPLY_ADD(sum[i][j], value, b_vector[j]);
-            }
         }
         a += a_segment;
         depth -= steps;
@@ -86,26 +96,16 @@ typedef void (*NAME(tile_function))(TILE_PARAMETERS);
 /* Tiles of the weighted sum: rows of a panel lie LANES apart, inputs side by side. */
 #define SUM_TILE(rows, panels)                                                                    \
     static void NAME(sum_tile_##rows##_##panels)(TILE_PARAMETERS) {                               \
-        (void)learning_rate, (void)list;                                                          \
-        NAME(tile)(rows, panels, a, LANES, 1, LANES, a_segment, b, b_panel, b_step, depth, NULL,  \
+        (void)learning_rate;                                                                      \
+        NAME(tile)(rows, panels, a, LANES, 1, LANES, a_segment, b, b_panel, b_step, depth, list,  \
                    start, start_row, start_panel, NULL, out, out_panel);                          \
-    }                                                                                             \
-    static void NAME(listed_sum_tile_##rows##_##panels)(TILE_PARAMETERS) {                        \
-        (void)learning_rate, (void)a_segment, (void)b_step;                                       \
-        NAME(tile)(rows, panels, a, LANES, 0, PTRDIFF_MAX, 0, b, b_panel, 0, depth, list, start,  \
-                   start_row, start_panel, NULL, out, out_panel);                                 \
     }
 /* Tiles of the weight gradient: inputs lie side by side, batch rows LANES apart. */
 #define GRADIENT_TILE(rows, panels)                                                               \
     static void NAME(gradient_tile_##rows##_##panels)(TILE_PARAMETERS) {                          \
-        (void)a_segment, (void)b_step, (void)list;                                                \
-        NAME(tile)(rows, panels, a, 1, LANES, PTRDIFF_MAX, 0, b, b_panel, LANES, depth, NULL,     \
-                   start, start_row, start_panel, learning_rate, out, out_panel);                 \
-    }                                                                                             \
-    static void NAME(listed_gradient_tile_##rows##_##panels)(TILE_PARAMETERS) {                   \
         (void)a_segment, (void)b_step;                                                            \
-        NAME(tile)(rows, panels, a, 1, 0, PTRDIFF_MAX, 0, b, b_panel, 0, depth, list, start,      \
-                   start_row, start_panel, learning_rate, out, out_panel);                        \
+        NAME(tile)(rows, panels, a, 1, LANES, PTRDIFF_MAX, 0, b, b_panel, LANES, depth, list,     \
+                   start, start_row, start_panel, learning_rate, out, out_panel);                 \
     }
 #define BOTH_PANELS(TILE, rows) TILE(rows, 1) TILE(rows, 2)
 
@@ -124,22 +124,17 @@ BOTH_PANELS(GRADIENT_TILE, 5) BOTH_PANELS(GRADIENT_TILE, 6) BOTH_PANELS(GRADIENT
 BOTH_PANELS(GRADIENT_TILE, 8)
 #endif
 
-/* By rows, panels and whether the tile takes a list. */
-#define TILE_ENTRY(kind, rows)                                                                    \
-    {{NAME(kind##_tile_##rows##_1), NAME(listed_##kind##_tile_##rows##_1)},                       \
-     {NAME(kind##_tile_##rows##_2), NAME(listed_##kind##_tile_##rows##_2)}}
-static const NAME(tile_function) NAME(sum_tiles)[][2][2] = {
-    {{0}}, TILE_ENTRY(sum, 1), TILE_ENTRY(sum, 2), TILE_ENTRY(sum, 3), TILE_ENTRY(sum, 4),
+#define TILE_ENTRY(kind, rows) {NAME(kind##_tile_##rows##_1), NAME(kind##_tile_##rows##_2)}
+static const NAME(tile_function) NAME(sum_tiles)[][2] = {
+    {0, 0}, TILE_ENTRY(sum, 1), TILE_ENTRY(sum, 2), TILE_ENTRY(sum, 3), TILE_ENTRY(sum, 4),
     TILE_ENTRY(sum, 5), TILE_ENTRY(sum, 6),
 #if FASTMLP_VECTOR_BYTES == 64
     TILE_ENTRY(sum, 7), TILE_ENTRY(sum, 8), TILE_ENTRY(sum, 9), TILE_ENTRY(sum, 10),
     TILE_ENTRY(sum, 11), TILE_ENTRY(sum, 12), TILE_ENTRY(sum, 13),
 #endif
 };
-static const NAME(tile_function) NAME(wide_sum_tiles)[2] = {NAME(sum_tile_1_8),
-                                                            NAME(listed_sum_tile_1_8)};
-static const NAME(tile_function) NAME(gradient_tiles)[][2][2] = {
-    {{0}}, TILE_ENTRY(gradient, 1), TILE_ENTRY(gradient, 2), TILE_ENTRY(gradient, 3),
+static const NAME(tile_function) NAME(gradient_tiles)[][2] = {
+    {0, 0}, TILE_ENTRY(gradient, 1), TILE_ENTRY(gradient, 2), TILE_ENTRY(gradient, 3),
     TILE_ENTRY(gradient, 4),
 #if FASTMLP_VECTOR_BYTES == 64
     TILE_ENTRY(gradient, 5), TILE_ENTRY(gradient, 6), TILE_ENTRY(gradient, 7),

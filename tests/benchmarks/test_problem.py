@@ -43,6 +43,20 @@ def test_rows_are_scaled_to_float32() -> None:
     scaled = Rows(x, y, x, y, 1 / 255).scaled(x)
     assert scaled.dtype == np.float32
     np.testing.assert_allclose(scaled, [[0.0, 0.2, 1.0]], rtol=1e-6)
+    centered = Rows(x, y, x, y, 1 / 2, input_center=50.0).scaled(x)
+    assert centered.dtype == np.float32
+    np.testing.assert_array_equal(centered, [[-25.0, 0.5, 102.5]])
+
+
+def test_no_pixel_of_standardized_images_is_zero() -> None:
+    problem = Problem((784, 16, 10), 8, data="standardized images")
+    rows = problem.rows(load_digits(200, 0))
+    x = rows.scaled(rows.x_train)
+    assert (x != 0.0).mean() > 0.99 and abs(x.mean()) < 0.2 and 0.5 < x.std() < 1.2
+    trainer = problem.trainer("numpy", "float32", 1, rows.input_scale, rows.input_center)
+    scaled = problem.trainer("numpy", "float32", 1, 1.0)
+    found, wanted = trainer.predict_proba(rows.x_train[:50]), scaled.predict_proba(x[:50])
+    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-6)
 
 
 def test_flops() -> None:

@@ -53,10 +53,13 @@ class Products(ctypes.Structure):
     """As in kernels.h."""
 
     _fields_ = (
-        ("weighted_sum", ctypes.CFUNCTYPE(None, VALUES, N, VALUES, N, N, VALUES, VALUES, *[N] * 5)),
+        (
+            "weighted_sum",
+            ctypes.CFUNCTYPE(None, VALUES, N, VALUES, VALUES, N, N, VALUES, VALUES, *[N] * 5),
+        ),
         (
             "weight_gradient",
-            ctypes.CFUNCTYPE(None, VALUES, N, VALUES, N, VALUES, N, VALUES, *[N] * 5),
+            ctypes.CFUNCTYPE(None, VALUES, N, VALUES, VALUES, N, VALUES, N, VALUES, *[N] * 5),
         ),
         ("input_gradient", ctypes.CFUNCTYPE(None, VALUES, N, VALUES, N, VALUES, *[N] * 6)),
     )
@@ -172,8 +175,8 @@ def weighted_sum(
 ) -> None:
     bias = None if b is None else Panels(b.reshape(1, -1), spare=0)
     products.weighted_sum(
-        a.at, a.stride, w.at, w.stride, LANES, bias and bias.at, z.at, z.stride, a.rows, w.rows,
-        first, last,
+        a.at, a.stride, None, w.at, w.stride, LANES, bias and bias.at, z.at, z.stride, a.rows,
+        w.rows, first, last,
     )  # fmt: skip
 
 
@@ -224,7 +227,7 @@ def weight_gradient(
 ) -> None:  # fmt: skip
     a, slopes = Panels(x, past=np.nan), Panels(dz)
     products.weight_gradient(
-        a.at, a.stride, slopes.at, slopes.stride, out.at, out.stride,
+        a.at, a.stride, None, slopes.at, slopes.stride, out.at, out.stride,
         None if update is None else ctypes.addressof(update), len(x), *inputs, *panels,
     )  # fmt: skip
 
@@ -287,7 +290,7 @@ def test_few_rows_of_a_row_major_matrix(products: Products, fan_in: int) -> None
     x, w, z = numbers(0, 5, fan_in), numbers(1, fan_in, 48), empty(5, 48)
     a = Panels(x, past=np.nan)
     products.weighted_sum(
-        a.at, a.stride, w.ctypes.data, LANES, 48, None, z.at, z.stride, 5, fan_in, 0, 3
+        a.at, a.stride, None, w.ctypes.data, LANES, 48, None, z.at, z.stride, 5, fan_in, 0, 3
     )
     check(z.matrix(), x, w)
 

@@ -55,7 +55,7 @@ def test_weighted_sum(rows: int, fan_in: int, fan_out: int, precision: str, data
     def compute(z: Any, first_row: int, last_row: int, first: int, last: int) -> None:
         offset = first_row * vector
         case.kernels.weighted_sum.ctypes(
-            *(address_of(a_panels) + offset, case.stride(rows)),
+            *(address_of(a_panels) + offset, case.stride(rows), 0),
             *(address_of(w_panels), w_stride, vector, address_of(w_panels) + fan_in * vector),
             *(address_of(z) + offset, case.stride(rows)),
             *(last_row - first_row, fan_in, first, last),
@@ -88,7 +88,7 @@ def test_weight_gradient(rows: int, fan_in: int, fan_out: int, precision: str, d
         out: Any, first_input: int, last_input: int, first: int, last: int, by: Any = None
     ) -> None:
         case.kernels.weight_gradient.ctypes(
-            *(address_of(a_panels), stride, vector, address_of(dz_panels), stride),
+            *(address_of(a_panels), stride, vector, 0, address_of(dz_panels), stride),
             *(address_of(out), case.stride(fan_in), rows, first_input, last_input, first, last),
             *(address_of(by), 0, 0, 0, 0, 0),
         )
@@ -155,7 +155,7 @@ def test_deep_sums_go_on_where_they_stopped() -> None:
     a, w = case.draw(rows, depth), case.draw(depth, columns)
     a_panels, w_panels, z = case.panels.of(a), case.panels.of(w), case.empty(rows, columns)
     case.kernels.weighted_sum.ctypes(
-        *(address_of(a_panels), case.stride(rows)),
+        *(address_of(a_panels), case.stride(rows), 0),
         *(address_of(w_panels), case.stride(depth), case.panels.vector, 0),
         *(address_of(z), case.stride(rows), rows, depth, 0, case.panels.count(columns)),
     )

@@ -282,7 +282,7 @@ class Int8Kernels(ctypes.Structure):
         (
             "weighted_sum",
             ctypes.CFUNCTYPE(
-                None, POINTER, SIZE, POINTER, SIZE, SIZE, POINTER, POINTER, *[SIZE] * 5
+                None, POINTER, SIZE, POINTER, POINTER, SIZE, SIZE, POINTER, POINTER, *[SIZE] * 5
             ),
         ),
         (
@@ -346,7 +346,7 @@ def test_the_portable_sums_are_exact(portable: Int8Kernels, n_inputs: int) -> No
     start = as_panels(random.integers(-1000, 1000, (1, n_outputs)))
     z = np.empty((len(w_panels), rows, LANES), np.int32)
     portable.weighted_sum(
-        a.ctypes.data, rows * LANES, w_panels.ctypes.data, groups * LANES, LANES,
+        a.ctypes.data, rows * LANES, None, w_panels.ctypes.data, groups * LANES, LANES,
         start.ctypes.data, z.ctypes.data, rows * LANES, rows, groups, 0, len(w_panels),
     )  # fmt: skip
     sums = z.transpose(1, 0, 2).reshape(rows, -1)[:, :n_outputs]

@@ -62,8 +62,8 @@ def weighted_sum(
     weights = Panels(w if b is None else np.vstack((w, b)))
     bias = 0 if b is None else weights.at + len(w) * VECTOR
     kernels.bfloat16_sum.ctypes(
-        a.at, 4 * a.stride, weights.at, 4 * weights.stride, VECTOR, bias, z.at, 4 * z.stride,
-        a.rows, len(w), first, last,
+        a.at, 4 * a.stride, 0, weights.at, 4 * weights.stride, VECTOR, bias, z.at,
+        4 * z.stride, a.rows, len(w), first, last,
     )  # fmt: skip
 
 
@@ -73,8 +73,8 @@ def weight_gradient(
 ) -> None:  # fmt: skip
     a, slopes = Panels(x, past=np.nan), Panels(dz)
     kernels.bfloat16_gradient.ctypes(
-        a.at, 4 * a.stride, VECTOR, slopes.at, 4 * slopes.stride, out.at, 4 * out.stride, len(x),
-        *inputs, *panels, *(how or [0] * 6),
+        a.at, 4 * a.stride, VECTOR, 0, slopes.at, 4 * slopes.stride, out.at, 4 * out.stride,
+        len(x), *inputs, *panels, *(how or [0] * 6),
     )  # fmt: skip
 
 
@@ -95,7 +95,7 @@ def test_weighted_sum(
         a, weights = Panels(x, past=np.nan), Panels(w)
         of_bias = None if bias is None else Panels(bias.reshape(1, -1), spare=0)
         products.weighted_sum(
-            a.at, a.stride, weights.at, weights.stride, 16, of_bias and of_bias.at, of_c.at,
+            a.at, a.stride, None, weights.at, weights.stride, 16, of_bias and of_bias.at, of_c.at,
             of_c.stride, rows, fan_in, 0, z.n,
         )  # fmt: skip
         assert np.array_equal(z.matrix(), of_c.matrix())  # bit by bit as the cython engine
@@ -121,8 +121,8 @@ def test_weight_gradient(
     check(dw.padded(), x.T, dz)
     a, slopes = Panels(x, past=np.nan), Panels(dz)
     products.weight_gradient(
-        a.at, a.stride, slopes.at, slopes.stride, of_c.at, of_c.stride, None, rows, 0, fan_in, 0,
-        dw.n,
+        a.at, a.stride, None, slopes.at, slopes.stride, of_c.at, of_c.stride, None, rows, 0,
+        fan_in, 0, dw.n,
     )  # fmt: skip
     assert np.array_equal(dw.matrix(), of_c.matrix())
     weight_gradient(emulated, x, dz, other, (0, fan_in), (0, dw.n))
@@ -173,7 +173,7 @@ def test_few_rows_of_a_row_major_matrix(kernels: ModuleType, fan_in: int) -> Non
     x, w, z = numbers(0, 5, fan_in), numbers(1, fan_in, 48), empty(5, 48)
     a = Panels(x, past=np.nan)
     kernels.bfloat16_sum.ctypes(
-        a.at, 4 * a.stride, w.ctypes.data, VECTOR, 4 * 48, 0, z.at, 4 * z.stride, 5, fan_in, 0, 3
+        a.at, 4 * a.stride, 0, w.ctypes.data, VECTOR, 4 * 48, 0, z.at, 4 * z.stride, 5, fan_in, 0, 3
     )
     check(z.matrix(), x, w)
 

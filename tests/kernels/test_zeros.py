@@ -1,0 +1,142 @@
+"""Inputs that are mostly zero: the compiled engines leave products out, to the same bits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import fastmlp
+from fastmlp import SGD, Adam, Clipping, Dropout, Network, Regularization, Trainer
+from fastmlp.backend import get_backend
+
+PATTERNS = (
+    "none",
+    "all",
+    "scattered",
+    "image",
+    "one_hot",
+    "columns",
+    "one_value",
+    "negative_zeros",
+)
+
+
+def with_zeros(pattern: str, rows: int, columns: int, precision: str) -> np.ndarray:
+    """Return numbers (rows, columns), most of them zero in some way."""
+    random = np.random.default_rng(rows * 1000 + columns)
+    x = random.normal(size=(rows, columns)).astype(precision)
+    places = np.arange(columns)
+    if pattern == "all":
+        x[:] = 0.0
+    elif pattern == "scattered":
+        x[random.random(x.shape) < 0.95] = 0.0
+    elif pattern == "negative_zeros":
+        x[random.random(x.shape) < 0.95] = -0.0
+    elif pattern == "image":  # a blob that moves from row to row
+        middle = random.integers(columns // 4, columns - columns // 4, size=(rows, 1))
+        x[np.abs(places - middle) > columns / 10] = 0.0
+    elif pattern == "one_hot":
+        x[places != random.integers(columns, size=(rows, 1))] = 0.0
+    elif pattern == "columns":
+        x[:, places % 17 != 3] = 0.0
+    elif pattern == "one_value":
+        x[:] = 0.0
+        x[rows // 2, columns // 2] = 1.5
+    return x
+
+
+def make(backend: str, sizes: Any, precision: str, **settings: Any) -> Trainer:
+    network = Network(
+        sizes, activation="tanh", output="identity", dtype=precision, input_scale=1.0, seed=0
+    )
+    of_trainer = {"loss": "squared_error", "batch_size": 64, "seed": 0, **settings}
+    return Trainer(network, backend=backend, precision=precision, **of_trainer)
+
+
+@pytest.fixture(params=["cython", "numba"])
+def compiled_name(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    reason = {info.name: info.reason for info in fastmlp.backends()}[name]
+    if reason:
+        pytest.skip(f"backend {name}: {reason}")
+    return name
+
+
+def check_bits(
+    backend: str, pattern: str, rows: int, fan_in: int, fan_out: int, precision: str
+) -> None:
+    """Compare a layer's products with those of `matmul`, which knows nothing of zeros."""
+    x = with_zeros(pattern, rows, fan_in, precision)
+    trainer = make(backend, (fan_in, fan_out), precision)
+    matmul = get_backend(backend).matmul
+    wanted = matmul(x, trainer.network.weights[0])
+    assert np.array_equal(trainer.predict(x).reshape(rows, -1), wanted)
+    found = trainer.gradients(x, np.ones((rows, fan_out)))
+    assert np.array_equal(found.z[0], wanted)
+    assert np.array_equal(found.dw[0], matmul(x.T.copy(), found.dz[0]))
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+@pytest.mark.parametrize("pattern", PATTERNS)
+@pytest.mark.parametrize(
+    "shape", [(1, 784, 130), (9, 100, 40), (64, 784, 33), (300, 784, 20), (40, 6000, 70)], ids=str
+)
+def test_the_bits_are_those_of_all_products(
+    compiled_name: str, shape: tuple[int, int, int], pattern: str, precision: str
+) -> None:
+    check_bits(compiled_name, pattern, *shape, precision)
+
+
+@given(
+    pattern=st.sampled_from(PATTERNS),
+    rows=st.integers(1, 280),
+    fan_in=st.integers(1, 300),
+    fan_out=st.integers(1, 90),
+    precision=st.sampled_from(["float32", "float64"]),
+)
+@settings(max_examples=40)
+def test_the_bits_are_those_of_all_products_for_any_shape(
+    pattern: str, rows: int, fan_in: int, fan_out: int, precision: str
+) -> None:
+    for info in fastmlp.backends():
+        if info.name in ("cython", "numba") and not info.reason:
+            check_bits(info.name, pattern, rows, fan_in, fan_out, precision)
+
+
+def test_many_rows_at_once(compiled_name: str) -> None:
+    # More than a list has room for; and a batch in which only the first rows are mostly zero.
+    x = np.concatenate([with_zeros("image", 6000, 40, "float32"), np.ones((500, 40), "float32")])
+    trainer, matmul = make(compiled_name, (40, 20), "float32"), get_backend(compiled_name).matmul
+    found = trainer.gradients(x, np.ones((len(x), 20)))
+    assert np.array_equal(found.z[0], matmul(x, trainer.network.weights[0]))
+    exact = x.T.astype(np.float64) @ found.dz[0].astype(np.float64)
+    assert np.abs(found.dw[0] - exact).max() < 1e-5 * np.abs(exact).max()
+
+
+STEPS: dict[str, dict[str, Any]] = {
+    "sgd": {"optimizer": SGD(learning_rate=0.05)},
+    "momentum": {"optimizer": SGD(learning_rate=0.05, momentum=0.9)},
+    "adam": {"optimizer": Adam(learning_rate=0.01)},
+    "l2": {"optimizer": SGD(learning_rate=0.05), "regularization": Regularization(l2=0.01)},
+    "clipped": {"optimizer": SGD(learning_rate=0.05), "clipping": Clipping(norm=0.1)},
+    "dropout": {"optimizer": SGD(learning_rate=0.05), "dropout": Dropout(hidden=0.0, input=0.3)},
+}
+
+
+@pytest.mark.parametrize("n_threads", [1, 5])
+@pytest.mark.parametrize("name", STEPS)
+def test_training_is_that_of_the_reference(compiled_name: str, name: str, n_threads: int) -> None:
+    # Weights of inputs that are always zero stay as they are, or not, by the optimizer.
+    x, y = with_zeros("image", 100, 120, "float64"), np.random.default_rng(1).normal(size=(100, 3))
+    trainers = [
+        make(backend, (120, 37, 3), "float64", batch_size=32, n_threads=n, **STEPS[name])
+        for backend, n in (("numpy", 1), (compiled_name, n_threads))
+    ]
+    for trainer in trainers:
+        trainer.fit(x, y, epochs=2)
+    wanted, found = (trainer.network.parameters for trainer in trainers)
+    assert np.abs(found - wanted).max() < 1e-11 * np.abs(wanted).max()
