@@ -74,8 +74,8 @@ BLOCK_DEPTH = 256
 WIDE_PANELS = 8
 """A single row takes so many panels at once: two sums alone would wait for each other."""
 
-LISTED_STEPS = 5 << 10
-"""The lists of the tiles of a block have room for so many steps: 40 KB."""
+LISTED_STEPS = 6 << 10
+"""The lists of the tiles of a block have room for so many steps: 48 KB."""
 
 LARGEST_DISTANCE = (1 << 31) - 1
 """In bytes, of a step of a list."""
@@ -106,7 +106,7 @@ def some_lanes(nonzero: int, rows: int) -> int:
 
 @compiled
 def has_many_zeros(nonzero: int, panel_rows: int, rows: int, inputs: int) -> bool:
-    """Return whether lists of steps pay: if a quarter of the steps of a sample are all zeros.
+    """Return whether lists of steps pay: if over a quarter of the steps of a sample are all zeros.
 
     `nonzero` tells which lanes of a row of a panel of `a` are not zero, and the same row of the
     next panel `panel_rows` further: uint16; 0: nothing is known. Zeros are left out as if the other
@@ -120,7 +120,7 @@ def has_many_zeros(nonzero: int, panel_rows: int, rows: int, inputs: int) -> boo
         for lane in range(LANES):
             steps += lanes >> lane & 1
         all_steps += LANES
-    return steps * 4 <= all_steps * 3
+    return steps * 4 < all_steps * 3
 
 
 @exported
@@ -144,18 +144,20 @@ def weighted_sum(
     The rows of a panel of w lie `w_step` apart: VECTOR, or the rows of a row-major matrix; b is
     another such row. `nonzero`: see `has_many_zeros`.
     """
-    block_rows = 2 * BLOCK_BYTES // (BLOCK_DEPTH * SIZE)
     panel_rows, lists, depths = a_stride // VECTOR, memory_of_lists(), int64s(memory_of_depths())
     # One tile alone would not make up for its list.
     is_listed = last - first > 2 and has_many_zeros(nonzero, panel_rows, all_rows, fan_in)
     is_listed = is_listed and LISTED_STEPS * max(a_stride // LANES, w_step) <= LARGEST_DISTANCE
+    block_rows = (1 if is_listed else 2) * BLOCK_BYTES // (BLOCK_DEPTH * SIZE)
     for row_block in range(0, all_rows, block_rows):
         rows = min(all_rows - row_block, block_rows)
         # Tiles of nearly equal height: 128 rows are 8 of 13 and 2 of 12, not 9 of 13 and one of 11.
         n_tiles = (rows + TILE_ROWS - 1) // TILE_ROWS
         depth = max(BLOCK_DEPTH, BLOCK_BYTES // (rows * SIZE) // LANES * LANES)
-        if is_listed:
-            depth = min(depth, LISTED_STEPS // n_tiles // LANES * LANES)
+        if is_listed:  # blocks of nearly equal depth, of whole panels
+            most, in_panels = LISTED_STEPS // n_tiles // LANES, (fan_in + LANES - 1) // LANES
+            n_blocks = (in_panels + most - 1) // most
+            depth = (in_panels + n_blocks - 1) // n_blocks * LANES
         done = 0
         while True:  # once even if there is nothing to sum: then z is b
             inputs = min(fan_in - done, depth)

@@ -4,16 +4,16 @@
 #include <immintrin.h>
 #endif
 
-/* Lists for the tiles of a block have room for so many steps: 40 KB. */
-enum { NAME(LISTED_STEPS) = 5 << 10, NAME(PANELS_PER_SAMPLE) = 4 };
+/* Lists for the tiles of a block have room for so many steps: 48 KB. One panel in so many is a sample. */
+enum { NAME(LISTED_STEPS) = 6 << 10, NAME(PANELS_PER_SAMPLE) = 4 };
 
 /* One bit per lane, the first one's lowest: whether it is not zero. */
 static ALWAYS_INLINE unsigned NAME(nonzero_lanes)(const REAL *p) {
-#if defined(__GNUC__) && defined(__AVX512F__)
+#if defined(__GNUC__) && defined(__AVX512F__) && FASTMLP_VECTOR_BYTES == 64
     if (sizeof(REAL) == sizeof(float))
         return _mm512_cmp_ps_mask(_mm512_loadu_ps((const void *)p), _mm512_setzero_ps(), _CMP_NEQ_UQ);
     return _mm512_cmp_pd_mask(_mm512_loadu_pd((const void *)p), _mm512_setzero_pd(), _CMP_NEQ_UQ);
-#elif defined(__GNUC__) && defined(__AVX__)
+#elif defined(__GNUC__) && defined(__AVX__) && FASTMLP_VECTOR_BYTES == 32
     if (sizeof(REAL) == sizeof(float))
         return _mm256_movemask_ps(
             _mm256_cmp_ps(_mm256_loadu_ps((const void *)p), _mm256_setzero_ps(), _CMP_NEQ_UQ));
@@ -27,8 +27,8 @@ static ALWAYS_INLINE unsigned NAME(nonzero_lanes)(const REAL *p) {
 #endif
 }
 
-/* Whether lists pay: in a sample, the first tile in some of the panels, at most three quarters of the steps
- * of the depth have a value other than zero. */
+/* Whether lists pay: in a sample, the first tile in some of the panels, less than three quarters of the
+ * steps of the depth have a value other than zero. */
 static int NAME(has_many_zeros)(const uint16_t *nonzero, ptrdiff_t panel_rows, ptrdiff_t rows,
                                 ptrdiff_t inputs) {
     ptrdiff_t steps = 0, all_steps = 0;
@@ -41,7 +41,7 @@ static int NAME(has_many_zeros)(const uint16_t *nonzero, ptrdiff_t panel_rows, p
         for (int lane = 0; lane < LANES; lane++) steps += lanes >> lane & 1;
         all_steps += LANES;
     }
-    return steps * 4 <= all_steps * 3;
+    return steps * 4 < all_steps * 3;
 }
 
 /* Whether what a list says of a weighted sum fits its numbers. */

@@ -26,17 +26,23 @@ static void NAME(weighted_sum)(const void *a_, ptrdiff_t a_stride, const uint16_
     /* One tile alone would not make up for its list. */
     const int is_listed = last - first > 2 && NAME(can_list)(fan_in, a_stride, w_step) &&
                           NAME(has_many_zeros)(nonzero, a_stride / LANES, all_rows, fan_in);
-    for (ptrdiff_t row_block = 0; row_block < all_rows; row_block += NAME(BLOCK_ROWS)) {
+    const ptrdiff_t block_rows = is_listed ? NAME(BLOCK_ROWS) / 2 : NAME(BLOCK_ROWS);
+    for (ptrdiff_t row_block = 0; row_block < all_rows; row_block += block_rows) {
         const ptrdiff_t rows_left = all_rows - row_block;
-        const ptrdiff_t rows = rows_left < NAME(BLOCK_ROWS) ? rows_left : NAME(BLOCK_ROWS);
+        const ptrdiff_t rows = rows_left < block_rows ? rows_left : block_rows;
         /* Tiles of nearly equal height: 128 rows are 8 of 13 and 2 of 12, not 9 of 13 and one of
          * 11. */
         const ptrdiff_t n_tiles = (rows + TILE_ROWS - 1) / TILE_ROWS;
         ptrdiff_t depth = NAME(BLOCK_VALUES) / rows / LANES * LANES, input = 0;
         const int copies = w_step != LANES && n_tiles >= NAME(TILES_TO_COPY);
         if (depth < NAME(BLOCK_DEPTH) || copies) depth = NAME(BLOCK_DEPTH);
-        if (is_listed && depth > NAME(LISTED_STEPS) / n_tiles)
-            depth = NAME(LISTED_STEPS) / n_tiles / LANES * LANES;
+        if (is_listed) { /* blocks of nearly equal depth, of whole panels */
+            ptrdiff_t most = NAME(LISTED_STEPS) / n_tiles / LANES;
+            if (copies && most > NAME(BLOCK_DEPTH) / LANES) most = NAME(BLOCK_DEPTH) / LANES;
+            const ptrdiff_t in_panels = (fan_in + LANES - 1) / LANES;
+            const ptrdiff_t n_blocks = (in_panels + most - 1) / most;
+            depth = (in_panels + n_blocks - 1) / n_blocks * LANES;
+        }
         do { /* once even if there is nothing to sum: then z is b */
             const ptrdiff_t inputs = fan_in - input < depth ? fan_in - input : depth;
             const ptrdiff_t step = copies ? LANES : w_step;
