@@ -25,6 +25,9 @@ from .rows import Rows, SparseRows
 SECONDS_PER_CALL = 0.1
 """How long one engine call should take: Ctrl-C and callbacks wait no longer than about this."""
 
+FEW_BATCHES, SECONDS_OF_FEW = 4, 0.5
+"""A call of so many batches may take longer, this long: each call packs and unpacks all weights."""
+
 MULTIPLICATIONS_PER_CALL, ROWS_PER_CALL = 10**9, 2048
 """How much one engine call predicts: so many multiplications, but at least so many rows."""
 
@@ -205,7 +208,9 @@ class BoundEngine:
 
     def plan_next_call(self, n_batches: int, seconds: float) -> None:
         """Aim at SECONDS_PER_CALL, growing at most eightfold at a time."""
-        fitting = int(n_batches * SECONDS_PER_CALL / max(seconds, 1e-9))
+        per_second = n_batches / max(seconds, 1e-9)
+        few = min(FEW_BATCHES, int(per_second * SECONDS_OF_FEW))
+        fitting = max(few, int(per_second * SECONDS_PER_CALL))
         self.batches_per_call = max(1, min(fitting, 8 * n_batches))
 
     def predict(self, X: object) -> NDArray[Any]:  # noqa: N803 (the field's own name)

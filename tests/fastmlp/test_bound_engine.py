@@ -151,3 +151,18 @@ def test_prediction_in_parts_is_prediction_at_once(
     monkeypatch.setattr(parts._bound, "_rows_per_call", 128)
     np.testing.assert_allclose(parts.predict_proba(x), whole.predict_proba(x), rtol=1e-6)
     assert parts.evaluate(x, y).loss == pytest.approx(whole.evaluate(x, y).loss, rel=1e-6)
+
+
+def test_calls_last_a_tenth_of_a_second_or_a_few_batches(make_trainer: Any) -> None:
+    bound = make_trainer("numpy")._bound
+    for n_batches, seconds, wanted in (
+        (100, 0.1, 100),
+        (100, 0.2, 50),
+        (100, 0.001, 800),  # no more than eight times as many
+        (1, 0.05, 4),
+        (1, 0.15, 3),  # packing the weights is less of it then
+        (2, 3.0, 1),
+        (3, 0.0, 24),
+    ):
+        bound.plan_next_call(n_batches, seconds)
+        assert bound.batches_per_call == wanted
