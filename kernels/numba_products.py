@@ -50,7 +50,6 @@ from .numba_names import (
     float64s,
     gradient_memory,
     gradient_tile,
-    int32s,
     int64s,
     memory_of_depths,
     memory_of_lists,
@@ -78,7 +77,7 @@ LISTED_STEPS = 6 << 10
 """The lists of the tiles of a block have room for so many steps: 48 KB."""
 
 LARGEST_DISTANCE = (1 << 31) - 1
-"""In bytes, of a step of a list."""
+"""In bytes, of a step of a list: it has 32 bits for each."""
 
 PANELS_PER_SAMPLE = 4
 """One panel in so many tells whether there are many zeros."""
@@ -165,16 +164,17 @@ def weighted_sum(
                 for tile in range(n_tiles):
                     row = row_block + tile * rows // n_tiles
                     height = row_block + (tile + 1) * rows // n_tiles - row
-                    steps, n = int32s(lists + tile * depth * 8), 0
+                    steps, n = int64s(lists + tile * depth * 8), 0
                     for panel in range((inputs + LANES - 1) // LANES):
                         known = nonzero + ((done // LANES + panel) * panel_rows + row) * 2
                         lanes = some_lanes(known, height)
                         # No branch could be foreseen: every step is written, and the next may
                         # take its place.
+                        step = panel * a_stride + ((panel * LANES * w_step) << 32)
                         for lane in range(LANES):
-                            steps[2 * n] = panel * a_stride + lane * SIZE
-                            steps[2 * n + 1] = (panel * LANES + lane) * w_step
+                            steps[n] = step
                             n += lanes >> lane & 1
+                            step += SIZE + (w_step << 32)
                     depths[tile] = n
             panel = first
             while panel < last:
@@ -255,9 +255,9 @@ def weight_gradient(
             depth = rows
             if list_of_tile != 0:
                 lanes = uint16s(nonzero + start // LANES * panel_rows * 2)
-                of_tile, steps, depth = ((1 << height) - 1) << lane, int32s(list_of_tile), 0
+                of_tile, steps, depth = ((1 << height) - 1) << lane, int64s(list_of_tile), 0
                 for row in range(rows):
-                    steps[2 * depth] = steps[2 * depth + 1] = row * VECTOR
+                    steps[depth] = row * (VECTOR + (VECTOR << 32))
                     depth += (lanes[row] & of_tile) != 0
                 if depth == 0 and factor != 0:  # these weights do not change
                     start += height

@@ -90,7 +90,6 @@ float32s = intrinsics.pointer_to("float32")
 float64s = intrinsics.pointer_to("float64")
 uint8s = intrinsics.pointer_to("uint8")
 int64s = intrinsics.pointer_to("int64")
-int32s = intrinsics.pointer_to("int32")
 uint16s = intrinsics.pointer_to("uint16")
 bits = intrinsics.pointer_to("{integer}")
 call_address = intrinsics.call_address
@@ -121,7 +120,7 @@ gradient_memory = intrinsics.address_for("{precision}", 2 * GRADIENT_ROWS * LANE
 coefficient_memory = intrinsics.address_for("{precision}", MAX_COEFFICIENTS)
 prefetch = intrinsics.prefetch
 nonzero_lanes = intrinsics.vector_nonzeros("{precision}", LANES)
-memory_of_lists = intrinsics.block_for("int32", 2 * (LISTED_STEPS + LANES))
+memory_of_lists = intrinsics.block_for("int64", LISTED_STEPS + LANES)
 memory_of_depths = intrinsics.block_for("int64", LISTED_STEPS)
 
 
@@ -211,6 +210,9 @@ doubles_of_rows = intrinsics.address_for("float64", LOSS_BLOCK * LANES)
 """
 
 SPARSE = """
+int32s = intrinsics.pointer_to("int32")
+
+
 @formula
 def bits_of_real(number):
     return np.int64(real(number).view(np.{integer}))

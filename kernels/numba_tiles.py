@@ -34,8 +34,8 @@ a, a_step, a_segment
 b, b_panel, b_step, depth
     The first vector; to the next panel; to the next step; how many steps.
 list
-    Of steps that alone are taken, `depth` of them: how far each one's numbers and vectors are from
-    the first, two int32. 0: all steps, one after the other.
+    Of steps that alone are taken, `depth` of them, int64: how far each one's numbers are from the
+    first and, in the upper half, its vectors. 0: all steps, one after the other.
 start, start_row, start_panel
     What the sums begin with, and how far apart that is: bias or earlier sums; 0: zeros.
 factor
@@ -238,20 +238,16 @@ class _TileWriter:
 
     def write_listed_loop(self, blocks: dict[str, Any], old: list[Any]) -> list[Any]:
         """Write the steps of a list; return the new sums."""
-        builder, given, distance = self.builder, self.given, ir.IntType(32)
+        builder, given = self.builder, self.given
         builder.position_at_end(blocks["listed"])
         is_left = builder.icmp_signed(">", given["depth"], NOTHING)
         builder.cbranch(is_left, blocks["listed_loop"], blocks["done"])
         builder.position_at_end(blocks["listed_loop"])
         place, left = (builder.phi(ADDRESS) for _ in range(2))
         sums = [builder.phi(self.vector) for _ in self.places]
-        pointer = builder.inttoptr(place, distance.as_pointer())
-        of_a = builder.load(pointer)
-        of_b = builder.load(builder.gep(pointer, [ir.Constant(distance, 1)]))
-        a, b = (
-            builder.add(given[name], builder.sext(each, ADDRESS))
-            for name, each in (("a", of_a), ("b", of_b))
-        )
+        step = builder.load(builder.inttoptr(place, ADDRESS.as_pointer()))
+        a = builder.add(given["a"], builder.and_(step, ir.Constant(ADDRESS, (1 << 32) - 1)))
+        b = builder.add(given["b"], builder.lshr(step, ir.Constant(ADDRESS, 32)))
         new_sums = self.write_step(a, b, sums)
         place_next = builder.add(place, ir.Constant(ADDRESS, 8))
         left_next = builder.sub(left, ir.Constant(ADDRESS, 1))

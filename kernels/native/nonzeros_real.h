@@ -47,25 +47,26 @@ static int NAME(has_many_zeros)(const uint16_t *nonzero, ptrdiff_t panel_rows, p
 /* Whether what a list says of a weighted sum fits its numbers. */
 static int NAME(can_list)(ptrdiff_t inputs, ptrdiff_t a_stride, ptrdiff_t w_step) {
     if (inputs > NAME(LISTED_STEPS)) inputs = NAME(LISTED_STEPS); /* no block is deeper */
-    return (inputs / LANES + 1) * a_stride <= INT32_MAX && (inputs + LANES) * w_step <= INT32_MAX;
+    return (inputs / LANES + 1) * a_stride <= UINT32_MAX && (inputs + LANES) * w_step <= UINT32_MAX;
 }
 
 /* Lists the steps of a tile of the weighted sum, inputs that are not zero in all of its rows; returns how
  * many they are. There must be room for a panel more. */
 static ptrdiff_t NAME(list_inputs)(const uint16_t *nonzero, ptrdiff_t rows, ptrdiff_t inputs,
                                    ptrdiff_t a_stride, ptrdiff_t w_step,
-                                   struct NAME(step_at) *list) {
+                                   uint64_t *list) {
     ptrdiff_t n = 0;
     for (ptrdiff_t panel = 0; panel * LANES < inputs; panel++) {
         unsigned lanes = 0;
         for (ptrdiff_t row = 0; row < rows; row++) lanes |= nonzero[row];
         nonzero += a_stride / LANES;
         /* No branch could be foreseen: every step is written, and the next may take its place. */
+        uint64_t step = STEP_AT(panel * a_stride, panel * LANES * w_step);
         UNROLL
         for (int lane = 0; lane < LANES; lane++) {
-            list[n] = (struct NAME(step_at)){(int32_t)(panel * a_stride + lane),
-                                             (int32_t)((panel * LANES + lane) * w_step)};
+            list[n] = step;
             n += lanes >> lane & 1;
+            step += STEP_AT(1, w_step);
         }
     }
     return n;
@@ -74,10 +75,10 @@ static ptrdiff_t NAME(list_inputs)(const uint16_t *nonzero, ptrdiff_t rows, ptrd
 /* Lists the steps of a tile of the weight gradient, rows in which not all of these lanes of a panel are
  * zero; returns how many they are. There must be room for one more. */
 static ptrdiff_t NAME(list_rows)(const uint16_t *nonzero, ptrdiff_t rows, unsigned lanes,
-                                 struct NAME(step_at) *list) {
+                                 uint64_t *list) {
     ptrdiff_t n = 0;
     for (ptrdiff_t row = 0; row < rows; row++) {
-        list[n] = (struct NAME(step_at)){(int32_t)(row * LANES), (int32_t)(row * LANES)};
+        list[n] = STEP_AT(row * LANES, row * LANES);
         n += (nonzero[row] & lanes) != 0;
     }
     return n;

@@ -20,10 +20,9 @@
 /* A single row takes so many panels at once: two sums alone would wait for each other. */
 #define WIDE_PANELS 8
 
-/* A step of a tile: how far from the tile's its values of `a` and its vectors of `b` are. */
-struct NAME(step_at) {
-    int32_t a, b;
-};
+/* A step of a list is how far from the tile's its values of `a` are and, in the upper half, its vectors of
+ * `b`: one number, which is added to and stored as such. */
+#define STEP_AT(a, b) ((uint64_t)(a) + ((uint64_t)(b) << 32))
 
 /* Adds one step's products to the sums. */
 static ALWAYS_INLINE void NAME(add_step)(const int rows, const int panels, const REAL *a,
@@ -49,7 +48,7 @@ static ALWAYS_INLINE void NAME(tile)(const int rows, const int panels, const REA
                                      const ptrdiff_t segment, const ptrdiff_t a_segment,
                                      const REAL *b, const ptrdiff_t b_panel,
                                      const ptrdiff_t b_step, ptrdiff_t depth,
-                                     const struct NAME(step_at) *list, const REAL *start,
+                                     const uint64_t *list, const REAL *start,
                                      const ptrdiff_t start_row, const ptrdiff_t start_panel,
                                      const REAL *learning_rate, REAL *out,
                                      const ptrdiff_t out_panel) {
@@ -62,7 +61,8 @@ static ALWAYS_INLINE void NAME(tile)(const int rows, const int panels, const REA
     }
     if (list) {
         for (ptrdiff_t step = 0; step < depth; step++)
-            NAME(add_step)(rows, panels, a + list[step].a, a_row, b + list[step].b, b_panel, sum);
+            NAME(add_step)(rows, panels, a + (uint32_t)list[step], a_row, b + (list[step] >> 32), b_panel,
+                           sum);
         depth = 0;
     }
     while (depth > 0) {
@@ -89,7 +89,7 @@ static ALWAYS_INLINE void NAME(tile)(const int rows, const int panels, const REA
 
 #define TILE_PARAMETERS                                                                           \
     const REAL *a, ptrdiff_t a_segment, const REAL *b, ptrdiff_t b_panel, ptrdiff_t b_step,       \
-        ptrdiff_t depth, const struct NAME(step_at) *list, const REAL *start, ptrdiff_t start_row, \
+        ptrdiff_t depth, const uint64_t *list, const REAL *start, ptrdiff_t start_row, \
         ptrdiff_t start_panel, const REAL *learning_rate, REAL *out, ptrdiff_t out_panel
 typedef void (*NAME(tile_function))(TILE_PARAMETERS);
 
