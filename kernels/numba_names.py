@@ -67,6 +67,7 @@ pause: Any = None
 give_way: Any = None
 random_bits: Any = None  # (int64) -> int64
 sums_of_lanes: Any = None
+memory_of_counters: Any = None  # of the numbers of some rows of a panel
 bits_of_real: Any = None  # the bits of one number, an integer
 memory_of_four: Any = None  # vectors, one of each of four panels:
 load_four: Any = None  # (source, step, vectors)

@@ -20,6 +20,7 @@ from .numba_names import (
     FIND_DIRECTION,
     GRADIENT,
     LANES,
+    LOSS_BLOCK,
     MATRIX_COEFFICIENTS,
     MATRIX_STEP,
     MAX_NORM,
@@ -43,6 +44,7 @@ from .numba_names import (
     exported,
     float64s,
     int64s,
+    memory_of_counters,
     random_bits,
     real,
     reals,
@@ -64,19 +66,24 @@ def drop(
     first: int,
     last: int,
 ) -> None:
-    """Drop some of the units of panels: row by row, by the batch's key; `kept` may be `values`.
+    """Drop some of the units of panels by the batch's key; `kept` may be `values`.
 
-    What is dropped depends on the place alone: see `formulas.dropout_bits`.
+    What is dropped depends on the place alone: see `formulas.dropout_bits`. Some rows at a time: a
+    loop over the lanes of one would be unrolled instead of vectorised.
     """
-    factor = real(np.int64(factor_bits).view(np.float64))
+    factor, counters = real(np.int64(factor_bits).view(np.float64)), int64s(memory_of_counters())
     for panel in range(first, last):
-        for row in range(first_row, last_row):
-            offset = panel * stride + row * VECTOR
-            copy_vector(values + offset, kept + offset)
-            numbers, row_bits = reals(kept + offset), random_bits(key + row)
-            for lane in range(LANES):
-                is_kept = random_bits(row_bits + panel * LANES + lane) >= threshold
-                numbers[lane] = numbers[lane] * (factor if is_kept else real(0.0))
+        for row in range(first_row, last_row, LOSS_BLOCK):
+            offset, n_rows = panel * stride + row * VECTOR, min(last_row - row, LOSS_BLOCK)
+            for each in range(n_rows):
+                copy_vector(values + offset + each * VECTOR, kept + offset + each * VECTOR)
+                counter = random_bits(key + row + each) + panel * LANES
+                for lane in range(LANES):
+                    counters[each * LANES + lane] = counter + lane
+            numbers = reals(kept + offset)
+            for i in range(n_rows * LANES):
+                is_kept = random_bits(counters[i]) >= threshold
+                numbers[i] = numbers[i] * (factor if is_kept else real(0.0))
 
 
 @exported

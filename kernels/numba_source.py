@@ -121,7 +121,7 @@ coefficient_memory = intrinsics.address_for("{precision}", MAX_COEFFICIENTS)
 prefetch = intrinsics.prefetch
 nonzero_lanes = intrinsics.vector_nonzeros("{precision}", LANES)
 memory_of_lists = intrinsics.block_for("int64", LISTED_STEPS + LANES)
-memory_of_depths = intrinsics.block_for("int64", LISTED_STEPS)
+memory_of_depths = intrinsics.block_for("int64", BLOCK_BYTES // (BLOCK_DEPTH * SIZE))
 
 
 """
@@ -186,6 +186,7 @@ add_one, read_shared = intrinsics.add_one, intrinsics.read_shared
 
 REGULARIZATION = """
 copy_vector = intrinsics.vector_copy("{precision}", LANES)
+memory_of_counters = intrinsics.block_for("int64", LOSS_BLOCK * LANES)
 sums_of_lanes = intrinsics.memory_for("float64", LANES)
 
 

@@ -273,13 +273,19 @@ static void NAME(drop)(const struct dropout *dropout, ptrdiff_t first_row, ptrdi
     REAL *kept = kept_;
     const REAL factor = (REAL)dropout->factor;
     const uint32_t threshold = dropout->threshold, unit = (uint32_t)first_unit;
-    for (ptrdiff_t row = 0; row < rows; row++) {
-        const uint32_t row_bits = random_bits(dropout->key + (uint32_t)(first_row + row));
-        INDEPENDENT
-        for (int i = 0; i < LANES; i++) {
-            const uint32_t bits = random_bits(row_bits + unit + (uint32_t)i);
-            kept[row * LANES + i] = values[row * LANES + i] * (bits < threshold ? 0 : factor);
+    uint32_t counters[LOSS_BLOCK * LANES];
+    /* Some rows at a time: a loop over the lanes of one would be unrolled instead of vectorized. */
+    for (ptrdiff_t row = 0; row < rows; row += LOSS_BLOCK) {
+        const ptrdiff_t n = rows - row < LOSS_BLOCK ? rows - row : LOSS_BLOCK;
+        for (ptrdiff_t i = 0; i < n; i++) {
+            const uint32_t row_bits = random_bits(dropout->key + (uint32_t)(first_row + row + i));
+            for (int lane = 0; lane < LANES; lane++)
+                counters[i * LANES + lane] = row_bits + unit + (uint32_t)lane;
         }
+        INDEPENDENT
+        for (ptrdiff_t i = 0; i < n * LANES; i++)
+            kept[row * LANES + i] =
+                values[row * LANES + i] * (random_bits(counters[i]) < threshold ? 0 : factor);
     }
 }
 
