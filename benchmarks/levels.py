@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from fastmlp.backend import BackendInfo, get_backend
 
-from .case import LEVELS, REFERENCE, Case, Level, Setting
+from .case import LEVELS, OF_IMAGES, REFERENCE, Case, Level, Setting
 from .cases_growth import thread_counts
 from .peers import PEERS, Peer
 
@@ -76,7 +76,7 @@ def settings_of(
     n_rows : int or None
         How many images there are.
     """
-    images = case.parameters.get("data") == "images" or case.group == "kernels"
+    images = case.parameters.get("data") in OF_IMAGES or case.group == "kernels"
     limit = n_rows if images and not case.name.startswith("update") else None
     threads = n_threads if case.n_threads is None else case.n_threads
     settings: list[Setting] = []

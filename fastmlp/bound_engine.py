@@ -23,9 +23,9 @@ from .network import Network
 from .rows import Rows, SparseRows
 
 SECONDS_PER_CALL = 0.1
-"""How long one engine call should take: Ctrl-C and callbacks wait no longer than about this."""
+"""How long one engine call should take: Ctrl-C and callbacks wait about so long, if a batch may."""
 
-FEW_BATCHES, SECONDS_OF_FEW = 4, 0.5
+FEW_BATCHES, SECONDS_OF_FEW = 4, 0.2
 """A call of so many batches may take longer, this long: each call packs and unpacks all weights."""
 
 MULTIPLICATIONS_PER_CALL, ROWS_PER_CALL = 10**9, 2048
@@ -207,7 +207,7 @@ class BoundEngine:
         return most
 
     def plan_next_call(self, n_batches: int, seconds: float) -> None:
-        """Aim at SECONDS_PER_CALL, growing at most eightfold at a time."""
+        """Aim at SECONDS_PER_CALL, or at a few batches; grow at most eightfold at a time."""
         per_second = n_batches / max(seconds, 1e-9)
         few = min(FEW_BATCHES, int(per_second * SECONDS_OF_FEW))
         fitting = max(few, int(per_second * SECONDS_PER_CALL))

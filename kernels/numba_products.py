@@ -118,7 +118,7 @@ def has_many_zeros(nonzero: int, panel_rows: int, rows: int, inputs: int) -> boo
         lanes = some_lanes(nonzero + panel * panel_rows * 2, min(rows, TILE_ROWS))
         for lane in range(LANES):
             steps += lanes >> lane & 1
-        all_steps += LANES
+        all_steps += min(LANES, inputs - panel * LANES)
     return steps * 4 < all_steps * 3
 
 
@@ -431,7 +431,7 @@ def gather(address: int, order: int, n_rows: int, n_known: int, panels: int, non
                     float64s(scale + by)[0],
                 )
                 reals(to + column // LANES * stride)[column % LANES] = real(number)
-        # Past the last column is what the last batch left there, or zero.
+        # Past the last column are zeros: lists rely on it.
         for panel in range((n_columns + LANES - 1) // LANES):
             known = nonzero_lanes(to + panel * stride)
             uint16s(nonzero + panel * (stride // VECTOR) * 2)[row] = known

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+from ..case import OF_IMAGES
 from .document import Document, Measured
 
 PIXEL_BYTES = 1
@@ -43,7 +44,7 @@ def least_readings(document: Document, measured: Measured) -> list[Reading]:
     if "sizes" in parameters:
         sizes = [int(size) for size in parameters["sizes"]]
         weights = sum((before + 1) * after for before, after in pairwise(sizes)) * number_bytes
-        is_image = parameters.get("data") == "images"
+        is_image = parameters.get("data") in OF_IMAGES
         inputs = rows * sizes[0] * (PIXEL_BYTES if is_image else number_bytes)
         batches = math.ceil(rows / int(parameters.get("batch_size") or rows))
         return [Reading(inputs, inputs), Reading(weights, weights * batches)]

@@ -39,7 +39,7 @@ static int NAME(has_many_zeros)(const uint16_t *nonzero, ptrdiff_t panel_rows, p
             lanes |= nonzero[panel * panel_rows + row];
         UNROLL
         for (int lane = 0; lane < LANES; lane++) steps += lanes >> lane & 1;
-        all_steps += LANES;
+        all_steps += inputs - panel * LANES < LANES ? inputs - panel * LANES : LANES;
     }
     return steps * 4 < all_steps * 3;
 }
@@ -51,7 +51,7 @@ static int NAME(can_list)(ptrdiff_t inputs, ptrdiff_t a_stride, ptrdiff_t w_step
 }
 
 /* Lists the steps of a tile of the weighted sum, inputs that are not zero in all of its rows; returns how
- * many they are. There must be room for a panel more. */
+ * many they are. There must be room for whole panels. */
 static ptrdiff_t NAME(list_inputs)(const uint16_t *nonzero, ptrdiff_t rows, ptrdiff_t inputs,
                                    ptrdiff_t a_stride, ptrdiff_t w_step,
                                    uint64_t *list) {
@@ -73,7 +73,7 @@ static ptrdiff_t NAME(list_inputs)(const uint16_t *nonzero, ptrdiff_t rows, ptrd
 }
 
 /* Lists the steps of a tile of the weight gradient, rows in which not all of these lanes of a panel are
- * zero; returns how many they are. There must be room for one more. */
+ * zero; returns how many they are. */
 static ptrdiff_t NAME(list_rows)(const uint16_t *nonzero, ptrdiff_t rows, unsigned lanes,
                                  uint64_t *list) {
     ptrdiff_t n = 0;

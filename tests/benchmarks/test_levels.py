@@ -66,7 +66,8 @@ def test_a_case_may_have_its_own_number_of_threads() -> None:
 
 
 def test_rows_are_limited_by_the_images_but_not_the_tables() -> None:
-    assert settings("M128", "full", 1_000)[1].rows == 1_000
+    for name in ("M128", "M128_standardized"):
+        assert settings(name, "full", 1_000)[1].rows == 1_000
     assert settings("tabular", "full", 1_000)[1].rows == 100_000
     assert settings("update_sgd", "full", 1_000)[1].rows == 101_770
 

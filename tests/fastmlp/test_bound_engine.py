@@ -160,7 +160,8 @@ def test_calls_last_a_tenth_of_a_second_or_a_few_batches(make_trainer: Any) -> N
         (100, 0.2, 50),
         (100, 0.001, 800),  # no more than eight times as many
         (1, 0.05, 4),
-        (1, 0.15, 3),  # packing the weights is less of it then
+        (1, 0.06, 3),  # packing the weights is less of it then
+        (1, 0.15, 1),  # but Ctrl-C waits no longer than 0.2 s
         (2, 3.0, 1),
         (3, 0.0, 24),
     ):
