@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fastmlp
-from fastmlp import SGD, Adam, Clipping, Dropout, Network, Regularization, Trainer
+from fastmlp import SGD, Adam, Clipping, Dropout, Network, Regularization, Trainer, plan
 from fastmlp.backend import get_backend
 
 PATTERNS = (
@@ -38,7 +38,7 @@ def with_zeros(pattern: str, rows: int, columns: int, precision: str) -> np.ndar
         x[random.random(x.shape) < 0.95] = -0.0
     elif pattern == "image":  # a blob that moves from row to row
         middle = random.integers(columns // 4, columns - columns // 4, size=(rows, 1))
-        x[np.abs(places - middle) > columns / 10] = 0.0
+        x[np.abs(places - middle) > columns / 40] = 0.0
     elif pattern == "one_hot":
         x[places != random.integers(columns, size=(rows, 1))] = 0.0
     elif pattern == "columns":
@@ -83,7 +83,9 @@ def check_bits(
 @pytest.mark.parametrize("precision", ["float32", "float64"])
 @pytest.mark.parametrize("pattern", PATTERNS)
 @pytest.mark.parametrize(
-    "shape", [(1, 784, 130), (9, 100, 40), (64, 784, 33), (300, 784, 20), (40, 6000, 70)], ids=str
+    "shape",  # a row; weights that are copied; panels with a row of padding; blocks of the depth
+    [(1, 784, 130), (9, 100, 40), (64, 784, 33), (256, 784, 40), (3, 6160, 70), (129, 300, 70)],
+    ids=str,
 )
 def test_the_bits_are_those_of_all_products(
     compiled_name: str, shape: tuple[int, int, int], pattern: str, precision: str
@@ -108,10 +110,10 @@ def test_the_bits_are_those_of_all_products_for_any_shape(
 
 
 def test_many_rows_at_once(compiled_name: str) -> None:
-    # More than a list has room for; and a batch in which only the first rows are mostly zero.
+    # More than a list of rows has room for; only the first of them are mostly zero.
     x = np.concatenate([with_zeros("image", 6000, 40, "float32"), np.ones((500, 40), "float32")])
-    trainer, matmul = make(compiled_name, (40, 20), "float32"), get_backend(compiled_name).matmul
-    found = trainer.gradients(x, np.ones((len(x), 20)))
+    trainer, matmul = make(compiled_name, (40, 33), "float32"), get_backend(compiled_name).matmul
+    found = trainer.gradients(x, np.ones((len(x), 33)))
     assert np.array_equal(found.z[0], matmul(x, trainer.network.weights[0]))
     exact = x.T.astype(np.float64) @ found.dz[0].astype(np.float64)
     assert np.abs(found.dw[0] - exact).max() < 1e-5 * np.abs(exact).max()
@@ -127,7 +129,29 @@ STEPS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("n_threads", [1, 5])
+@pytest.mark.parametrize("hidden", [24, 200])  # its rows, or its outputs, are split
+def test_threads_change_no_bit(
+    compiled_name: str, hidden: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan, "available_cpus", lambda: 8)  # else no more threads than CPUs
+    # Beyond four threads the gathered rows and what is known of their zeros are shared.
+    x = np.abs(2 * with_zeros("image", 256, 784, "float32")).astype(np.uint8)
+    y = np.random.default_rng(1).normal(size=(256, 10))
+    found = []
+    for n_threads in (1, 3, 5, 7):
+        trainer = make(
+            compiled_name, (784, hidden, 10), "float32", batch_size=128, n_threads=n_threads,
+            optimizer=SGD(learning_rate=0.01),
+        )  # fmt: skip
+        before = trainer.network.parameters.copy()
+        trainer.fit(x, y, epochs=1)
+        found.append(trainer.network.parameters.copy())
+    assert (found[0] != before).mean() > 0.5
+    for other in found[1:]:
+        assert np.array_equal(other, found[0])
+
+
+@pytest.mark.parametrize("n_threads", [1, 2])
 @pytest.mark.parametrize("name", STEPS)
 def test_training_is_that_of_the_reference(compiled_name: str, name: str, n_threads: int) -> None:
     # Weights of inputs that are always zero stay as they are, or not, by the optimizer.
