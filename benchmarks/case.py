@@ -20,6 +20,7 @@ Kind = Literal["backend", "peer"]
 REFERENCE, REFERENCE_PRECISION = "python", "float64"
 """The backend that speedups are relative to, and that is timed on fewer rows; what it computes in,
 whatever it is asked for: Python has no other floats."""
+
 OF_IMAGES = ("images", "standardized images")
 """The data that are made of the images of the run, as many as there are, and read as uint8."""
 

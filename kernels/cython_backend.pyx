@@ -57,7 +57,7 @@ cdef class Workspace:
         self.layer_memory = Memory(native.n_layers * sizeof(NativeLayer))
         native.layers = <NativeLayer *>self.layer_memory.start
         native.input_is_shared = n_threads > OWN_INPUTS
-        n_inputs = 1 if native.input_is_shared else n_threads
+        n_inputs = 0 if not engine.gathers else 1 if native.input_is_shared else n_threads
         native.input_stride = stride_for(native, rows)
         panel_bytes = native.input_stride * native.value_bytes
         native.input_bytes = panels(native, engine.native.layers[0].fan_in) * panel_bytes
@@ -171,6 +171,7 @@ cdef class NativeEngine:
     cdef OrthogonalMemory orthogonal  # of the weights that are updated as matrices, if any
     cdef Workspace training
     cdef object thread_choice  # of the training
+    cdef bint gathers  # whether a call had dense rows: the workspaces have memory for gathered ones
     cdef list predicting  # a Workspace per thread
     cdef bint targets_are_labels
     cdef object input_numbers, wide_input_numbers  # center, then scale: of the plan's type, float64
@@ -313,6 +314,7 @@ cdef class NativeEngine:
         cdef ptrdiff_t batch_rows = min(self.native.batch_size, order.shape[0])
         if order.shape[0] == 0:
             return losses
+        self.make_room_for(x)
         if self.training is None or self.training.rows < batch_rows:
             # Forward and back are three products, and the threads meet twice per layer.
             threads = self.threads_for(3 * batch_rows * self.native.n_parameters, 2 * self.native.n_layers)
@@ -352,6 +354,7 @@ cdef class NativeEngine:
             block_rows = max(1, min(block_rows, (n_rows + n_threads - 1) // n_threads))
         n_blocks = (n_rows + block_rows - 1) // block_rows
         n_threads = min(n_threads, n_blocks, MAX_PREDICTING)
+        self.make_room_for(x)
         while len(self.predicting) < n_threads:
             self.predicting.append(Workspace(self, 1, PREDICTION_ROWS, False))
         for i in range(n_threads):
@@ -400,6 +403,7 @@ cdef class NativeEngine:
         cdef Workspace workspace
         cdef NativeLayer *layer
         self.make_gradient()
+        self.make_room_for(x)
         workspace = Workspace(self, threads, n_rows, True)
         cdef Native *native = &workspace.native
         cdef Call call = Call(
@@ -419,6 +423,11 @@ cdef class NativeEngine:
                     address(out))
         weight = total_weight(native, &goals, &order_view[0], n_rows)
         return call.loss_sum / weight if weight > 0.0 else 0.0
+
+    cdef make_room_for(self, x):
+        """Have the workspaces made again if they have no memory for gathered rows, and x is dense."""
+        if not self.gathers and not isinstance(x, SparseMatrix):
+            self.gathers, self.training, self.predicting = True, None, []
 
     cdef bind(self, x, Call *call, source *rows, sparse_rows *stored):
         """Let a call read `x`: an array, or a `SparseMatrix`."""

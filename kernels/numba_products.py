@@ -122,6 +122,23 @@ def has_many_zeros(nonzero: int, panel_rows: int, rows: int, inputs: int) -> boo
     return steps * 4 < all_steps * 3
 
 
+@compiled
+def list_inputs(
+    nonzero: int, panel_rows: int, rows: int, inputs: int, a_stride: int, w_step: int, place: int
+) -> int:
+    """List the steps of a tile, inputs that are not zero in all of its rows; return how many."""
+    steps, n = int64s(place), 0
+    for panel in range((inputs + LANES - 1) // LANES):
+        lanes = some_lanes(nonzero + panel * panel_rows * 2, rows)
+        # No branch could be foreseen: every step is written, and the next may take its place.
+        step = panel * a_stride + ((panel * LANES * w_step) << 32)
+        for lane in range(LANES):
+            steps[n] = step
+            n += lanes >> lane & 1
+            step += SIZE + (w_step << 32)
+    return n
+
+
 @exported
 def weighted_sum(
     a: int,
@@ -164,18 +181,11 @@ def weighted_sum(
                 for tile in range(n_tiles):
                     row = row_block + tile * rows // n_tiles
                     height = row_block + (tile + 1) * rows // n_tiles - row
-                    steps, n = int64s(lists + tile * depth * 8), 0
-                    for panel in range((inputs + LANES - 1) // LANES):
-                        known = nonzero + ((done // LANES + panel) * panel_rows + row) * 2
-                        lanes = some_lanes(known, height)
-                        # No branch could be foreseen: every step is written, and the next may
-                        # take its place.
-                        step = panel * a_stride + ((panel * LANES * w_step) << 32)
-                        for lane in range(LANES):
-                            steps[n] = step
-                            n += lanes >> lane & 1
-                            step += SIZE + (w_step << 32)
-                    depths[tile] = n
+                    known = nonzero + (done // LANES * panel_rows + row) * 2
+                    place = lists + tile * depth * 8
+                    depths[tile] = list_inputs(
+                        known, panel_rows, height, inputs, a_stride, w_step, place
+                    )
             panel = first
             while panel < last:
                 panels = min(last - panel, 2)

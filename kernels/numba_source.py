@@ -120,8 +120,10 @@ gradient_memory = intrinsics.address_for("{precision}", 2 * GRADIENT_ROWS * LANE
 coefficient_memory = intrinsics.address_for("{precision}", MAX_COEFFICIENTS)
 prefetch = intrinsics.prefetch
 nonzero_lanes = intrinsics.vector_nonzeros("{precision}", LANES)
-memory_of_lists = intrinsics.block_for("int64", LISTED_STEPS + LANES)
-memory_of_depths = intrinsics.block_for("int64", BLOCK_BYTES // (BLOCK_DEPTH * SIZE))
+memory_of_lists = intrinsics.block_for("int64", LISTED_STEPS)
+memory_of_depths = intrinsics.block_for(
+    "int64", BLOCK_BYTES // (BLOCK_DEPTH * SIZE) // TILE_ROWS + 1
+)
 
 
 """

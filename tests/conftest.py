@@ -35,12 +35,18 @@ Problem = tuple[np.ndarray, np.ndarray]
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run a test that takes `backend_name` once per backend; skip with the reason what is missing.
 
-    ``compiled_or_numpy_name`` leaves the python backend out, for what is too slow in it. A test
-    that takes ``isa_cap`` runs once per value of FASTMLP_MAX_ISA.
+    ``compiled_or_numpy_name`` leaves the python backend out, for what is too slow in it, and
+    ``compiled_name`` the numpy backend, too. A test that takes ``isa_cap`` runs once per value of
+    FASTMLP_MAX_ISA.
     """
     if "isa_cap" in metafunc.fixturenames:
         metafunc.parametrize("isa_cap", CAPS)
-    for fixture in ("backend_name", "compiled_or_numpy_name"):
+    left_out: dict[str, set[str]] = {
+        "backend_name": set(),
+        "compiled_or_numpy_name": {"python"},
+        "compiled_name": {"python", "numpy"},
+    }
+    for fixture, without in left_out.items():
         if fixture not in metafunc.fixturenames:
             continue
         reasons = {info.name: info.reason for info in fastmlp.backends()}
@@ -54,7 +60,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
                     ),
                 )
                 for name in BACKENDS
-                if fixture == "backend_name" or name != "python"
+                if name not in without
             ],
         )
 

@@ -53,8 +53,7 @@ static int NAME(can_list)(ptrdiff_t inputs, ptrdiff_t a_stride, ptrdiff_t w_step
 /* Lists the steps of a tile of the weighted sum, inputs that are not zero in all of its rows; returns how
  * many they are. There must be room for whole panels. */
 static ptrdiff_t NAME(list_inputs)(const uint16_t *nonzero, ptrdiff_t rows, ptrdiff_t inputs,
-                                   ptrdiff_t a_stride, ptrdiff_t w_step,
-                                   uint64_t *list) {
+                                   ptrdiff_t a_stride, ptrdiff_t w_step, uint64_t *list) {
     ptrdiff_t n = 0;
     for (ptrdiff_t panel = 0; panel * LANES < inputs; panel++) {
         unsigned lanes = 0;

@@ -11,7 +11,7 @@ static void NAME(weight_gradient)(const void *a_, ptrdiff_t a_stride, const uint
     const REAL *a = a_, *dz = dz_;
     REAL *out = out_;
     REAL gradient[2 * GRADIENT_ROWS * LANES];
-    uint64_t steps[NAME(LISTED_STEPS) + 1], *list = NULL;
+    uint64_t steps[NAME(LISTED_STEPS)], *list = NULL;
     if (rows <= NAME(LISTED_STEPS) &&
         NAME(has_many_zeros)(nonzero, a_stride / LANES, rows, last_input))
         list = steps;

@@ -21,8 +21,8 @@ static void NAME(weighted_sum)(const void *a_, ptrdiff_t a_stride, const uint16_
                                ptrdiff_t first, ptrdiff_t last) {
     const REAL *a = a_, *w = w_, *b = b_;
     REAL *z = z_, copy[2 * NAME(BLOCK_DEPTH) * LANES];
-    uint64_t lists[NAME(LISTED_STEPS) + LANES];
-    ptrdiff_t listed[NAME(BLOCK_ROWS)]; /* steps of each tile */
+    uint64_t lists[NAME(LISTED_STEPS)];
+    ptrdiff_t listed[NAME(BLOCK_ROWS) / 2 / TILE_ROWS + 1]; /* steps of each tile */
     /* One tile alone would not make up for its list. */
     const int is_listed = last - first > 2 && NAME(can_list)(fan_in, a_stride, w_step) &&
                           NAME(has_many_zeros)(nonzero, a_stride / LANES, all_rows, fan_in);

@@ -89,7 +89,7 @@ static ALWAYS_INLINE void NAME(tile)(const int rows, const int panels, const REA
 
 #define TILE_PARAMETERS                                                                           \
     const REAL *a, ptrdiff_t a_segment, const REAL *b, ptrdiff_t b_panel, ptrdiff_t b_step,       \
-        ptrdiff_t depth, const uint64_t *list, const REAL *start, ptrdiff_t start_row, \
+        ptrdiff_t depth, const uint64_t *list, const REAL *start, ptrdiff_t start_row,            \
         ptrdiff_t start_panel, const REAL *learning_rate, REAL *out, ptrdiff_t out_panel
 typedef void (*NAME(tile_function))(TILE_PARAMETERS);
 

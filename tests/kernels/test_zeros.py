@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import fastmlp
 from fastmlp import SGD, Adam, Clipping, Dropout, Network, Regularization, Trainer, plan
 from fastmlp.backend import get_backend
 
@@ -57,15 +56,6 @@ def make(backend: str, sizes: Any, precision: str, **settings: Any) -> Trainer:
     return Trainer(network, backend=backend, precision=precision, **of_trainer)
 
 
-@pytest.fixture(params=["cython", "numba"])
-def compiled_name(request: pytest.FixtureRequest) -> str:
-    name: str = request.param
-    reason = {info.name: info.reason for info in fastmlp.backends()}[name]
-    if reason:
-        pytest.skip(f"backend {name}: {reason}")
-    return name
-
-
 def check_bits(
     backend: str, pattern: str, rows: int, fan_in: int, fan_out: int, precision: str
 ) -> None:
@@ -102,11 +92,9 @@ def test_the_bits_are_those_of_all_products(
 )
 @settings(max_examples=40)
 def test_the_bits_are_those_of_all_products_for_any_shape(
-    pattern: str, rows: int, fan_in: int, fan_out: int, precision: str
+    compiled_name: str, pattern: str, rows: int, fan_in: int, fan_out: int, precision: str
 ) -> None:
-    for info in fastmlp.backends():
-        if info.name in ("cython", "numba") and not info.reason:
-            check_bits(info.name, pattern, rows, fan_in, fan_out, precision)
+    check_bits(compiled_name, pattern, rows, fan_in, fan_out, precision)
 
 
 def test_many_rows_at_once(compiled_name: str) -> None:
