@@ -6,9 +6,11 @@ says why the cython backend is missing. Everything else about the package is in 
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 import sysconfig
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from setuptools import Extension, setup
@@ -85,42 +87,53 @@ class BuildNative(build_ext):
         headers = [str(path) for path in [*NATIVE.glob("*.h"), generated / "formulas.h"]]
         table = (ROOT / NATIVE / "isa_table.h").read_text(encoding="utf-8")
         instructions = {name for kind, name, *_ in INSTRUCTION_ROW.findall(table) if kind != "ISA"}
-        for unit, (unix_unit_flags, msvc_unit_flags) in UNITS[ext.name].items():
-            unit_flags = flags + (msvc_unit_flags if is_msvc else unix_unit_flags)
-            for name, vector_bytes, isa_flags in isa_rows(unit, is_msvc):
-                try:
-                    ext.extra_objects += self.compiler.compile(
-                        [str(NATIVE / unit)],
-                        output_dir=str(Path(self.build_temp) / name),
-                        macros=[
-                            *ext.define_macros,
-                            ("FASTMLP_ISA", name),
-                            (f"FASTMLP_FOR_{name.upper()}", "1"),
-                            ("FASTMLP_VECTOR_BYTES", vector_bytes),
-                        ],
-                        include_dirs=ext.include_dirs,
-                        extra_postargs=unit_flags + isa_flags,
-                        depends=headers,
+
+        def compile_unit(unit: str, name: str, vector_bytes: str, flags: list[str]) -> list[str]:
+            return self.compiler.compile(
+                [str(NATIVE / unit)],
+                output_dir=str(Path(self.build_temp) / name),
+                macros=[
+                    *ext.define_macros,
+                    ("FASTMLP_ISA", name),
+                    (f"FASTMLP_FOR_{name.upper()}", "1"),
+                    ("FASTMLP_VECTOR_BYTES", vector_bytes),
+                ],
+                include_dirs=ext.include_dirs,
+                extra_postargs=flags,
+                depends=headers,
+            )
+
+        # A minute of work for one CPU. The first call sets MSVC up, and must be alone.
+        with ThreadPoolExecutor(1 if is_msvc else os.cpu_count()) as compilers:
+            objects = {}
+            for unit, (unix_unit_flags, msvc_unit_flags) in UNITS[ext.name].items():
+                unit_flags = flags + (msvc_unit_flags if is_msvc else unix_unit_flags)
+                for name, vector_bytes, isa_flags in isa_rows(unit, is_msvc):
+                    objects[unit, name] = compilers.submit(
+                        compile_unit, unit, name, vector_bytes, unit_flags + isa_flags
                     )
-                except CompileError:  # older compilers and assemblers do not know it
-                    if name not in instructions:
-                        raise
-                    print(f"built without {name}: the compiler has none", file=sys.stderr)
-                else:
-                    if name in instructions:
-                        ext.define_macros.append((f"FASTMLP_{name.upper()}", "1"))
-        pyx = [source for source in ext.sources if source.endswith(".pyx")]
-        made = cythonize(
-            [Extension(ext.name, pyx)],
-            build_dir=str(generated),
-            compiler_directives={
-                "language_level": 3,
-                "boundscheck": False,
-                "wraparound": False,
-                "cdivision": True,
-                "initializedcheck": False,
-            },
-        )
+            pyx = [source for source in ext.sources if source.endswith(".pyx")]
+            made = cythonize(
+                [Extension(ext.name, pyx)],
+                build_dir=str(generated),
+                compiler_directives={
+                    "language_level": 3,
+                    "boundscheck": False,
+                    "wraparound": False,
+                    "cdivision": True,
+                    "initializedcheck": False,
+                },
+            )
+        for (_, name), made_objects in objects.items():
+            try:
+                ext.extra_objects += made_objects.result()
+            except CompileError:  # older compilers and assemblers do not know it
+                if name not in instructions:
+                    raise
+                print(f"built without {name}: the compiler has none", file=sys.stderr)
+            else:
+                if name in instructions:
+                    ext.define_macros.append((f"FASTMLP_{name.upper()}", "1"))
         ext.sources = [s for s in ext.sources if s not in pyx] + made[0].sources
         super().build_extension(ext)
 
