@@ -27,6 +27,49 @@ static ALWAYS_INLINE unsigned NAME(nonzero_lanes)(const REAL *p) {
 #endif
 }
 
+/* Adds the steps of the lanes that are set to a list, of which the first lies at `step`, the others an
+ * `increment` apart each; returns how many they are. Writes LANES numbers, whatever the lanes. */
+static ALWAYS_INLINE ptrdiff_t NAME(add_steps)(unsigned lanes, uint64_t step, uint64_t increment,
+                                               uint64_t *list) {
+    ptrdiff_t n = 0;
+#if defined(__GNUC__) && defined(__AVX512F__) && FASTMLP_VECTOR_BYTES == 64
+    const __m512i firsts = _mm512_mullo_epi64(_mm512_set1_epi64((int64_t)increment),
+                                              _mm512_set_epi64(7, 6, 5, 4, 3, 2, 1, 0));
+    UNROLL
+    for (int lane = 0; lane < LANES; lane += 8) {
+        const __m512i steps =
+            _mm512_add_epi64(firsts, _mm512_set1_epi64((int64_t)(step + lane * increment)));
+        const unsigned some = lanes >> lane & 0xff;
+        _mm512_storeu_si512(list + n, _mm512_maskz_compress_epi64((__mmask8)some, steps));
+        n += __builtin_popcount(some);
+    }
+#else
+    /* No branch could be foreseen: every step is written, and the next may take its place. */
+    UNROLL
+    for (int lane = 0; lane < LANES; lane++) {
+        list[n] = step;
+        n += lanes >> lane & 1;
+        step += increment;
+    }
+#endif
+    return n;
+}
+
+/* One bit per row, of LANES rows: whether some of these lanes of a panel are not zero. */
+static ALWAYS_INLINE unsigned NAME(nonzero_rows)(const uint16_t *nonzero, unsigned lanes) {
+#if defined(__GNUC__) && defined(__AVX512F__) && FASTMLP_VECTOR_BYTES == 64
+    if (LANES == 16)
+        return _mm256_test_epi16_mask(_mm256_loadu_si256((const void *)nonzero),
+                                      _mm256_set1_epi16((short)lanes));
+    return _mm_test_epi16_mask(_mm_loadu_si128((const void *)nonzero), _mm_set1_epi16((short)lanes));
+#else
+    unsigned rows = 0;
+    UNROLL
+    for (int row = 0; row < LANES; row++) rows |= (unsigned)((nonzero[row] & lanes) != 0) << row;
+    return rows;
+#endif
+}
+
 /* Whether lists pay: in a sample, the first tile in some of the panels, less than three quarters of the
  * steps of the depth have a value other than zero. */
 static int NAME(has_many_zeros)(const uint16_t *nonzero, ptrdiff_t panel_rows, ptrdiff_t rows,
@@ -59,14 +102,8 @@ static ptrdiff_t NAME(list_inputs)(const uint16_t *nonzero, ptrdiff_t rows, ptrd
         unsigned lanes = 0;
         for (ptrdiff_t row = 0; row < rows; row++) lanes |= nonzero[row];
         nonzero += a_stride / LANES;
-        /* No branch could be foreseen: every step is written, and the next may take its place. */
-        uint64_t step = STEP_AT(panel * a_stride, panel * LANES * w_step);
-        UNROLL
-        for (int lane = 0; lane < LANES; lane++) {
-            list[n] = step;
-            n += lanes >> lane & 1;
-            step += STEP_AT(1, w_step);
-        }
+        n += NAME(add_steps)(lanes, STEP_AT(panel * a_stride, panel * LANES * w_step),
+                             STEP_AT(1, w_step), list + n);
     }
     return n;
 }
@@ -75,8 +112,11 @@ static ptrdiff_t NAME(list_inputs)(const uint16_t *nonzero, ptrdiff_t rows, ptrd
  * zero; returns how many they are. */
 static ptrdiff_t NAME(list_rows)(const uint16_t *nonzero, ptrdiff_t rows, unsigned lanes,
                                  uint64_t *list) {
-    ptrdiff_t n = 0;
-    for (ptrdiff_t row = 0; row < rows; row++) {
+    ptrdiff_t n = 0, row = 0;
+    for (; row + LANES <= rows; row += LANES)
+        n += NAME(add_steps)(NAME(nonzero_rows)(nonzero + row, lanes), STEP_AT(row * LANES, row * LANES),
+                             STEP_AT(LANES, LANES), list + n);
+    for (; row < rows; row++) {
         list[n] = STEP_AT(row * LANES, row * LANES);
         n += (nonzero[row] & lanes) != 0;
     }

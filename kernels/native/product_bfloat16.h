@@ -59,7 +59,7 @@ static void NAME(bfloat16_sum)(const REAL *a, ptrdiff_t a_stride, const REAL *w,
                     const ptrdiff_t row = tile * rows / n_tiles, next = (tile + 1) * rows / n_tiles;
                     REAL *out = z + panel * z_stride + (row_block + row) * LANES;
                     const REAL *bias = b ? b + panel * LANES : NULL;
-                    NAME(sum_tiles)[next - row][panels - 1](
+                    NAME(sum_tiles)[next - row][panels / 2](
                         a_block + row * LANES, block_stride, w_block, steps * LANES, LANES, steps,
                         NULL, input ? out : bias, input ? LANES : 0, input ? z_stride : LANES, NULL, out,
                         z_stride);
@@ -125,7 +125,7 @@ static void NAME(bfloat16_weight_gradient)(const void *a_, ptrdiff_t a_stride,
                         REAL *place = out + panel * out_stride + (input + lane) * LANES;
                         const int is_done = is_last && adds_at_once;
                         height = width - lane < GRADIENT_ROWS ? width - lane : GRADIENT_ROWS;
-                        NAME(gradient_tiles)[height][panels - 1](
+                        NAME(gradient_tiles)[height][panels / 2](
                             a_block + lane, 0, dz_tile, steps * LANES, LANES, steps, NULL,
                             row ? sums : NULL, LANES, LANES * LANES, is_done ? learning_rate : NULL,
                             is_done ? place : sums, is_done ? out_stride : LANES * LANES);

@@ -11,19 +11,22 @@ static void NAME(weight_gradient)(const void *a_, ptrdiff_t a_stride, const uint
     const REAL *a = a_, *dz = dz_;
     REAL *out = out_;
     REAL gradient[2 * GRADIENT_ROWS * LANES];
-    uint64_t steps[NAME(LISTED_STEPS)], *list = NULL;
+    uint64_t steps[NAME(LISTED_STEPS) + LANES], *list = NULL;
     if (rows <= NAME(LISTED_STEPS) &&
         NAME(has_many_zeros)(nonzero, a_stride / LANES, rows, last_input))
         list = steps;
+    const int is_low = list && last - first >= LISTED_PANELS;
+    const ptrdiff_t tile_inputs = is_low ? LISTED_INPUTS : GRADIENT_ROWS;
+    const ptrdiff_t tile_panels = is_low ? LISTED_PANELS : 2;
     const int is_added = update && update->is_gradient_descent && !update->adjustments;
-    ptrdiff_t height, group = 2 * NAME(BLOCK_VALUES) / (rows * LANES) / 2 * 2;
-    if (group < 2) group = 2;
+    ptrdiff_t height, group = 2 * NAME(BLOCK_VALUES) / (rows * LANES) / 4 * 4;
+    if (group < 4) group = 4;
     for (ptrdiff_t group_first = first; group_first < last; group_first += group) {
         const ptrdiff_t group_last = last - group_first < group ? last : group_first + group;
         for (ptrdiff_t input = first_input; input < last_input; input += height) {
             /* A tile never straddles two panels of a. */
             const ptrdiff_t lane = input % LANES;
-            height = last_input - input < GRADIENT_ROWS ? last_input - input : GRADIENT_ROWS;
+            height = last_input - input < tile_inputs ? last_input - input : tile_inputs;
             height = height < LANES - lane ? height : LANES - lane;
             const REAL *a_tile = a + input / LANES * a_stride + lane;
             ptrdiff_t depth = rows;
@@ -31,11 +34,12 @@ static void NAME(weight_gradient)(const void *a_, ptrdiff_t a_stride, const uint
                 depth = NAME(list_rows)(nonzero + input / LANES * (a_stride / LANES), rows,
                                         ((1u << height) - 1) << lane, list);
             if (is_added && depth == 0) continue; /* these weights do not change */
-            for (ptrdiff_t panel = group_first; panel < group_last; panel += 2) {
-                const int panels = group_last - panel >= 2 ? 2 : 1;
+            ptrdiff_t panels;
+            for (ptrdiff_t panel = group_first; panel < group_last; panel += panels) {
+                panels = NAME(panels_of_tile)(group_last - panel, tile_panels);
                 const REAL *dz_tile = dz + panel * dz_stride;
                 REAL *out_tile = out + panel * out_stride + input * LANES;
-                const NAME(tile_function) tile = NAME(gradient_tiles)[height][panels - 1];
+                const NAME(tile_function) tile = NAME(gradient_tiles)[height][panels / 2];
                 if (!update || is_added) {
                     tile(a_tile, 0, dz_tile, dz_stride, LANES, depth, list, NULL, 0, 0,
                          update ? update->coefficients : NULL, out_tile, out_stride);
@@ -157,7 +161,7 @@ static inline void NAME(convert)(const struct source *x, const char *restrict fr
 }
 #undef CONVERT
 
-enum { NAME(COLUMNS_AT_ONCE) = 1024, NAME(ROWS_AHEAD) = 4 };
+enum { NAME(COLUMNS_AT_ONCE) = 1024, NAME(ROWS_AHEAD) = 8 };
 
 static int NAME(gather)(const struct source *x, const int64_t *order, ptrdiff_t n_rows,
                          ptrdiff_t n_known, ptrdiff_t n_columns, void *panels_,
@@ -180,12 +184,15 @@ static int NAME(gather)(const struct source *x, const int64_t *order, ptrdiff_t 
             NAME(convert)(x, from + column * x->column_stride, column, n, buffer);
             /* The last vector carries zeros past the last column. */
             for (ptrdiff_t i = n; i % LANES; i++) buffer[i] = 0;
+            REAL *to = panels + column / LANES * stride + row * LANES;
+            uint16_t *lanes = nonzero + column / LANES * (stride / LANES) + row;
             for (ptrdiff_t i = 0; i < n; i += LANES) {
                 const NAME(vector) values = NAME(load)(buffer + i);
                 zero = NAME(multiply_add)(zero, 0, values);
-                NAME(store)(panels + (column + i) / LANES * stride + row * LANES, values);
-                nonzero[(column + i) / LANES * (stride / LANES) + row] =
-                    (uint16_t)NAME(nonzero_lanes)(buffer + i);
+                NAME(store)(to, values);
+                *lanes = (uint16_t)NAME(nonzero_lanes)(buffer + i);
+                to += stride;
+                lanes += stride / LANES;
             }
         }
     }

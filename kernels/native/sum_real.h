@@ -15,24 +15,33 @@ enum {
 /* From so many tiles on, a block of w whose rows lie apart is first copied to where they do not. */
 enum { NAME(TILES_TO_COPY) = 3 };
 
+/* How many of the panels that are left a tile takes: as many as it may, 2 or 1. */
+static inline ptrdiff_t NAME(panels_of_tile)(ptrdiff_t left, ptrdiff_t most) {
+    return left >= most ? most : left >= 2 ? 2 : 1;
+}
+
 static void NAME(weighted_sum)(const void *a_, ptrdiff_t a_stride, const uint16_t *nonzero,
                                const void *w_, ptrdiff_t w_stride, ptrdiff_t w_step, const void *b_,
                                void *z_, ptrdiff_t z_stride, ptrdiff_t all_rows, ptrdiff_t fan_in,
                                ptrdiff_t first, ptrdiff_t last) {
     const REAL *a = a_, *w = w_, *b = b_;
-    REAL *z = z_, copy[2 * NAME(BLOCK_DEPTH) * LANES];
-    uint64_t lists[NAME(LISTED_STEPS)];
-    ptrdiff_t listed[NAME(BLOCK_ROWS) / 2 / TILE_ROWS + 1]; /* steps of each tile */
-    /* One tile alone would not make up for its list. */
-    const int is_listed = last - first > 2 && NAME(can_list)(fan_in, a_stride, w_step) &&
+    REAL *z = z_, copy[LISTED_PANELS * NAME(BLOCK_DEPTH) * LANES];
+    uint64_t lists[NAME(LISTED_STEPS) + LANES];
+    ptrdiff_t listed[NAME(BLOCK_ROWS) / 2 / LISTED_ROWS + 1]; /* steps of each tile */
+    /* A list costs as much as a few products per step. */
+    const int is_listed = (all_rows < TILE_ROWS ? all_rows : TILE_ROWS) * (last - first) >= 8 &&
+                          NAME(can_list)(fan_in, a_stride, w_step) &&
                           NAME(has_many_zeros)(nonzero, a_stride / LANES, all_rows, fan_in);
+    const int is_low = is_listed && last - first >= LISTED_PANELS;
+    const ptrdiff_t tile_rows = is_low ? LISTED_ROWS : TILE_ROWS;
+    const ptrdiff_t tile_panels = is_low ? LISTED_PANELS : 2;
     const ptrdiff_t block_rows = is_listed ? NAME(BLOCK_ROWS) / 2 : NAME(BLOCK_ROWS);
     for (ptrdiff_t row_block = 0; row_block < all_rows; row_block += block_rows) {
         const ptrdiff_t rows_left = all_rows - row_block;
         const ptrdiff_t rows = rows_left < block_rows ? rows_left : block_rows;
         /* Tiles of nearly equal height: 128 rows are 8 of 13 and 2 of 12, not 9 of 13 and one of
          * 11. */
-        const ptrdiff_t n_tiles = (rows + TILE_ROWS - 1) / TILE_ROWS;
+        const ptrdiff_t n_tiles = (rows + tile_rows - 1) / tile_rows;
         ptrdiff_t depth = NAME(BLOCK_VALUES) / rows / LANES * LANES, input = 0;
         const int copies = w_step != LANES && n_tiles >= NAME(TILES_TO_COPY);
         if (depth < NAME(BLOCK_DEPTH) || copies) depth = NAME(BLOCK_DEPTH);
@@ -55,7 +64,7 @@ static void NAME(weighted_sum)(const void *a_, ptrdiff_t a_stride, const uint16_
             }
             for (ptrdiff_t panel = first; panel < last; panel += panels) {
                 const int is_wide = rows == 1 && last - panel >= WIDE_PANELS;
-                panels = is_wide ? WIDE_PANELS : last - panel >= 2 ? 2 : 1;
+                panels = is_wide ? WIDE_PANELS : NAME(panels_of_tile)(last - panel, tile_panels);
                 const REAL *block = w + panel * w_stride + input * w_step;
                 for (ptrdiff_t i = 0; copies && i < inputs; i++)
                     for (ptrdiff_t j = 0; j < panels; j++)
@@ -67,7 +76,7 @@ static void NAME(weighted_sum)(const void *a_, ptrdiff_t a_stride, const uint16_
                     REAL *out = z + panel * z_stride + row * LANES;
                     const REAL *bias = b ? b + panel * LANES : NULL;
                     const NAME(tile_function) function =
-                        is_wide ? NAME(sum_tile_1_8) : NAME(sum_tiles)[next - row][panels - 1];
+                        is_wide ? NAME(sum_tile_1_8) : NAME(sum_tiles)[next - row][panels / 2];
                     function(
                         a + input / LANES * a_stride + row * LANES, a_stride,
                         copies ? copy : block, copies ? NAME(BLOCK_DEPTH) * LANES : w_stride, step,

@@ -14,7 +14,7 @@
 #define UNROLL _Pragma("GCC unroll 32")
 #define INDEPENDENT _Pragma("GCC ivdep")
 #endif
-#define PREFETCH(p) __builtin_prefetch(p)
+#define PREFETCH(p) __builtin_prefetch(p, 0, 2)
 #elif defined(_MSC_VER)
 #define ALWAYS_INLINE __forceinline
 #define NEVER_INLINE __declspec(noinline)
