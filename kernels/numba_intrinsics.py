@@ -141,6 +141,77 @@ def vector_nonzeros(precision: str, lanes: int) -> Any:
     return intrinsic(nonzeros)
 
 
+def list_of_lanes(lanes: int, vector_bits: int) -> Any:
+    """Return a compiled function ``add_steps(flags, step, increment, place)`` -> how many.
+
+    It writes the numbers of the lanes that are set in `flags`, int64, to `place`: the first lane's
+    is `step`, the others follow an `increment` apart. As many as there are lanes are written.
+    """
+    at_once = 8 if vector_bits == 512 and lanes % 8 == 0 else 1
+    kind, count = ir.VectorType(ADDRESS, at_once), ir.Constant(ADDRESS, at_once)
+    flags_kind = ir.VectorType(ir.IntType(1), at_once)
+
+    def add_steps(typing_context, flags, step, increment, place):  # type: ignore[no-untyped-def]
+        def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+            flags, step, increment, place = arguments
+            n = ir.Constant(ADDRESS, 0)
+            if at_once == 1:
+                # No branch could be foreseen: every step is written, and the next may take its
+                # place.
+                for lane in range(lanes):
+                    to = builder.add(place, builder.shl(n, ir.Constant(ADDRESS, 3)))
+                    builder.store(step, builder.inttoptr(to, ADDRESS.as_pointer()))
+                    flag = builder.lshr(flags, ir.Constant(ADDRESS, lane))
+                    n = builder.add(n, builder.and_(flag, ir.Constant(ADDRESS, 1)))
+                    step = builder.add(step, increment)
+                return n
+            vectors = Vectors(context, builder, "int64", at_once)
+            steps = builder.mul(vectors.spread(increment), ir.Constant(kind, list(range(at_once))))
+            steps = builder.add(steps, vectors.spread(step))
+            further = vectors.spread(builder.mul(increment, count))
+            compress = cgutils.get_or_insert_function(
+                builder.module,
+                ir.FunctionType(kind, [kind, kind, flags_kind]),
+                "llvm.x86.avx512.mask.compress.v8i64",
+            )
+            for lane in range(0, lanes, at_once):
+                some = builder.trunc(
+                    builder.lshr(flags, ir.Constant(ADDRESS, lane)), ir.IntType(at_once)
+                )
+                taken = builder.call(
+                    compress, [steps, ir.Constant(kind, None), builder.bitcast(some, flags_kind)]
+                )
+                to = builder.add(place, builder.shl(n, ir.Constant(ADDRESS, 3)))
+                builder.store(taken, builder.inttoptr(to, kind.as_pointer()), align=8)
+                n = builder.add(n, builder.zext(builder.ctpop(some), ADDRESS))
+                steps = builder.add(steps, further)
+            return n
+
+        return types.int64(*[types.int64] * 4), generate
+
+    return intrinsic(add_steps)
+
+
+def rows_with_lanes(count: int) -> Any:
+    """Return a compiled function ``nonzero_rows(source, lanes)``: a bit for each of `count` uint16.
+
+    A bit is set if the number has one of the bits of `lanes`.
+    """
+    kind = ir.VectorType(ir.IntType(16), count)
+
+    def nonzero_rows(typing_context, source, lanes):  # type: ignore[no-untyped-def]
+        def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+            vectors = Vectors(context, builder, "uint16", count)
+            some = vectors.spread(builder.trunc(arguments[1], ir.IntType(16)))
+            found = builder.and_(vectors.load(arguments[0]), some)
+            flags = builder.icmp_unsigned("!=", found, ir.Constant(kind, None))
+            return builder.zext(builder.bitcast(flags, ir.IntType(count)), ADDRESS)
+
+        return types.int64(types.intp, types.int64), generate
+
+    return intrinsic(nonzero_rows)
+
+
 def vector_conversion(name: str, precision: str, lanes: int) -> Any:
     """Return a compiled function ``convert(source, center, scale, to)``, all addresses of vectors.
 
@@ -295,7 +366,7 @@ class Vectors:
     def __init__(self, context: Any, builder: Any, name: str, lanes: int) -> None:
         self.builder, self.lanes = builder, lanes
         self.number = context.get_value_type(getattr(types, name))
-        self.size = {"uint8": 1, "float32": 4, "float64": 8}[name]
+        self.size = {"uint8": 1, "uint16": 2, "float32": 4, "int64": 8, "float64": 8}[name]
         self.kind = ir.VectorType(self.number, lanes)
 
     def pointer(self, address: Any) -> Any:
@@ -335,7 +406,9 @@ def _prefetch(typing_context, address):  # type: ignore[no-untyped-def]
             ir.FunctionType(ir.VoidType(), [byte_pointer, flag, flag, flag]),
             "llvm.prefetch",
         )
-        flags = [ir.Constant(flag, number) for number in (0, 3, 1)]  # read, keep, data
+        flags = [
+            ir.Constant(flag, number) for number in (0, 2, 1)
+        ]  # read, to the second level, data
         builder.call(function, [builder.inttoptr(arguments[0], byte_pointer), *flags])
         return context.get_dummy_value()
 

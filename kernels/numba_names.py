@@ -33,6 +33,7 @@ plain: Callable[[int], int] = int  # for a constant: Numba compiles a function a
 SIZE = LANES = VECTOR = 1  # LANES: numbers per vector, VECTOR: its bytes
 INFINITE_BITS = LARGEST_BITS = 1  # the bits of infinity, and all but the sign
 TILE_ROWS = GRADIENT_ROWS = 1  # of the register tiles: see numba_tiles
+LISTED_ROWS = LISTED_INPUTS = LISTED_PANELS = 1  # of those that take lists, if all that wide
 
 # From an address to a pointer:
 reals: Any = None
@@ -54,6 +55,8 @@ convert_uint8s: Any = None
 transpose_vectors: Any = None
 prefetch: Any = None
 nonzero_lanes: Any = None  # (source) -> a bit per lane of the vector
+nonzero_rows: Any = None  # (source, lanes) -> a bit per uint16 that has some of these bits
+add_steps: Any = None  # (flags, step, increment, place) -> how many flags are set
 memory_of_lists: Any = None  # of the steps of tiles, see numba_tiles
 memory_of_depths: Any = None  # int64s, how many steps each tile has
 block_of_reals: Any = None
@@ -160,6 +163,7 @@ LAYER_WORDS = 40
     IS_READ_FLAT,
     TRANSPOSED_PANELS,  # the input gradient takes so many panels of transposed weights at a time
     TRANSPOSED_STRIDE,
+    PARTS,  # INPUT_PARTS sums over some of the inputs each, whose sum is z; 0: one over all
     Z,
     ACTIVATED,  # what the activation takes: z, unless it is normalised
     A,
@@ -181,7 +185,7 @@ LAYER_WORDS = 40
     VARIANCE,
     FACTOR,  # another such row; or one number per row of a layer
     VECTOR_GRADIENTS,  # of beta and then gamma, panels of one row each
-) = range(34)
+) = range(35)
 """The words (int64) of a layer; those without a comment are sizes or addresses of arrays."""
 
 CALL_WORDS = 80

@@ -22,6 +22,9 @@ from .numba_names import (
     LANES,
     LAYER_WORDS,
     LAYERS,
+    LISTED_INPUTS,
+    LISTED_PANELS,
+    LISTED_ROWS,
     N_LAYERS,
     N_THREADS,
     N_VECTORS,
@@ -39,6 +42,7 @@ from .numba_names import (
     X_TYPE,
     Words,
     X,
+    add_steps,
     call_address,
     compiled,
     convert_float32s,
@@ -54,6 +58,8 @@ from .numba_names import (
     memory_of_depths,
     memory_of_lists,
     nonzero_lanes,
+    nonzero_rows,
+    plain,
     prefetch,
     real,
     reals,
@@ -82,7 +88,7 @@ LARGEST_DISTANCE = (1 << 31) - 1
 PANELS_PER_SAMPLE = 4
 """One panel in so many tells whether there are many zeros."""
 
-ROWS_AHEAD = 4
+ROWS_AHEAD = 8
 """Rows come in random order, which no hardware prefetcher foresees: they are fetched ahead."""
 
 FETCHED_BYTES = 4096
@@ -127,15 +133,25 @@ def list_inputs(
     nonzero: int, panel_rows: int, rows: int, inputs: int, a_stride: int, w_step: int, place: int
 ) -> int:
     """List the steps of a tile, inputs that are not zero in all of its rows; return how many."""
-    steps, n = int64s(place), 0
+    n = plain(0)
     for panel in range((inputs + LANES - 1) // LANES):
         lanes = some_lanes(nonzero + panel * panel_rows * 2, rows)
-        # No branch could be foreseen: every step is written, and the next may take its place.
         step = panel * a_stride + ((panel * LANES * w_step) << 32)
-        for lane in range(LANES):
-            steps[n] = step
-            n += lanes >> lane & 1
-            step += SIZE + (w_step << 32)
+        n += add_steps(lanes, step, SIZE + (w_step << 32), place + n * 8)
+    return n
+
+
+@compiled
+def list_rows(nonzero: int, rows: int, lanes: int, place: int) -> int:
+    """List the steps of a tile, rows where some of these lanes are not zero; return how many."""
+    n, row, step = plain(0), plain(0), VECTOR + (VECTOR << 32)
+    while row + LANES <= rows:
+        n += add_steps(nonzero_rows(nonzero + row * 2, lanes), row * step, step, place + n * 8)
+        row += LANES
+    while row < rows:
+        int64s(place)[n] = row * step
+        n += (uint16s(nonzero)[row] & lanes) != 0
+        row += 1
     return n
 
 
@@ -161,14 +177,19 @@ def weighted_sum(
     another such row. `nonzero`: see `has_many_zeros`.
     """
     panel_rows, lists, depths = a_stride // VECTOR, memory_of_lists(), int64s(memory_of_depths())
-    # One tile alone would not make up for its list.
-    is_listed = last - first > 2 and has_many_zeros(nonzero, panel_rows, all_rows, fan_in)
+    # A list costs as much as a few products per step.
+    is_listed = min(all_rows, TILE_ROWS) * (last - first) >= 8
+    is_listed = is_listed and has_many_zeros(nonzero, panel_rows, all_rows, fan_in)
     is_listed = is_listed and LISTED_STEPS * max(a_stride // LANES, w_step) <= LARGEST_DISTANCE
     block_rows = (1 if is_listed else 2) * BLOCK_BYTES // (BLOCK_DEPTH * SIZE)
     for row_block in range(0, all_rows, block_rows):
         rows = min(all_rows - row_block, block_rows)
         # Tiles of nearly equal height: 128 rows are 8 of 13 and 2 of 12, not 9 of 13 and one of 11.
-        n_tiles = (rows + TILE_ROWS - 1) // TILE_ROWS
+        is_low = is_listed and last - first >= LISTED_PANELS and rows >= 2 * LISTED_ROWS
+        tile_rows, tile_panels = TILE_ROWS, 2
+        if is_low:
+            tile_rows, tile_panels = LISTED_ROWS, LISTED_PANELS
+        n_tiles = (rows + tile_rows - 1) // tile_rows
         depth = max(BLOCK_DEPTH, BLOCK_BYTES // (rows * SIZE) // LANES * LANES)
         if is_listed:  # blocks of nearly equal depth, of whole panels
             most, in_panels = LISTED_STEPS // n_tiles // LANES, (fan_in + LANES - 1) // LANES
@@ -188,7 +209,7 @@ def weighted_sum(
                     )
             panel = first
             while panel < last:
-                panels = min(last - panel, 2)
+                panels = tile_panels if last - panel >= tile_panels else min(last - panel, 2)
                 if rows == 1 and last - panel >= WIDE_PANELS:
                     panels = WIDE_PANELS
                 a_block = a + done // LANES * a_stride
@@ -254,26 +275,28 @@ def weight_gradient(
     gradient, list_of_tile, panel_rows = gradient_memory(), 0, a_stride // VECTOR
     if rows <= LISTED_STEPS and has_many_zeros(nonzero, panel_rows, rows, last_input):
         list_of_tile = memory_of_lists()
-    group = max(2, 2 * BLOCK_BYTES // (rows * VECTOR) // 2 * 2)
+    is_low = list_of_tile != 0 and last - first >= LISTED_PANELS
+    tile_inputs = LISTED_INPUTS if is_low else GRADIENT_ROWS
+    group = max(4, 2 * BLOCK_BYTES // (rows * VECTOR) // 4 * 4)
     for group_first in range(first, last, group):
         group_last = min(last, group_first + group)
         start = first_input
         while start < last_input:
             lane = start % LANES  # a tile never straddles two panels of a
-            height = min(min(last_input - start, GRADIENT_ROWS), LANES - lane)
+            height = min(min(last_input - start, tile_inputs), LANES - lane)
             a_tile = a + start // LANES * a_stride + lane * SIZE
             depth = rows
             if list_of_tile != 0:
-                lanes = uint16s(nonzero + start // LANES * panel_rows * 2)
-                of_tile, steps, depth = ((1 << height) - 1) << lane, int64s(list_of_tile), 0
-                for row in range(rows):
-                    steps[depth] = row * (VECTOR + (VECTOR << 32))
-                    depth += (lanes[row] & of_tile) != 0
+                known, lanes = start // LANES * panel_rows * 2, ((1 << height) - 1) << lane
+                depth = list_rows(nonzero + known, rows, lanes, list_of_tile)
                 if depth == 0 and factor != 0:  # these weights do not change
                     start += height
                     continue
-            for panel in range(group_first, group_last, 2):
-                panels = min(group_last - panel, 2)
+            tile_panels = LISTED_PANELS if is_low and height == LISTED_INPUTS else 2
+            panel = group_first
+            while panel < group_last:
+                left = group_last - panel
+                panels = tile_panels if left >= tile_panels else min(left, 2)
                 dz_tile = dz + panel * dz_stride
                 out_tile, tile_stride = out + panel * out_stride + start * VECTOR, out_stride
                 w, size = out_tile, height * VECTOR
@@ -296,6 +319,7 @@ def weight_gradient(
                             call_address(adjust, (place, g, adjustments, n))
                         state = place + state_stride
                         call_address(update, (place, g, state, state_stride, coefficients, n))
+                panel += panels
             start += height
 
 
@@ -380,17 +404,29 @@ def unpack(call: Words, packed: int, flat: int, thread: int) -> None:
 
 
 @exported
-def gather(address: int, order: int, n_rows: int, n_known: int, panels: int, nonzero: int) -> None:
-    """Write rows of x to panels, as `formulas.scaled_input` makes them real.
+def gather(
+    address: int,
+    order: int,
+    n_rows: int,
+    n_known: int,
+    first: int,
+    last: int,
+    panels: int,
+    nonzero: int,
+) -> None:
+    """Write the panels [first, last) of rows of x, as `formulas.scaled_input` makes them real.
 
     And which of their values are not zero, for `has_many_zeros`: `nonzero`, of the first row.
     `order` goes on from `n_rows` to `n_known`: rows of the next batch are fetched ahead.
     """
     call = int64s(address)
-    x, x_stride, x_step = call[X], call[X_STRIDE], call[X_STEP]
-    n_columns = int64s(call[LAYERS])[FAN_IN]
+    x_stride, x_step, step = call[X_STRIDE], call[X_STEP], call[INPUT_STEP]
+    column = first * LANES
+    n_columns = min(int64s(call[LAYERS])[FAN_IN], last * LANES) - column
     stride, rows, x_type = call[STRIDE], int64s(order), call[X_TYPE]
-    center, scale, step = call[INPUT_CENTER], call[INPUT_SCALE], call[INPUT_STEP]
+    x, panels = call[X] + column * x_step, panels + first * stride
+    center, scale = call[INPUT_CENTER] + column * step, call[INPUT_SCALE] + column * step
+    nonzero += first * (stride // VECTOR) * 2
     n_bytes = n_columns * x_step
     whole = n_columns // LANES  # panels that are converted a vector at a time
     if x_step != (1 if x_type == UINT8 else 4 if x_type == FLOAT32 else 8):

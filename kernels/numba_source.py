@@ -120,9 +120,11 @@ gradient_memory = intrinsics.address_for("{precision}", 2 * GRADIENT_ROWS * LANE
 coefficient_memory = intrinsics.address_for("{precision}", MAX_COEFFICIENTS)
 prefetch = intrinsics.prefetch
 nonzero_lanes = intrinsics.vector_nonzeros("{precision}", LANES)
-memory_of_lists = intrinsics.block_for("int64", LISTED_STEPS)
+nonzero_rows = intrinsics.rows_with_lanes(LANES)
+add_steps = intrinsics.list_of_lanes(LANES, VECTOR * 8)
+memory_of_lists = intrinsics.block_for("int64", LISTED_STEPS + LANES)
 memory_of_depths = intrinsics.block_for(
-    "int64", BLOCK_BYTES // (BLOCK_DEPTH * SIZE) // TILE_ROWS + 1
+    "int64", BLOCK_BYTES // (BLOCK_DEPTH * SIZE) // LISTED_ROWS + 1
 )
 
 
@@ -134,13 +136,16 @@ sum_tile = tiles.register_tiles(
     "{precision}",
     LANES,
     tiles.TileKind("sum_tile", VECTOR, LANES),
-    [(1, WIDE_PANELS)] + [(row + 1, panel) for row in range(TILE_ROWS) for panel in (1, 2)],
+    [(1, WIDE_PANELS)]
+    + [(row + 1, panel) for row in range(TILE_ROWS) for panel in (1, 2)]
+    + [(row, LISTED_PANELS) for row in (3, 4) if LISTED_PANELS > 2],
 )
 gradient_tile = tiles.register_tiles(
     "{precision}",
     LANES,
     tiles.TileKind("gradient_tile", SIZE, 0),
-    [(row + 1, panel) for row in range(min(GRADIENT_ROWS, LANES)) for panel in (1, 2)],
+    [(row + 1, panel) for row in range(min(GRADIENT_ROWS, LANES)) for panel in (1, 2)]
+    + [(LISTED_INPUTS, LISTED_PANELS)] * (LISTED_PANELS > 2),
 )
 
 
@@ -321,6 +326,10 @@ def _prelude(precision: str, cpu: Cpu, functions: Iterable[Callable[..., Any]]) 
     # As many as fit the registers, with two vectors of b and one value of a.
     constants["TILE_ROWS"] = 13 if cpu.n_registers >= 32 else 6
     constants["GRADIENT_ROWS"] = 8 if cpu.n_registers >= 32 else 4
+    # With lists lower and wider: the fewer values of a, the more steps have zeros alone.
+    constants["LISTED_PANELS"] = 4 if cpu.n_registers >= 32 else 2
+    constants["LISTED_ROWS"] = 4 if cpu.n_registers >= 32 else constants["TILE_ROWS"]
+    constants["LISTED_INPUTS"] = 4 if cpu.n_registers >= 32 else constants["GRADIENT_ROWS"]
     trees = formula_trees(formulas, functions, precision)
     return "".join(
         [

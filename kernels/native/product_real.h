@@ -17,7 +17,6 @@ static void NAME(weight_gradient)(const void *a_, ptrdiff_t a_stride, const uint
         list = steps;
     const int is_low = list && last - first >= LISTED_PANELS;
     const ptrdiff_t tile_inputs = is_low ? LISTED_INPUTS : GRADIENT_ROWS;
-    const ptrdiff_t tile_panels = is_low ? LISTED_PANELS : 2;
     const int is_added = update && update->is_gradient_descent && !update->adjustments;
     ptrdiff_t height, group = 2 * NAME(BLOCK_VALUES) / (rows * LANES) / 4 * 4;
     if (group < 4) group = 4;
@@ -34,6 +33,7 @@ static void NAME(weight_gradient)(const void *a_, ptrdiff_t a_stride, const uint
                 depth = NAME(list_rows)(nonzero + input / LANES * (a_stride / LANES), rows,
                                         ((1u << height) - 1) << lane, list);
             if (is_added && depth == 0) continue; /* these weights do not change */
+            const ptrdiff_t tile_panels = is_low && height == LISTED_INPUTS ? LISTED_PANELS : 2;
             ptrdiff_t panels;
             for (ptrdiff_t panel = group_first; panel < group_last; panel += panels) {
                 panels = NAME(panels_of_tile)(group_last - panel, tile_panels);

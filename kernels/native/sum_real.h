@@ -32,13 +32,13 @@ static void NAME(weighted_sum)(const void *a_, ptrdiff_t a_stride, const uint16_
     const int is_listed = (all_rows < TILE_ROWS ? all_rows : TILE_ROWS) * (last - first) >= 8 &&
                           NAME(can_list)(fan_in, a_stride, w_step) &&
                           NAME(has_many_zeros)(nonzero, a_stride / LANES, all_rows, fan_in);
-    const int is_low = is_listed && last - first >= LISTED_PANELS;
-    const ptrdiff_t tile_rows = is_low ? LISTED_ROWS : TILE_ROWS;
-    const ptrdiff_t tile_panels = is_low ? LISTED_PANELS : 2;
     const ptrdiff_t block_rows = is_listed ? NAME(BLOCK_ROWS) / 2 : NAME(BLOCK_ROWS);
     for (ptrdiff_t row_block = 0; row_block < all_rows; row_block += block_rows) {
         const ptrdiff_t rows_left = all_rows - row_block;
         const ptrdiff_t rows = rows_left < block_rows ? rows_left : block_rows;
+        const int is_low = is_listed && last - first >= LISTED_PANELS && rows >= 2 * LISTED_ROWS;
+        const ptrdiff_t tile_rows = is_low ? LISTED_ROWS : TILE_ROWS;
+        const ptrdiff_t tile_panels = is_low ? LISTED_PANELS : 2;
         /* Tiles of nearly equal height: 128 rows are 8 of 13 and 2 of 12, not 9 of 13 and one of
          * 11. */
         const ptrdiff_t n_tiles = (rows + tile_rows - 1) / tile_rows;

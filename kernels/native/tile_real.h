@@ -20,8 +20,8 @@
 /* As many as fit the registers: 32 of them with AVX-512, else 16 (2 vectors of b and 1 value kept). */
 #define TILE_ROWS (FASTMLP_VECTOR_BYTES == 64 ? 13 : 6)
 #define GRADIENT_ROWS (FASTMLP_VECTOR_BYTES == 64 ? 8 : 4)
-/* With lists and so many panels, tiles are lower and wider where registers allow: the fewer values of `a`
- * a step has, the more steps have zeros alone. */
+/* With lists, enough rows and so many panels, tiles are lower and wider where registers allow: the fewer
+ * values of `a` a step has, the more steps have zeros alone. */
 #define LISTED_PANELS (FASTMLP_VECTOR_BYTES == 64 ? 4 : 2)
 #define LISTED_ROWS (FASTMLP_VECTOR_BYTES == 64 ? 4 : TILE_ROWS)
 #define LISTED_INPUTS (FASTMLP_VECTOR_BYTES == 64 ? 4 : GRADIENT_ROWS)
@@ -121,8 +121,7 @@ SUM_TILE(1, 8)
 BOTH_PANELS(SUM_TILE, 1) BOTH_PANELS(SUM_TILE, 2) BOTH_PANELS(SUM_TILE, 3)
 BOTH_PANELS(SUM_TILE, 4) BOTH_PANELS(SUM_TILE, 5) BOTH_PANELS(SUM_TILE, 6)
 #if FASTMLP_VECTOR_BYTES == 64
-SUM_TILE(1, 4) SUM_TILE(2, 4) SUM_TILE(3, 4) SUM_TILE(4, 4)
-GRADIENT_TILE(1, 4) GRADIENT_TILE(2, 4) GRADIENT_TILE(3, 4) GRADIENT_TILE(4, 4)
+SUM_TILE(3, 4) SUM_TILE(4, 4) GRADIENT_TILE(4, 4)
 BOTH_PANELS(SUM_TILE, 7) BOTH_PANELS(SUM_TILE, 8) BOTH_PANELS(SUM_TILE, 9)
 BOTH_PANELS(SUM_TILE, 10) BOTH_PANELS(SUM_TILE, 11) BOTH_PANELS(SUM_TILE, 12)
 BOTH_PANELS(SUM_TILE, 13)
@@ -143,7 +142,7 @@ BOTH_PANELS(GRADIENT_TILE, 8)
 #define WIDE_ENTRY TILE_ENTRY
 #endif
 static const NAME(tile_function) NAME(sum_tiles)[][3] = {
-    {0, 0}, WIDE_ENTRY(sum, 1), WIDE_ENTRY(sum, 2), WIDE_ENTRY(sum, 3), WIDE_ENTRY(sum, 4),
+    {0, 0}, TILE_ENTRY(sum, 1), TILE_ENTRY(sum, 2), WIDE_ENTRY(sum, 3), WIDE_ENTRY(sum, 4),
     TILE_ENTRY(sum, 5), TILE_ENTRY(sum, 6),
 #if FASTMLP_VECTOR_BYTES == 64
     TILE_ENTRY(sum, 7), TILE_ENTRY(sum, 8), TILE_ENTRY(sum, 9), TILE_ENTRY(sum, 10),
@@ -151,7 +150,7 @@ static const NAME(tile_function) NAME(sum_tiles)[][3] = {
 #endif
 };
 static const NAME(tile_function) NAME(gradient_tiles)[][3] = {
-    {0, 0}, WIDE_ENTRY(gradient, 1), WIDE_ENTRY(gradient, 2), WIDE_ENTRY(gradient, 3),
+    {0, 0}, TILE_ENTRY(gradient, 1), TILE_ENTRY(gradient, 2), TILE_ENTRY(gradient, 3),
     WIDE_ENTRY(gradient, 4),
 #if FASTMLP_VECTOR_BYTES == 64
     TILE_ENTRY(gradient, 5), TILE_ENTRY(gradient, 6), TILE_ENTRY(gradient, 7),

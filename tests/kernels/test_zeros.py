@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from fastmlp import SGD, Adam, Clipping, Dropout, Network, Regularization, Trainer, plan
 from fastmlp.backend import get_backend
+from fastmlp.kernels.contract import PARTED_INPUTS, PARTED_INPUTS_PER_OUTPUT
 
 PATTERNS = (
     "none",
@@ -56,6 +57,13 @@ def make(backend: str, sizes: Any, precision: str, **settings: Any) -> Trainer:
     return Trainer(network, backend=backend, precision=precision, **of_trainer)
 
 
+def in_two_parts(matmul: Any, x: np.ndarray, w: np.ndarray, lanes: int) -> np.ndarray:
+    """Sum as engines do with so many inputs: see `Plan.sums_parts`."""
+    middle = lanes * (-(-len(w) // lanes) // 2)
+    first, second = ((x[:, part].copy(), w[part]) for part in (np.s_[:middle], np.s_[middle:]))
+    return np.asarray(matmul(*first) + matmul(*second))
+
+
 def check_bits(
     backend: str, pattern: str, rows: int, fan_in: int, fan_out: int, precision: str
 ) -> None:
@@ -63,10 +71,14 @@ def check_bits(
     x = with_zeros(pattern, rows, fan_in, precision)
     trainer = make(backend, (fan_in, fan_out), precision)
     matmul = get_backend(backend).matmul
-    wanted = matmul(x, trainer.network.weights[0])
+    w = trainer.network.weights[0]
+    wanted = matmul(x, w)
     assert np.array_equal(trainer.predict(x).reshape(rows, -1), wanted)
     found = trainer.gradients(x, np.ones((rows, fan_out)))
-    assert np.array_equal(found.z[0], wanted)
+    sums = [wanted]
+    if fan_in >= max(PARTED_INPUTS, PARTED_INPUTS_PER_OUTPUT * fan_out):
+        sums = [in_two_parts(matmul, x, w, lanes) for lanes in (2, 4, 8, 16)]
+    assert any(np.array_equal(found.z[0], each) for each in sums)
     assert np.array_equal(found.dw[0], matmul(x.T.copy(), found.dz[0]))
 
 
@@ -117,7 +129,7 @@ STEPS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("hidden", [24, 200])  # its rows, or its outputs, are split
+@pytest.mark.parametrize("hidden", [24, 190, 200])  # rows are split, or inputs, or outputs
 def test_threads_change_no_bit(
     compiled_name: str, hidden: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -126,7 +138,7 @@ def test_threads_change_no_bit(
     x = np.abs(2 * with_zeros("image", 256, 784, "float32")).astype(np.uint8)
     y = np.random.default_rng(1).normal(size=(256, 10))
     found = []
-    for n_threads in (1, 3, 5, 7):
+    for n_threads in (1, 2, 3, 4, 5, 6, 7, 8):
         trainer = make(
             compiled_name, (784, hidden, 10), "float32", batch_size=128, n_threads=n_threads,
             optimizer=SGD(learning_rate=0.01),
