@@ -38,14 +38,14 @@ class WorkerError(RuntimeError):
 
 
 def save_images(data: Dataset, folder: Path) -> None:
-    """Write the images where the workers map them into memory."""
+    """Write the images to where the workers read them."""
     for name in ARRAYS:
         np.save(folder / f"{name}.npy", getattr(data, name))
 
 
 def load_images(folder: Path) -> Dataset:
-    """Map the images that `save_images` wrote."""
-    arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in ARRAYS}
+    """Read the images that `save_images` wrote, into memory of this process, as users have them."""
+    arrays = {name: np.load(folder / f"{name}.npy") for name in ARRAYS}
     return Dataset("images", **arrays, n_classes=10)
 
 

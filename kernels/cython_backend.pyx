@@ -65,6 +65,7 @@ cdef class Workspace:
         native.nonzero_bytes = (
             native.input_bytes // (native.lanes * native.value_bytes) * sizeof(uint16_t))
         total = n_inputs * (native.input_bytes + native.nonzero_bytes)
+        total += NONZERO_PADDING * sizeof(uint16_t)
         total += (rows // LOSS_BLOCK + 1) * sizeof(double)
         for index in range(native.n_layers):
             native.layers[index] = engine.native.layers[index]

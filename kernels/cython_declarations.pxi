@@ -150,6 +150,9 @@ cdef extern from "kernels.h":
         void (*requantize)(const void *a, ptrdiff_t rows, ptrdiff_t panel, float steps_per_unit,
                            float zero_point, void *panels, ptrdiff_t stride) noexcept nogil
 
+    enum:
+        NONZERO_PADDING
+
     enum precision_number "precision":
         FLOAT32
         FLOAT64

@@ -144,14 +144,12 @@ def list_inputs(
 @compiled
 def list_rows(nonzero: int, rows: int, lanes: int, place: int) -> int:
     """List the steps of a tile, rows where some of these lanes are not zero; return how many."""
-    n, row, step = plain(0), plain(0), VECTOR + (VECTOR << 32)
-    while row + LANES <= rows:
-        n += add_steps(nonzero_rows(nonzero + row * 2, lanes), row * step, step, place + n * 8)
-        row += LANES
-    while row < rows:
-        int64s(place)[n] = row * step
-        n += (uint16s(nonzero)[row] & lanes) != 0
-        row += 1
+    n, step = plain(0), VECTOR + (VECTOR << 32)
+    for row in range(0, rows, LANES):
+        flags = nonzero_rows(nonzero + row * 2, lanes)
+        if rows - row < LANES:  # beyond lies anything
+            flags &= (1 << (rows - row)) - 1
+        n += add_steps(flags, row * step, step, place + n * 8)
     return n
 
 

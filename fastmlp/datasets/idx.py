@@ -104,7 +104,8 @@ def _read_stream(stream: io.BufferedIOBase, path: Path, stored_bytes: int | None
             f"of data for the shape {shape} of {element_type.name}"
         )
     array = np.frombuffer(content, dtype=element_type).reshape(shape)
-    return array.astype(element_type.newbyteorder("="), copy=False)
+    # A copy: NumPy asks the system for large pages, in which random rows are found faster.
+    return array.astype(element_type.newbyteorder("="))
 
 
 def _read_header(

@@ -85,7 +85,8 @@ struct update {
 /* What is known of zeros in `a` below: bit l of nonzero[panel * (a_stride / LANES) + row] is set if lane l of
  * that row of that panel is not zero, and may be set if it is, but not past the last input; NULL: nothing
  * is known. A product may then leave out what is zero, as if every value of the other operand were
- * finite. */
+ * finite. NONZERO_PADDING numbers after the last ones are read, too, and nothing is made of them. */
+enum { NONZERO_PADDING = 16 };
 
 /* z = a @ w + b for the output panels [first, last); b may be NULL. The rows of a panel of w lie
  * `w_step` apart: LANES; or fan_out, if w is a row-major matrix of whole vectors. */

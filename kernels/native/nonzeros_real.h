@@ -62,6 +62,11 @@ static ALWAYS_INLINE unsigned NAME(nonzero_rows)(const uint16_t *nonzero, unsign
         return _mm256_test_epi16_mask(_mm256_loadu_si256((const void *)nonzero),
                                       _mm256_set1_epi16((short)lanes));
     return _mm_test_epi16_mask(_mm_loadu_si128((const void *)nonzero), _mm_set1_epi16((short)lanes));
+#elif defined(__GNUC__) && defined(__AVX__) && FASTMLP_VECTOR_BYTES == 32
+    const __m128i some = _mm_and_si128(_mm_loadu_si128((const void *)nonzero),
+                                       _mm_set1_epi16((short)lanes)); /* 8 rows, if also for LANES 4 */
+    const __m128i none = _mm_cmpeq_epi16(some, _mm_setzero_si128());
+    return ~_mm_movemask_epi8(_mm_packs_epi16(none, none)) & ((1u << LANES) - 1);
 #else
     unsigned rows = 0;
     UNROLL
@@ -112,13 +117,11 @@ static ptrdiff_t NAME(list_inputs)(const uint16_t *nonzero, ptrdiff_t rows, ptrd
  * zero; returns how many they are. */
 static ptrdiff_t NAME(list_rows)(const uint16_t *nonzero, ptrdiff_t rows, unsigned lanes,
                                  uint64_t *list) {
-    ptrdiff_t n = 0, row = 0;
-    for (; row + LANES <= rows; row += LANES)
-        n += NAME(add_steps)(NAME(nonzero_rows)(nonzero + row, lanes), STEP_AT(row * LANES, row * LANES),
-                             STEP_AT(LANES, LANES), list + n);
-    for (; row < rows; row++) {
-        list[n] = STEP_AT(row * LANES, row * LANES);
-        n += (nonzero[row] & lanes) != 0;
+    ptrdiff_t n = 0;
+    for (ptrdiff_t row = 0; row < rows; row += LANES) {
+        unsigned flags = NAME(nonzero_rows)(nonzero + row, lanes);
+        if (rows - row < LANES) flags &= (1u << (rows - row)) - 1; /* beyond lies anything */
+        n += NAME(add_steps)(flags, STEP_AT(row * LANES, row * LANES), STEP_AT(LANES, LANES), list + n);
     }
     return n;
 }
