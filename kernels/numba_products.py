@@ -88,8 +88,11 @@ LARGEST_DISTANCE = (1 << 31) - 1
 PANELS_PER_SAMPLE = 4
 """One panel in so many tells whether there are many zeros."""
 
-ROWS_AHEAD = 8
-"""Rows come in random order, which no hardware prefetcher foresees: they are fetched ahead."""
+LEAST_AHEAD, MOST_AHEAD = 8, 32
+"""Rows come in random order, which no hardware prefetcher foresees: so many are fetched ahead.
+
+A small batch fetches the next one, which then comes while this one is worked on.
+"""
 
 FETCHED_BYTES = 4096
 
@@ -426,13 +429,14 @@ def gather(
     center, scale = call[INPUT_CENTER] + column * step, call[INPUT_SCALE] + column * step
     nonzero += first * (stride // VECTOR) * 2
     n_bytes = n_columns * x_step
+    rows_ahead = min(max(n_rows, LEAST_AHEAD), MOST_AHEAD)
     whole = n_columns // LANES  # panels that are converted a vector at a time
     if x_step != (1 if x_type == UINT8 else 4 if x_type == FLOAT32 else 8):
         whole = 0
     for row in range(n_rows):
         source, to = x + rows[row] * x_stride, panels + row * VECTOR
-        if row + ROWS_AHEAD < n_known and n_bytes <= FETCHED_BYTES:
-            ahead = x + rows[row + ROWS_AHEAD] * x_stride
+        if row + rows_ahead < n_known and n_bytes <= FETCHED_BYTES:
+            ahead = x + rows[row + rows_ahead] * x_stride
             for offset in range(0, n_bytes, 64):
                 prefetch(ahead + offset)
         if x_type == UINT8:

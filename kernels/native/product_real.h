@@ -161,7 +161,7 @@ static inline void NAME(convert)(const struct source *x, const char *restrict fr
 }
 #undef CONVERT
 
-enum { NAME(COLUMNS_AT_ONCE) = 1024, NAME(ROWS_AHEAD) = 8 };
+enum { NAME(COLUMNS_AT_ONCE) = 1024, NAME(LEAST_AHEAD) = 8, NAME(MOST_AHEAD) = 32 };
 
 static int NAME(gather)(const struct source *x, const int64_t *order, ptrdiff_t n_rows,
                          ptrdiff_t n_known, ptrdiff_t n_columns, void *panels_,
@@ -170,12 +170,15 @@ static int NAME(gather)(const struct source *x, const int64_t *order, ptrdiff_t 
     REAL buffer[NAME(COLUMNS_AT_ONCE)], zeros[LANES];
     NAME(vector) zero = NAME(zero)(); /* as long as all values are finite */
     int finite = 1;
-    /* Rows come in random order, which no hardware prefetcher foresees. */
+    /* Rows come in random order, which no hardware prefetcher foresees. A small batch fetches the next
+     * one, which then comes while this one is worked on. */
+    const ptrdiff_t at_least = n_rows < NAME(LEAST_AHEAD) ? NAME(LEAST_AHEAD) : n_rows;
+    const ptrdiff_t rows_ahead = at_least < NAME(MOST_AHEAD) ? at_least : NAME(MOST_AHEAD);
     const ptrdiff_t ahead_bytes = n_columns * (x->column_stride < 0 ? 0 : x->column_stride);
     for (ptrdiff_t row = 0; row < n_rows; row++) {
         const char *from = x->data + order[row] * x->row_stride;
-        if (row + NAME(ROWS_AHEAD) < n_known && ahead_bytes <= 4096) {
-            const char *ahead = x->data + order[row + NAME(ROWS_AHEAD)] * x->row_stride;
+        if (row + rows_ahead < n_known && ahead_bytes <= 4096) {
+            const char *ahead = x->data + order[row + rows_ahead] * x->row_stride;
             for (ptrdiff_t byte = 0; byte < ahead_bytes; byte += 64) PREFETCH(ahead + byte);
         }
         for (ptrdiff_t column = 0; column < n_columns; column += NAME(COLUMNS_AT_ONCE)) {
