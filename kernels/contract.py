@@ -47,13 +47,6 @@ N_ADJUSTMENTS = 3
 """The coefficients that `formulas.adjusted_gradient` takes: l1, l2 and the limit."""
 
 
-INPUT_PARTS = 2
-"""So many parts of its inputs a first layer is summed in, where that pays (`Plan.sums_parts`)."""
-
-PARTED_INPUTS, PARTED_INPUTS_PER_OUTPUT = 256, 4
-"""From so many inputs on, and so many per output, it pays: measured."""
-
-
 def groups_of(sizes: Sequence[int]) -> tuple[slice, ...]:
     """Return where groups of such sizes lie, one after the other."""
     ends = list(itertools.accumulate(sizes))
@@ -199,17 +192,6 @@ class Plan:
     def n_outputs(self) -> int:
         """The width of the output."""
         return self.layers[-1].fan_out
-
-    @property
-    def sums_parts(self) -> bool:
-        """Whether compiled engines, in training, sum the first layer in parts of its inputs.
-
-        Whatever the number of threads, so that it changes no bit: half of an even number of them
-        can then share the outputs, and each gathers no more than its part of the rows.
-        """
-        first = self.layers[0]
-        enough = max(PARTED_INPUTS, PARTED_INPUTS_PER_OUTPUT * first.fan_out)
-        return first.fan_in >= enough and self.precision != "bfloat16"
 
     @property
     def needs_whole_gradient(self) -> bool:

@@ -23,7 +23,6 @@ from libc.string cimport memcpy, memset
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uintptr_t
 
 from . import formulas
-from .contract import INPUT_PARTS as CONTRACT_PARTS
 from .contract import N_ADJUSTMENTS, Backend, Engine, Gradients, SparseMatrix
 from .cpus import available_cpus
 from .thread_choice import ThreadChoice
@@ -71,8 +70,6 @@ cdef class Workspace:
             native.layers[index] = engine.native.layers[index]
             layer = &native.layers[index]
             total += 4 * layer.out_panels * (panel_bytes + sizeof(double))
-            if layer.sums_parts:
-                total += INPUT_PARTS * layer.out_panels * panel_bytes
             if layer.normalization != NOT_NORMALIZED:
                 total += 2 * layer.out_panels * panel_bytes + panel_bytes + 5 * layer.vector_bytes
         self.row_memory = Memory(total + n_threads * native.transposed_bytes)
@@ -92,9 +89,6 @@ cdef class Workspace:
             layer.z, layer.a, layer.dz = at, at, at + n_bytes
             layer.activated = layer.normalized = layer.z
             at += 2 * n_bytes
-            if layer.sums_parts:
-                layer.parts = at
-                at += INPUT_PARTS * n_bytes
             if layer.normalization != NOT_NORMALIZED:
                 layer.activated = layer.a = at
                 at += n_bytes
@@ -231,7 +225,7 @@ cdef class NativeEngine:
         self.native.n_parameters = plan.n_parameters
         self.predicting = []
         assert plan.n_coefficients + 2 * N_ADJUSTED <= MAX_COEFFICIENTS
-        assert N_ADJUSTMENTS == N_ADJUSTED and CONTRACT_PARTS == INPUT_PARTS
+        assert N_ADJUSTMENTS == N_ADJUSTED
         self.lay_out_parameters(plan)
         if plan.needs_whole_gradient:
             self.make_gradient()
@@ -253,7 +247,6 @@ cdef class NativeEngine:
                 layer.activation = formula_number(ACTIVATION_NAMES, described.activation)
                 formula = formulas.ACTIVATIONS[described.activation]
                 layer.derivative_in_z = formula.derivative_input == "z"
-            layer.sums_parts = index == 0 and plan.sums_parts
             rate = plan.dropout[index]
             layer.drops = rate > 0.0
             layer.dropout.threshold = formulas.dropout_threshold(rate)

@@ -201,7 +201,6 @@ cdef enum:
     VALUES_PER_MEETING = 60_000
     WAKE_UP = 50
     OWN_INPUTS = 4  # so many threads gather their own input
-    INPUT_PARTS = 2  # contract.INPUT_PARTS
     MAX_COEFFICIENTS = 24
     TRANSPOSED_BYTES = 1 << 17
     N_ADJUSTED = 3  # contract.N_ADJUSTMENTS

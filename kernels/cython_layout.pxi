@@ -26,9 +26,6 @@ cdef struct NativeLayer:
     # How the threads share it: each owns output panels; or, where those are too few, each takes
     # some rows on the way forward and owns the weights of some inputs.
     bint outputs_are_split
-    # Whether z is the sum of INPUT_PARTS sums over some of the inputs each, for any number of threads:
-    # then half of an even number of threads can share the outputs and take one part of the inputs.
-    bint sums_parts
     # Where its parameters lie in the flat vector, in values.
     ptrdiff_t flat_weights
     ptrdiff_t flat_biases
@@ -59,7 +56,6 @@ cdef struct NativeLayer:
     # The batch, as panels: (rows, fan_out) each. `activated` is what the activation takes, z itself
     # unless it is normalised. Several may be the same (see `Workspace`).
     ptrdiff_t stride
-    char *parts  # of z, if it is summed in parts
     char *z
     char *activated
     char *a
@@ -184,11 +180,6 @@ cdef ptrdiff_t share_rows(ptrdiff_t rows, int thread, int n_threads) noexcept no
     """The same for rows, in whole blocks of the loss."""
     cdef ptrdiff_t blocks = (rows + LOSS_BLOCK - 1) // LOSS_BLOCK
     return min(rows, LOSS_BLOCK * share(blocks, thread, n_threads))
-
-
-cdef ptrdiff_t part_panels(Native *native, int part) noexcept nogil:
-    """The panel of inputs where a part of the first layer's sum begins."""
-    return share(panels_of(native.layers[0].fan_in, native.lanes), part, INPUT_PARTS)
 
 
 # --------------------------------------------------------------------- flat vectors and panels

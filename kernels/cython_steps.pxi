@@ -7,64 +7,22 @@ cdef bint gather(Native *native, const Batch *batch, team *team, int thread) noe
     """
     cdef bint finite
     cdef char *panels = input_of(native, 0, batch.keys, thread)
-    cdef ptrdiff_t panel = 0, last_panel = panels_of(native.layers[0].fan_in, native.lanes)
+    cdef ptrdiff_t in_panels = native.input_bytes // (native.input_stride * native.value_bytes)
     cdef ptrdiff_t first = 0, last = batch.rows
-    cdef source x
     if batch.sparse is not NULL:
         return native.element.sparse_finite(batch.sparse, batch.order, batch.rows)
     if native.input_is_shared:
         first = share_rows(batch.rows, thread, team.n_threads)
         last = share_rows(batch.rows, thread + 1, team.n_threads)
-    elif parts_are_shared(native, 0, batch, team):
-        panel = part_panels(native, part_of(team, thread))
-        last_panel = part_panels(native, part_of(team, thread) + 1)
-    x = columns_from(native, batch.x, panel * native.lanes)
     finite = native.product.gather(
-        &x, batch.order + first, last - first, batch.n_known - first,
-        min(last_panel * native.lanes, native.layers[0].fan_in) - panel * native.lanes,
-        panels + (panel * native.input_stride + first * native.lanes) * native.value_bytes,
-        native.input_stride,
-        nonzero_of(native, 0, thread) + panel * (native.input_stride // native.lanes) + first)
-    drop(native, 0, batch.keys, panels, panels, first, last, panel, last_panel)
+        batch.x, batch.order + first, last - first, batch.n_known - first,
+        native.layers[0].fan_in,
+        panels + first * native.lanes * native.value_bytes, native.input_stride,
+        nonzero_of(native, 0, thread) + first)
+    drop(native, 0, batch.keys, panels, panels, first, last, 0, in_panels)
     if native.input_is_shared:
         team_barrier(team)
     return finite
-
-
-cdef source columns_from(Native *native, const source *x, ptrdiff_t column) noexcept nogil:
-    """The same rows, from a column on."""
-    cdef source rest = x[0]
-    cdef ptrdiff_t bytes = sizeof(double) if x.type == ELEMENT_FLOAT64 else native.value_bytes
-    rest.data += column * x.column_stride
-    if x.scales_each:
-        rest.center = <const char *>x.center + column * bytes
-        rest.scale = <const char *>x.scale + column * bytes
-    return rest
-
-
-cdef bint sums_parts(Native *native, int index, const Batch *batch) noexcept nogil:
-    return (
-        native.layers[index].sums_parts and batch.sparse is NULL and not batch.predicts)
-
-
-cdef bint parts_are_shared(Native *native, int index, const Batch *batch,
-                           team *team) noexcept nogil:
-    """Whether each thread takes one part of the inputs, and shares the outputs with some others."""
-    return (
-        sums_parts(native, index, batch) and native.layers[index].outputs_are_split
-        and team.n_threads % INPUT_PARTS == 0)
-
-
-cdef int part_of(team *team, int thread) noexcept nogil:
-    return thread * INPUT_PARTS // team.n_threads
-
-
-cdef void share_part(NativeLayer *layer, team *team, int thread, ptrdiff_t *first,
-                     ptrdiff_t *last) noexcept nogil:
-    """The output panels of a thread, among those that have the same part of the inputs."""
-    cdef int n_threads = team.n_threads // INPUT_PARTS
-    first[0] = share(layer.out_panels, thread % n_threads, n_threads)
-    last[0] = share(layer.out_panels, thread % n_threads + 1, n_threads)
 
 
 cdef char *input_of(Native *native, int index, const int64_t *keys, int thread) noexcept nogil:
@@ -116,6 +74,7 @@ cdef void forward(Native *native, const Batch *batch, team *team, int thread) no
     cdef NativeLayer *layer
     cdef ptrdiff_t first_row, last_row, first, last, offset
     cdef dropout_rule rule
+    cdef const uint16_t *nonzero
     for index in range(native.n_layers):
         if index > 0:
             team_barrier(team)
@@ -135,7 +94,12 @@ cdef void forward(Native *native, const Batch *batch, team *team, int thread) no
                 last_row, layer.w, layer.w_panel, layer.w_step, layer.b, layer.z, layer.stride,
                 first, last)
         else:
-            sum_layer(native, index, batch, first_row, last_row, first, last, team, thread)
+            nonzero = nonzero_of(native, index, thread)
+            native.product.weighted_sum(
+                input_of(native, index, batch.keys, thread) + offset, native.input_stride,
+                NULL if nonzero is NULL else nonzero + first_row, layer.w, layer.w_panel,
+                layer.w_step, layer.b, layer.z + offset, layer.stride, last_row - first_row,
+                layer.fan_in, first, last)
         if layer.normalization != NOT_NORMALIZED:
             normalize(native, layer, batch, &first_row, &last_row, &first, &last, team, thread)
         if index < native.n_layers - 1 or not native.loss_is_merged:
@@ -143,63 +107,6 @@ cdef void forward(Native *native, const Batch *batch, team *team, int thread) no
         if index < native.n_layers - 1:
             drop(native, index + 1, batch.keys, layer.a, native.layers[index + 1].kept, first_row,
                  last_row, first, last)
-
-
-cdef void sum_layer(Native *native, int index, const Batch *batch, ptrdiff_t first_row,
-                    ptrdiff_t last_row, ptrdiff_t first, ptrdiff_t last, team *team,
-                    int thread) noexcept nogil:
-    """z of a layer for the thread's rows and panels; if in parts, then as the sum of those."""
-    cdef NativeLayer *layer = &native.layers[index]
-    cdef bint has_parts = sums_parts(native, index, batch)
-    cdef bint is_shared = parts_are_shared(native, index, batch, team)
-    cdef int n_parts = INPUT_PARTS if has_parts else 1, part, first_part = 0, last_part = n_parts
-    cdef ptrdiff_t input, last_input, panel, from_panel = first, to_panel = last
-    cdef ptrdiff_t in_panels = panels_of(layer.fan_in, native.lanes)
-    cdef ptrdiff_t row_offset = first_row * native.lanes * native.value_bytes
-    cdef const char *values = input_of(native, index, batch.keys, thread) + row_offset
-    cdef const uint16_t *nonzero = nonzero_of(native, index, thread)
-    cdef char *z = layer.parts if has_parts else layer.z
-    if is_shared:
-        first_part = part_of(team, thread)
-        last_part = first_part + 1
-        share_part(layer, team, thread, &from_panel, &to_panel)
-    for part in range(first_part, last_part):
-        panel = share(in_panels, part, n_parts)
-        input = panel * native.lanes
-        last_input = min(layer.fan_in, share(in_panels, part + 1, n_parts) * native.lanes)
-        native.product.weighted_sum(
-            values + panel * native.input_stride * native.value_bytes, native.input_stride,
-            NULL if nonzero is NULL
-            else nonzero + panel * (native.input_stride // native.lanes) + first_row,
-            layer.w + input * layer.w_step * native.value_bytes, layer.w_panel, layer.w_step,
-            layer.b if part == 0 else NULL,
-            z + part * layer.out_panels * layer.stride * native.value_bytes + row_offset,
-            layer.stride, last_row - first_row, last_input - input, from_panel, to_panel)
-    if not has_parts:
-        return
-    if is_shared:
-        team_barrier(team)
-    for panel in range(first, last):
-        add_parts(native, layer, panel * layer.stride + first_row * native.lanes,
-                  (last_row - first_row) * native.lanes)
-
-
-cdef void add_parts(Native *native, NativeLayer *layer, ptrdiff_t offset,
-                    ptrdiff_t n) noexcept nogil:
-    """n values of z, from its two parts."""
-    cdef ptrdiff_t i, distance = layer.out_panels * layer.stride
-    cdef const float *parts
-    cdef const double *wide_parts
-    cdef float *z
-    cdef double *wide_z
-    if native.value_bytes == 4:
-        parts, z = <const float *>layer.parts + offset, <float *>layer.z + offset
-        for i in range(n):
-            z[i] = parts[i] + parts[i + distance]
-    else:
-        wide_parts, wide_z = <const double *>layer.parts + offset, <double *>layer.z + offset
-        for i in range(n):
-            wide_z[i] = wide_parts[i] + wide_parts[i + distance]
 
 
 cdef void activate(Native *native, NativeLayer *layer, ptrdiff_t first_row, ptrdiff_t last_row,
@@ -306,7 +213,7 @@ cdef void backward(Native *native, const Batch *batch, const update_rule *update
             # The others may still read w or need this thread's slopes; not so where each thread
             # goes on with the inputs and slopes that it has just made itself.
             if (index > 1 or layer.outputs_are_split or not before.outputs_are_split
-                    or before.normalization == LAYER or parts_are_shared(native, 0, batch, team)):
+                    or before.normalization == LAYER):
                 team_barrier(team)
         gradient_of_layer(native, index, batch, out, update, team, thread)
 
@@ -342,14 +249,8 @@ cdef void gradient_of_layer(Native *native, int index, const Batch *batch, char 
     """dw = a_in.T @ dz and db = the sum of dz, for what the thread owns."""
     cdef NativeLayer *layer = &native.layers[index]
     cdef ptrdiff_t first_input = 0, last_input = layer.fan_in, first = 0, last = layer.out_panels
-    cdef ptrdiff_t in_panels = panels_of(layer.fan_in, native.lanes), i
-    cdef bint has_biases = layer.outputs_are_split or thread == 0
-    if parts_are_shared(native, index, batch, team):
-        first_input = native.lanes * part_panels(native, part_of(team, thread))
-        last_input = min(layer.fan_in, native.lanes * part_panels(native, part_of(team, thread) + 1))
-        share_part(layer, team, thread, &first, &last)
-        has_biases = part_of(team, thread) == 0  # which has read them
-    elif layer.outputs_are_split:
+    cdef ptrdiff_t in_panels = (layer.fan_in + native.lanes - 1) // native.lanes, i
+    if layer.outputs_are_split:
         first = share(layer.out_panels, thread, team.n_threads)
         last = share(layer.out_panels, thread + 1, team.n_threads)
     else:
@@ -362,7 +263,7 @@ cdef void gradient_of_layer(Native *native, int index, const Batch *batch, char 
             input_of(native, index, batch.keys, thread), native.input_stride,
             nonzero_of(native, index, thread), layer.dz, layer.stride, out + layer.packed_weights,
             layer.w_stride, update, batch.rows, first_input, last_input, first, last)
-    if not has_biases:
+    if not layer.outputs_are_split and thread != 0:
         return
     if layer.normalization == NOT_NORMALIZED:
         native.product.bias_gradient(

@@ -12,7 +12,7 @@ import math
 
 import numpy as np
 
-from .contract import INPUT_PARTS, N_ADJUSTMENTS
+from .contract import N_ADJUSTMENTS
 from .numba_names import (
     ABORTED,
     ACTIVATE,
@@ -84,7 +84,6 @@ from .numba_names import (
     PACKED_BYTES,
     PACKED_STRIDE,
     PARAMETERS,
-    PARTS,
     PREDICTED_ROWS,
     RESULT,
     SAMPLE_WEIGHT,
@@ -227,41 +226,6 @@ def drop(
 
 
 @compiled
-def input_panels(call: Words) -> int:
-    """Return how many panels the network's inputs are."""
-    return (layer_of(call, 0)[FAN_IN] + LANES - 1) // LANES
-
-
-@compiled
-def panels_of_part(call: Words, part: int, n_parts: int) -> tuple[int, int]:
-    """Return where a part of them begins and ends."""
-    panels = input_panels(call)
-    return share(panels, part, n_parts), share(panels, part + 1, n_parts)
-
-
-@compiled
-def parts_are_shared(call: Words, index: int) -> bool:
-    """Tell whether each thread takes a part of the inputs, and shares the outputs with some."""
-    layer = layer_of(call, index)
-    has_parts = layer[PARTS] != 0 and call[STARTS] == 0
-    return has_parts and layer[OUTPUTS_ARE_SPLIT] != 0 and call[N_THREADS] % INPUT_PARTS == 0
-
-
-@compiled
-def part_of_inputs(call: Words, thread: int) -> int:
-    """Return which part a thread takes, if they are shared."""
-    return thread * INPUT_PARTS // call[N_THREADS]
-
-
-@compiled
-def outputs_of_part(call: Words, thread: int) -> tuple[int, int]:
-    """Return the output panels of a thread, among those with the same part of the inputs."""
-    panels, n_threads = layer_of(call, 0)[OUT_PANELS], call[N_THREADS] // INPUT_PARTS
-    thread = thread % n_threads
-    return share(panels, thread, n_threads), share(panels, thread + 1, n_threads)
-
-
-@compiled
 def gather_batch(address: int, order: int, rows: int, n_known: int, keys: int, thread: int) -> None:
     """Gather the rows to the thread's own input panels, or its part of them to the shared ones.
 
@@ -270,20 +234,15 @@ def gather_batch(address: int, order: int, rows: int, n_known: int, keys: int, t
     call = int64s(address)
     if call[STARTS] != 0:
         return
-    first, last, index, panel, last_panel = 0, rows, plain(0), plain(0), input_panels(call)
+    first, last, index = 0, rows, plain(0)
     if call[INPUT_IS_SHARED] != 0:
         first = share_rows(rows, thread, call[N_THREADS])
         last = share_rows(rows, thread + 1, call[N_THREADS])
-    elif parts_are_shared(call, index):
-        panel, last_panel = panels_of_part(call, part_of_inputs(call, thread), INPUT_PARTS)
-    panels = input_of(call, index, keys, thread)
+    panels = call[INPUT] if call[INPUT_IS_SHARED] != 0 else input_of(call, index, keys, thread)
     to, known = panels + first * VECTOR, n_known - first
     nonzero = nonzero_of(call, index, thread) + first * 2
-    call_address(
-        call[GATHER],
-        (address, order + first * 8, last - first, known, panel, last_panel, to, nonzero),
-    )
-    drop(call, index, keys, panels, panels, first, last, panel, last_panel)
+    call_address(call[GATHER], (address, order + first * 8, last - first, known, to, nonzero))
+    drop(call, index, keys, panels, panels, first, last, index, call[INPUT_BYTES] // call[STRIDE])
     if call[INPUT_IS_SHARED] != 0:
         meet(call)
 
@@ -306,7 +265,19 @@ def forward(address: int, order: int, rows: int, keys: int, thread: int) -> None
         if index == 0 and call[STARTS] != 0:
             call_address(call[SPARSE_SUM], (address, order, keys, first_row, last_row, first, last))
         else:
-            sum_layer(call, index, keys, first_row, last_row, first, last, thread)
+            a_in, nonzero = input_of(call, index, keys, thread), nonzero_of(call, index, thread)
+            if nonzero != 0:
+                nonzero += first_row * 2
+            b = 0 if is_normalized else layer[W] + layer[FAN_IN] * layer[W_STEP]
+            call_address(
+                call[LAYER_SUM],
+                (
+                    *(a_in + offset, stride, nonzero),
+                    *(layer[W], layer[W_STRIDE], layer[W_STEP], b),
+                    *(layer[Z] + offset, stride),
+                    *(n_rows, layer[FAN_IN], first, last),
+                ),
+            )
         if is_normalized:
             call_address(layer[NORMALIZE], (address, index, rows, thread))
             is_split = layer[NORMALIZATION] == BATCH
@@ -324,56 +295,6 @@ def forward(address: int, order: int, rows: int, keys: int, thread: int) -> None
         if index + 1 < n_layers:
             kept = layer_of(call, index + 1)[KEPT]
             drop(call, index + 1, keys, layer[A], kept, first_row, last_row, first, last)
-
-
-@compiled
-def sum_layer(
-    call: Words,
-    index: int,
-    keys: int,
-    first_row: int,
-    last_row: int,
-    first: int,
-    last: int,
-    thread: int,
-) -> None:
-    """Compute z of a layer for the thread's rows and panels; in parts, if it has them."""
-    layer, stride, offset = layer_of(call, index), call[STRIDE], first_row * VECTOR
-    a_in, nonzero = input_of(call, index, keys, thread), nonzero_of(call, index, thread)
-    in_panels, n_parts, z = (layer[FAN_IN] + LANES - 1) // LANES, 1, layer[Z]
-    if layer[PARTS] != 0 and call[STARTS] == 0:
-        n_parts, z = INPUT_PARTS, layer[PARTS]
-    first_part, last_part, from_panel, to_panel = 0, n_parts, first, last
-    if parts_are_shared(call, index):
-        first_part = part_of_inputs(call, thread)
-        last_part = first_part + 1
-        from_panel, to_panel = outputs_of_part(call, thread)
-    distance = layer[OUT_PANELS] * stride
-    for part in range(first_part, last_part):
-        panel, end = share(in_panels, part, n_parts), share(in_panels, part + 1, n_parts)
-        known, b = nonzero, 0
-        if nonzero != 0:
-            known += (panel * (stride // VECTOR) + first_row) * 2
-        if part == 0 and layer[NORMALIZATION] == 0:
-            b = layer[W] + layer[FAN_IN] * layer[W_STEP]
-        call_address(
-            call[LAYER_SUM],
-            (
-                *(a_in + panel * stride + offset, stride, known),
-                *(layer[W] + panel * LANES * layer[W_STEP], layer[W_STRIDE], layer[W_STEP], b),
-                *(z + part * distance + offset, stride, last_row - first_row),
-                *(min(layer[FAN_IN], end * LANES) - panel * LANES, from_panel, to_panel),
-            ),
-        )
-    if n_parts == 1:
-        return
-    if last_part - first_part < n_parts:
-        meet(call)
-    for panel in range(first, last):
-        start = panel * stride + offset
-        total, one, other = reals(layer[Z] + start), reals(z + start), reals(z + distance + start)
-        for i in range((last_row - first_row) * LANES):
-            total[i] = one[i] + other[i]
 
 
 @compiled
@@ -502,8 +423,6 @@ def backward(
             # The others may still read w or need this thread's slopes; not so where each thread
             # goes on with the inputs and slopes that it has just made itself.
             is_own = layer[OUTPUTS_ARE_SPLIT] == 0 and before[OUTPUTS_ARE_SPLIT] != 0
-            if parts_are_shared(call, index - 1):
-                is_own = False
             if index > 1 or not is_own or before[NORMALIZATION] == LAYER:
                 meet(call)
         gradient_of_layer(address, index, order, rows, keys, factor, update, numbers, thread)
@@ -527,13 +446,7 @@ def gradient_of_layer(
     a_in = input_of(call, index, keys, thread)
     fan_in, first, last = layer[FAN_IN], 0, layer[OUT_PANELS]
     first_input, last_input, with_biases = 0, fan_in, True
-    if parts_are_shared(call, index):
-        part = part_of_inputs(call, thread)
-        panel, end = panels_of_part(call, part, INPUT_PARTS)
-        first_input, last_input = panel * LANES, min(fan_in, end * LANES)
-        first, last = outputs_of_part(call, thread)
-        with_biases = part == 0  # these threads have read them
-    elif layer[OUTPUTS_ARE_SPLIT] != 0:
+    if layer[OUTPUTS_ARE_SPLIT] != 0:
         first, last = share(last, thread, n_threads), share(last, thread + 1, n_threads)
     else:
         in_panels = (fan_in + LANES - 1) // LANES
@@ -686,11 +599,7 @@ def predict(address: int, thread: int) -> None:
         end = min(start + PREDICTED_ROWS, call[N_ROWS])
         order = call[ORDER] + start * 8
         call_address(
-            call[GATHER],
-            (
-                *(own, order, end - start, end - start, 0, input_panels(call)),
-                *(call[INPUT], call[NONZERO]),
-            ),
+            call[GATHER], (own, order, end - start, end - start, call[INPUT], call[NONZERO])
         )
         if call[STARTS] == 0 and not inputs_are_finite(call, end - start):
             call[NOT_FINITE] = 1

@@ -10,7 +10,7 @@ import numpy as np
 
 from . import formulas
 from . import numba_names as names
-from .contract import INPUT_PARTS, N_ADJUSTMENTS, Array, Plan, SparseMatrix
+from .contract import N_ADJUSTMENTS, Array, Plan, SparseMatrix
 
 CACHE_LINE = 64  # bytes
 TRANSPOSED_BYTES = 1 << 17
@@ -284,7 +284,6 @@ class Workspace:
         self.inputs = aligned_zeros(input_bytes * (1 if input_is_shared else n_threads))
         # Of the rows of a panel a vector of words is looked at, past the last ones, too.
         self.nonzero = aligned_zeros(2 * len(self.inputs) // panels.vector + 2 * panels.lanes)
-        self.parts: list[Array] = []
         self.z: list[Array] = []
         self.activated: list[Array] = []
         self.statistics: list[Array] = []
@@ -304,9 +303,6 @@ class Workspace:
                 self.normalize(words, n_bytes, keeps_everything)
             self.activated.append(activated)
             self.a.append(aligned_zeros(n_bytes) if needs_both else activated)
-            if has_slopes and layer.index == 0 and plan.sums_parts:
-                self.parts.append(aligned_zeros(INPUT_PARTS * n_bytes))
-                words[names.PARTS] = address_of(self.parts[-1])
             words[names.Z], words[names.A] = address_of(self.z[-1]), address_of(self.a[-1])
             words[names.ACTIVATED] = address_of(activated)
             if has_slopes and layer.index > 0 and plan.dropout[layer.index] > 0.0:

@@ -163,7 +163,6 @@ LAYER_WORDS = 40
     IS_READ_FLAT,
     TRANSPOSED_PANELS,  # the input gradient takes so many panels of transposed weights at a time
     TRANSPOSED_STRIDE,
-    PARTS,  # INPUT_PARTS sums over some of the inputs each, whose sum is z; 0: one over all
     Z,
     ACTIVATED,  # what the activation takes: z, unless it is normalised
     A,
@@ -185,7 +184,7 @@ LAYER_WORDS = 40
     VARIANCE,
     FACTOR,  # another such row; or one number per row of a layer
     VECTOR_GRADIENTS,  # of beta and then gamma, panels of one row each
-) = range(35)
+) = range(34)
 """The words (int64) of a layer; those without a comment are sizes or addresses of arrays."""
 
 CALL_WORDS = 80

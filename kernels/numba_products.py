@@ -405,29 +405,17 @@ def unpack(call: Words, packed: int, flat: int, thread: int) -> None:
 
 
 @exported
-def gather(
-    address: int,
-    order: int,
-    n_rows: int,
-    n_known: int,
-    first: int,
-    last: int,
-    panels: int,
-    nonzero: int,
-) -> None:
-    """Write the panels [first, last) of rows of x, as `formulas.scaled_input` makes them real.
+def gather(address: int, order: int, n_rows: int, n_known: int, panels: int, nonzero: int) -> None:
+    """Write rows of x to panels, as `formulas.scaled_input` makes them real.
 
     And which of their values are not zero, for `has_many_zeros`: `nonzero`, of the first row.
     `order` goes on from `n_rows` to `n_known`: rows of the next batch are fetched ahead.
     """
     call = int64s(address)
-    x_stride, x_step, step = call[X_STRIDE], call[X_STEP], call[INPUT_STEP]
-    column = first * LANES
-    n_columns = min(int64s(call[LAYERS])[FAN_IN], last * LANES) - column
+    x, x_stride, x_step = call[X], call[X_STRIDE], call[X_STEP]
+    n_columns = int64s(call[LAYERS])[FAN_IN]
     stride, rows, x_type = call[STRIDE], int64s(order), call[X_TYPE]
-    x, panels = call[X] + column * x_step, panels + first * stride
-    center, scale = call[INPUT_CENTER] + column * step, call[INPUT_SCALE] + column * step
-    nonzero += first * (stride // VECTOR) * 2
+    center, scale, step = call[INPUT_CENTER], call[INPUT_SCALE], call[INPUT_STEP]
     n_bytes = n_columns * x_step
     rows_ahead = min(max(n_rows, LEAST_AHEAD), MOST_AHEAD)
     whole = n_columns // LANES  # panels that are converted a vector at a time
