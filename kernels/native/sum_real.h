@@ -25,7 +25,7 @@ static void NAME(weighted_sum)(const void *a_, ptrdiff_t a_stride, const uint16_
                                void *z_, ptrdiff_t z_stride, ptrdiff_t all_rows, ptrdiff_t fan_in,
                                ptrdiff_t first, ptrdiff_t last) {
     const REAL *a = a_, *w = w_, *b = b_;
-    REAL *z = z_, copy[LISTED_PANELS * NAME(BLOCK_DEPTH) * LANES];
+    REAL *z = z_, copy[2 * NAME(BLOCK_DEPTH) * LANES];
     uint64_t lists[NAME(LISTED_STEPS) + LANES];
     ptrdiff_t listed[NAME(BLOCK_ROWS) / 2 / LISTED_ROWS + 1]; /* steps of each tile */
     /* A list costs as much as a few products per step. */
@@ -44,10 +44,11 @@ static void NAME(weighted_sum)(const void *a_, ptrdiff_t a_stride, const uint16_
         const ptrdiff_t n_tiles = (rows + tile_rows - 1) / tile_rows;
         ptrdiff_t depth = NAME(BLOCK_VALUES) / rows / LANES * LANES, input = 0;
         const int copies = w_step != LANES && n_tiles >= NAME(TILES_TO_COPY);
+        const ptrdiff_t copied_depth = 2 * NAME(BLOCK_DEPTH) / tile_panels;
         if (depth < NAME(BLOCK_DEPTH) || copies) depth = NAME(BLOCK_DEPTH);
         if (is_listed) { /* blocks of nearly equal depth, of whole panels */
             ptrdiff_t most = NAME(LISTED_STEPS) / n_tiles / LANES;
-            if (copies && most > NAME(BLOCK_DEPTH) / LANES) most = NAME(BLOCK_DEPTH) / LANES;
+            if (copies && most > copied_depth / LANES) most = copied_depth / LANES;
             const ptrdiff_t in_panels = (fan_in + LANES - 1) / LANES;
             const ptrdiff_t n_blocks = (in_panels + most - 1) / most;
             depth = (in_panels + n_blocks - 1) / n_blocks * LANES;
@@ -68,7 +69,7 @@ static void NAME(weighted_sum)(const void *a_, ptrdiff_t a_stride, const uint16_
                 const REAL *block = w + panel * w_stride + input * w_step;
                 for (ptrdiff_t i = 0; copies && i < inputs; i++)
                     for (ptrdiff_t j = 0; j < panels; j++)
-                        NAME(store)(copy + (j * NAME(BLOCK_DEPTH) + i) * LANES,
+                        NAME(store)(copy + (j * copied_depth + i) * LANES,
                                     NAME(load)(block + i * w_step + j * w_stride));
                 for (ptrdiff_t tile = 0; tile < n_tiles; tile++) {
                     const ptrdiff_t row = row_block + tile * rows / n_tiles;
@@ -79,7 +80,7 @@ static void NAME(weighted_sum)(const void *a_, ptrdiff_t a_stride, const uint16_
                         is_wide ? NAME(sum_tile_1_8) : NAME(sum_tiles)[next - row][panels / 2];
                     function(
                         a + input / LANES * a_stride + row * LANES, a_stride,
-                        copies ? copy : block, copies ? NAME(BLOCK_DEPTH) * LANES : w_stride, step,
+                        copies ? copy : block, copies ? copied_depth * LANES : w_stride, step,
                         is_listed ? listed[tile] : inputs, is_listed ? lists + tile * depth : NULL,
                         input ? out : bias, input ? LANES : 0, input ? z_stride : LANES, NULL, out,
                         z_stride);
