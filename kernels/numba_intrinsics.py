@@ -406,9 +406,8 @@ def _prefetch(typing_context, address):  # type: ignore[no-untyped-def]
             ir.FunctionType(ir.VoidType(), [byte_pointer, flag, flag, flag]),
             "llvm.prefetch",
         )
-        flags = [
-            ir.Constant(flag, number) for number in (0, 2, 1)
-        ]  # read, to the second level, data
+        # To be read; to the second level, which can wait for more at a time; data.
+        flags = [ir.Constant(flag, number) for number in (0, 2, 1)]
         builder.call(function, [builder.inttoptr(arguments[0], byte_pointer), *flags])
         return context.get_dummy_value()
 
