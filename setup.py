@@ -88,7 +88,7 @@ class BuildNative(build_ext):
         table = (ROOT / NATIVE / "isa_table.h").read_text(encoding="utf-8")
         instructions = {name for kind, name, *_ in INSTRUCTION_ROW.findall(table) if kind != "ISA"}
 
-        def compile_unit(unit: str, name: str, vector_bytes: str, flags: list[str]) -> list[str]:
+        def compile_unit(unit: str, name: str, vector_bytes: str, added: list[str]) -> list[str]:
             return self.compiler.compile(
                 [str(NATIVE / unit)],
                 output_dir=str(Path(self.build_temp) / name),
@@ -99,7 +99,7 @@ class BuildNative(build_ext):
                     ("FASTMLP_VECTOR_BYTES", vector_bytes),
                 ],
                 include_dirs=ext.include_dirs,
-                extra_postargs=flags,
+                extra_postargs=added,
                 depends=headers,
             )
 

@@ -62,9 +62,9 @@ cdef class Workspace:
         panel_bytes = native.input_stride * native.value_bytes
         native.input_bytes = panels(native, engine.native.layers[0].fan_in) * panel_bytes
         native.nonzero_bytes = (
-            native.input_bytes // (native.lanes * native.value_bytes) * sizeof(uint16_t))
+            native.input_bytes // (native.lanes * native.value_bytes) + NONZERO_PADDING
+        ) * sizeof(uint16_t)
         total = n_inputs * (native.input_bytes + native.nonzero_bytes)
-        total += NONZERO_PADDING * sizeof(uint16_t)
         total += (rows // LOSS_BLOCK + 1) * sizeof(double)
         for index in range(native.n_layers):
             native.layers[index] = engine.native.layers[index]

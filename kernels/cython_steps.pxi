@@ -15,7 +15,7 @@ cdef bint gather(Native *native, const Batch *batch, team *team, int thread) noe
         first = share_rows(batch.rows, thread, team.n_threads)
         last = share_rows(batch.rows, thread + 1, team.n_threads)
     finite = native.product.gather(
-        batch.x, batch.order + first, last - first, batch.n_known - first,
+        batch.x, batch.order + first, last - first, batch.rows, batch.n_known - first,
         native.layers[0].fan_in,
         panels + first * native.lanes * native.value_bytes, native.input_stride,
         nonzero_of(native, 0, thread) + first)

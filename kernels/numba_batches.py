@@ -241,7 +241,7 @@ def gather_batch(address: int, order: int, rows: int, n_known: int, keys: int, t
     panels = call[INPUT] if call[INPUT_IS_SHARED] != 0 else input_of(call, index, keys, thread)
     to, known = panels + first * VECTOR, n_known - first
     nonzero = nonzero_of(call, index, thread) + first * 2
-    call_address(call[GATHER], (address, order + first * 8, last - first, known, to, nonzero))
+    call_address(call[GATHER], (address, order + first * 8, last - first, rows, known, to, nonzero))
     drop(call, index, keys, panels, panels, first, last, index, call[INPUT_BYTES] // call[STRIDE])
     if call[INPUT_IS_SHARED] != 0:
         meet(call)
@@ -599,7 +599,8 @@ def predict(address: int, thread: int) -> None:
         end = min(start + PREDICTED_ROWS, call[N_ROWS])
         order = call[ORDER] + start * 8
         call_address(
-            call[GATHER], (own, order, end - start, end - start, call[INPUT], call[NONZERO])
+            call[GATHER],
+            (own, order, *(end - start, end - start, end - start), call[INPUT], call[NONZERO]),
         )
         if call[STARTS] == 0 and not inputs_are_finite(call, end - start):
             call[NOT_FINITE] = 1

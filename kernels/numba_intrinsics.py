@@ -141,21 +141,21 @@ def vector_nonzeros(precision: str, lanes: int) -> Any:
     return intrinsic(nonzeros)
 
 
-def list_of_lanes(lanes: int, vector_bits: int) -> Any:
+def list_of_lanes(lanes: int) -> Any:
     """Return a compiled function ``add_steps(flags, step, increment, place)`` -> how many.
 
     It writes the numbers of the lanes that are set in `flags`, int64, to `place`: the first lane's
     is `step`, the others follow an `increment` apart. As many as there are lanes are written.
     """
-    at_once = 8 if vector_bits == 512 and lanes % 8 == 0 else 1
-    kind, count = ir.VectorType(ADDRESS, at_once), ir.Constant(ADDRESS, at_once)
-    flags_kind = ir.VectorType(ir.IntType(1), at_once)
+    at_once = 8
 
     def add_steps(typing_context, flags, step, increment, place):  # type: ignore[no-untyped-def]
         def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
             flags, step, increment, place = arguments
             n = ir.Constant(ADDRESS, 0)
-            if at_once == 1:
+            # LLVM ends the process at an instruction that its target lacks.
+            features = context.codegen().magic_tuple()[2].split(",")
+            if lanes % at_once or "+avx512f" not in features:
                 # No branch could be foreseen: every step is written, and the next may take its
                 # place.
                 for lane in range(lanes):
@@ -165,6 +165,8 @@ def list_of_lanes(lanes: int, vector_bits: int) -> Any:
                     n = builder.add(n, builder.and_(flag, ir.Constant(ADDRESS, 1)))
                     step = builder.add(step, increment)
                 return n
+            kind, count = ir.VectorType(ADDRESS, at_once), ir.Constant(ADDRESS, at_once)
+            flags_kind = ir.VectorType(ir.IntType(1), at_once)
             vectors = Vectors(context, builder, "int64", at_once)
             steps = builder.mul(vectors.spread(increment), ir.Constant(kind, list(range(at_once))))
             steps = builder.add(steps, vectors.spread(step))

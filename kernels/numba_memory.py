@@ -282,8 +282,7 @@ class Workspace:
         input_is_shared = n_threads > OWN_INPUTS
         input_bytes = panels.count(plan.n_inputs) * stride
         self.inputs = aligned_zeros(input_bytes * (1 if input_is_shared else n_threads))
-        # Of the rows of a panel a vector of words is looked at, past the last ones, too.
-        self.nonzero = aligned_zeros(2 * len(self.inputs) // panels.vector + 2 * panels.lanes)
+        self.nonzero = aligned_zeros(2 * len(self.inputs) // panels.vector)
         self.z: list[Array] = []
         self.activated: list[Array] = []
         self.statistics: list[Array] = []

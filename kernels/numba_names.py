@@ -33,7 +33,7 @@ plain: Callable[[int], int] = int  # for a constant: Numba compiles a function a
 SIZE = LANES = VECTOR = 1  # LANES: numbers per vector, VECTOR: its bytes
 INFINITE_BITS = LARGEST_BITS = 1  # the bits of infinity, and all but the sign
 TILE_ROWS = GRADIENT_ROWS = 1  # of the register tiles: see numba_tiles
-LISTED_ROWS = LISTED_INPUTS = LISTED_PANELS = 1  # of those that take lists, if all that wide
+LISTED_ROWS = LISTED_INPUTS = LISTED_PANELS = 1  # of the low ones, with lists
 
 # From an address to a pointer:
 reals: Any = None

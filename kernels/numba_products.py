@@ -91,7 +91,7 @@ PANELS_PER_SAMPLE = 4
 LEAST_AHEAD, MOST_AHEAD = 8, 32
 """Rows come in random order, which no hardware prefetcher foresees: so many are fetched ahead.
 
-A small batch fetches the next one, which then comes while this one is worked on.
+Few rows fetch those in their place in the next batch, which then come while this one is worked on.
 """
 
 FETCHED_BYTES = 4096
@@ -113,9 +113,16 @@ def some_lanes(nonzero: int, rows: int) -> int:
 
 
 @compiled
+def sample_rows(rows: int, panels: int) -> int:
+    """Return how many rows a tile with lists has, for so many panels of outputs."""
+    return min(rows, LISTED_ROWS if panels >= LISTED_PANELS else TILE_ROWS)
+
+
+@compiled
 def has_many_zeros(nonzero: int, panel_rows: int, rows: int, inputs: int) -> bool:
     """Return whether lists of steps pay: if over a quarter of the steps of a sample are all zeros.
 
+    The sample is the first rows, as many as a tile has with lists, in some of the panels.
     `nonzero` tells which lanes of a row of a panel of `a` are not zero, and the same row of the
     next panel `panel_rows` further: uint16; 0: nothing is known. Zeros are left out as if the other
     operand were finite.
@@ -124,7 +131,7 @@ def has_many_zeros(nonzero: int, panel_rows: int, rows: int, inputs: int) -> boo
         return False
     steps, all_steps = 0, 0
     for panel in range(0, (inputs + LANES - 1) // LANES, PANELS_PER_SAMPLE):
-        lanes = some_lanes(nonzero + panel * panel_rows * 2, min(rows, TILE_ROWS))
+        lanes = some_lanes(nonzero + panel * panel_rows * 2, rows)
         for lane in range(LANES):
             steps += lanes >> lane & 1
         all_steps += min(LANES, inputs - panel * LANES)
@@ -180,7 +187,9 @@ def weighted_sum(
     panel_rows, lists, depths = a_stride // VECTOR, memory_of_lists(), int64s(memory_of_depths())
     # A list costs as much as a few products per step.
     is_listed = min(all_rows, TILE_ROWS) * (last - first) >= 8
-    is_listed = is_listed and has_many_zeros(nonzero, panel_rows, all_rows, fan_in)
+    if is_listed:
+        sample = sample_rows(all_rows, last - first)
+        is_listed = has_many_zeros(nonzero, panel_rows, sample, fan_in)
     is_listed = is_listed and LISTED_STEPS * max(a_stride // LANES, w_step) <= LARGEST_DISTANCE
     block_rows = (1 if is_listed else 2) * BLOCK_BYTES // (BLOCK_DEPTH * SIZE)
     for row_block in range(0, all_rows, block_rows):
@@ -274,11 +283,14 @@ def weight_gradient(
     `nonzero`: see `has_many_zeros`.
     """
     gradient, list_of_tile, panel_rows = gradient_memory(), 0, a_stride // VECTOR
-    if rows <= LISTED_STEPS and has_many_zeros(nonzero, panel_rows, rows, last_input):
+    sample = sample_rows(rows, last - first)
+    if rows <= LISTED_STEPS and has_many_zeros(nonzero, panel_rows, sample, last_input):
         list_of_tile = memory_of_lists()
     is_low = list_of_tile != 0 and last - first >= LISTED_PANELS
     tile_inputs = LISTED_INPUTS if is_low else GRADIENT_ROWS
-    group = max(4, 2 * BLOCK_BYTES // (rows * VECTOR) // 4 * 4)
+    # Of whole tiles of either kind.
+    group = 2 * BLOCK_BYTES // (rows * VECTOR) // LISTED_PANELS * LISTED_PANELS
+    group = max(group, LISTED_PANELS)
     for group_first in range(first, last, group):
         group_last = min(last, group_first + group)
         start = first_input
@@ -405,7 +417,15 @@ def unpack(call: Words, packed: int, flat: int, thread: int) -> None:
 
 
 @exported
-def gather(address: int, order: int, n_rows: int, n_known: int, panels: int, nonzero: int) -> None:
+def gather(
+    address: int,
+    order: int,
+    n_rows: int,
+    batch_rows: int,
+    n_known: int,
+    panels: int,
+    nonzero: int,
+) -> None:
     """Write rows of x to panels, as `formulas.scaled_input` makes them real.
 
     And which of their values are not zero, for `has_many_zeros`: `nonzero`, of the first row.
@@ -417,7 +437,7 @@ def gather(address: int, order: int, n_rows: int, n_known: int, panels: int, non
     stride, rows, x_type = call[STRIDE], int64s(order), call[X_TYPE]
     center, scale, step = call[INPUT_CENTER], call[INPUT_SCALE], call[INPUT_STEP]
     n_bytes = n_columns * x_step
-    rows_ahead = min(max(n_rows, LEAST_AHEAD), MOST_AHEAD)
+    rows_ahead = MOST_AHEAD if n_rows > MOST_AHEAD else max(batch_rows, LEAST_AHEAD)
     whole = n_columns // LANES  # panels that are converted a vector at a time
     if x_step != (1 if x_type == UINT8 else 4 if x_type == FLOAT32 else 8):
         whole = 0

@@ -121,7 +121,7 @@ coefficient_memory = intrinsics.address_for("{precision}", MAX_COEFFICIENTS)
 prefetch = intrinsics.prefetch
 nonzero_lanes = intrinsics.vector_nonzeros("{precision}", LANES)
 nonzero_rows = intrinsics.rows_with_lanes(LANES)
-add_steps = intrinsics.list_of_lanes(LANES, VECTOR * 8)
+add_steps = intrinsics.list_of_lanes(LANES)
 memory_of_lists = intrinsics.block_for("int64", LISTED_STEPS + LANES)
 memory_of_depths = intrinsics.block_for(
     "int64", BLOCK_BYTES // (BLOCK_DEPTH * SIZE) // LISTED_ROWS + 1
@@ -138,7 +138,7 @@ sum_tile = tiles.register_tiles(
     tiles.TileKind("sum_tile", VECTOR, LANES),
     [(1, WIDE_PANELS)]
     + [(row + 1, panel) for row in range(TILE_ROWS) for panel in (1, 2)]
-    + [(row, LISTED_PANELS) for row in (3, 4) if LISTED_PANELS > 2],
+    + [(row, LISTED_PANELS) for row in (LISTED_ROWS - 1, LISTED_ROWS) if LISTED_PANELS > 2],
 )
 gradient_tile = tiles.register_tiles(
     "{precision}",

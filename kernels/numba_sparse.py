@@ -79,7 +79,13 @@ def stored(call: Pointer, values: Pointer, at: int) -> Number:
 
 @exported
 def look_at_stored(
-    address: int, order: int, n_rows: int, n_known: int, panels: int, nonzero: int
+    address: int,
+    order: int,
+    n_rows: int,
+    batch_rows: int,
+    n_known: int,
+    panels: int,
+    nonzero: int,
 ) -> None:
     """Take the place of `gather`: rows stay where they are; set NOT_FINITE if some value is not."""
     call = int64s(address)

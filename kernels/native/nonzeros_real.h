@@ -75,7 +75,13 @@ static ALWAYS_INLINE unsigned NAME(nonzero_rows)(const uint16_t *nonzero, unsign
 #endif
 }
 
-/* Whether lists pay: in a sample, the first tile in some of the panels, less than three quarters of the
+/* How many rows a tile with lists has, for so many panels of outputs: a sample has as many. */
+static ptrdiff_t NAME(sample_rows)(ptrdiff_t rows, ptrdiff_t panels) {
+    const ptrdiff_t tile_rows = panels >= LISTED_PANELS ? LISTED_ROWS : TILE_ROWS;
+    return rows < tile_rows ? rows : tile_rows;
+}
+
+/* Whether lists pay: in a sample, the first rows in some of the panels, less than three quarters of the
  * steps of the depth have a value other than zero. */
 static int NAME(has_many_zeros)(const uint16_t *nonzero, ptrdiff_t panel_rows, ptrdiff_t rows,
                                 ptrdiff_t inputs) {
@@ -83,7 +89,7 @@ static int NAME(has_many_zeros)(const uint16_t *nonzero, ptrdiff_t panel_rows, p
     if (!nonzero) return 0;
     for (ptrdiff_t panel = 0; panel * LANES < inputs; panel += NAME(PANELS_PER_SAMPLE)) {
         unsigned lanes = 0;
-        for (ptrdiff_t row = 0; row < rows && row < TILE_ROWS; row++)
+        for (ptrdiff_t row = 0; row < rows; row++)
             lanes |= nonzero[panel * panel_rows + row];
         UNROLL
         for (int lane = 0; lane < LANES; lane++) steps += lanes >> lane & 1;

@@ -13,13 +13,13 @@ static void NAME(weight_gradient)(const void *a_, ptrdiff_t a_stride, const uint
     REAL gradient[2 * GRADIENT_ROWS * LANES];
     uint64_t steps[NAME(LISTED_STEPS) + LANES], *list = NULL;
     if (rows <= NAME(LISTED_STEPS) &&
-        NAME(has_many_zeros)(nonzero, a_stride / LANES, rows, last_input))
+        NAME(has_many_zeros)(nonzero, a_stride / LANES, NAME(sample_rows)(rows, last - first), last_input))
         list = steps;
     const int is_low = list && last - first >= LISTED_PANELS;
     const ptrdiff_t tile_inputs = is_low ? LISTED_INPUTS : GRADIENT_ROWS;
     const int is_added = update && update->is_gradient_descent && !update->adjustments;
-    ptrdiff_t height, group = 2 * NAME(BLOCK_VALUES) / (rows * LANES) / 4 * 4;
-    if (group < 4) group = 4;
+    ptrdiff_t height, group = 2 * NAME(BLOCK_VALUES) / (rows * LANES) / LISTED_PANELS * LISTED_PANELS;
+    if (group < LISTED_PANELS) group = LISTED_PANELS;
     for (ptrdiff_t group_first = first; group_first < last; group_first += group) {
         const ptrdiff_t group_last = last - group_first < group ? last : group_first + group;
         for (ptrdiff_t input = first_input; input < last_input; input += height) {
@@ -164,16 +164,16 @@ static inline void NAME(convert)(const struct source *x, const char *restrict fr
 enum { NAME(COLUMNS_AT_ONCE) = 1024, NAME(LEAST_AHEAD) = 8, NAME(MOST_AHEAD) = 32 };
 
 static int NAME(gather)(const struct source *x, const int64_t *order, ptrdiff_t n_rows,
-                         ptrdiff_t n_known, ptrdiff_t n_columns, void *panels_,
+                         ptrdiff_t batch_rows, ptrdiff_t n_known, ptrdiff_t n_columns, void *panels_,
                          ptrdiff_t stride, uint16_t *nonzero) {
     REAL *panels = panels_;
     REAL buffer[NAME(COLUMNS_AT_ONCE)], zeros[LANES];
     NAME(vector) zero = NAME(zero)(); /* as long as all values are finite */
     int finite = 1;
-    /* Rows come in random order, which no hardware prefetcher foresees. A small batch fetches the next
-     * one, which then comes while this one is worked on. */
-    const ptrdiff_t at_least = n_rows < NAME(LEAST_AHEAD) ? NAME(LEAST_AHEAD) : n_rows;
-    const ptrdiff_t rows_ahead = at_least < NAME(MOST_AHEAD) ? at_least : NAME(MOST_AHEAD);
+    /* Rows come in random order, which no hardware prefetcher foresees. Few rows fetch those in their place
+     * in the next batch, which then come while this one is worked on. */
+    ptrdiff_t rows_ahead = batch_rows < NAME(LEAST_AHEAD) ? NAME(LEAST_AHEAD) : batch_rows;
+    if (n_rows > NAME(MOST_AHEAD)) rows_ahead = NAME(MOST_AHEAD);
     const ptrdiff_t ahead_bytes = n_columns * (x->column_stride < 0 ? 0 : x->column_stride);
     for (ptrdiff_t row = 0; row < n_rows; row++) {
         const char *from = x->data + order[row] * x->row_stride;

@@ -5,7 +5,7 @@
 
 /* What is worked on together: of `a` 128 to 256 KB, for the second-level cache, which has 512 KB or
  * more; of two panels of w, if there are many rows to use it for, 16 KB (32 KB with AVX-512), for the
- * first-level cache. */
+ * first-level cache; of the panels of low tiles with lists up to 48 KB, of which they read a part. */
 enum {
     NAME(BLOCK_VALUES) = (128 << 10) / sizeof(REAL),
     NAME(BLOCK_DEPTH) = 256,
@@ -31,7 +31,8 @@ static void NAME(weighted_sum)(const void *a_, ptrdiff_t a_stride, const uint16_
     /* A list costs as much as a few products per step. */
     const int is_listed = (all_rows < TILE_ROWS ? all_rows : TILE_ROWS) * (last - first) >= 8 &&
                           NAME(can_list)(fan_in, a_stride, w_step) &&
-                          NAME(has_many_zeros)(nonzero, a_stride / LANES, all_rows, fan_in);
+                          NAME(has_many_zeros)(nonzero, a_stride / LANES,
+                                                NAME(sample_rows)(all_rows, last - first), fan_in);
     const ptrdiff_t block_rows = is_listed ? NAME(BLOCK_ROWS) / 2 : NAME(BLOCK_ROWS);
     for (ptrdiff_t row_block = 0; row_block < all_rows; row_block += block_rows) {
         const ptrdiff_t rows_left = all_rows - row_block;

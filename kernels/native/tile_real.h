@@ -1,8 +1,8 @@
 /* The register tile of the matrix products for one precision; see kernels.h for the layout of panels.
  *
- * One register tile serves all three products: it holds up to TILE_ROWS x 2 vectors and adds, per
- * step of depth, one value of `a` times one vector of `b` each. What differs is only where the next
- * value of `a` is found:
+ * One register tile serves all three products: it holds up to TILE_ROWS x 2 vectors, or few rows of more
+ * panels, and adds, per step of depth, one value of `a` times one vector of `b` each. What differs is only
+ * where the next value of `a` is found:
  *     weighted sum      tile rows are batch rows, depth runs over the inputs of a row
  *     weight gradient   tile rows are inputs, depth runs over the batch
  *     input gradient    the weighted sum of slopes and transposed weights
@@ -21,7 +21,8 @@
 #define TILE_ROWS (FASTMLP_VECTOR_BYTES == 64 ? 13 : 6)
 #define GRADIENT_ROWS (FASTMLP_VECTOR_BYTES == 64 ? 8 : 4)
 /* With lists, enough rows and so many panels, tiles are lower and wider where registers allow: the fewer
- * values of `a` a step has, the more steps have zeros alone. */
+ * values of `a` a step has, the more steps have zeros alone. Of 8 rows or more there are tiles of LISTED_ROWS
+ * and one row less. */
 #define LISTED_PANELS (FASTMLP_VECTOR_BYTES == 64 ? 4 : 2)
 #define LISTED_ROWS (FASTMLP_VECTOR_BYTES == 64 ? 4 : TILE_ROWS)
 #define LISTED_INPUTS (FASTMLP_VECTOR_BYTES == 64 ? 4 : GRADIENT_ROWS)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,6 +17,8 @@ pytest.importorskip("numba", reason="Numba is not installed: pip install 'fastml
 from fastmlp.kernels.numba_backend import usable_cpu
 from fastmlp.kernels.numba_memory import Panels, address_of, aligned_zeros
 from fastmlp.kernels.numba_source import lanes_of, load_batches
+
+RunPython = Callable[..., subprocess.CompletedProcess[str]]
 
 few = settings(max_examples=40, deadline=None)  # the first example may compile
 sizes, precisions = st.integers(1, 70), st.sampled_from(["float32", "float64"])
@@ -161,3 +166,39 @@ def test_deep_sums_go_on_where_they_stopped() -> None:
     )
     found = case.panels.matrix(z, case.stride(rows), rows, columns)
     assert (np.abs(found - a.astype(np.float64) @ w) <= case.bound(a, w)).all()
+
+
+LISTS = """
+import json, numpy as np
+from numba import njit
+from fastmlp.kernels import numba_intrinsics as intrinsics
+found = {}
+for lanes in (4, 8, 16):
+    add_steps = intrinsics.list_of_lanes(lanes)
+    nonzero_rows = intrinsics.rows_with_lanes(lanes)
+
+    @njit
+    def look(flags, step, increment, place, words, some):
+        return add_steps(flags, step, increment, place), nonzero_rows(words, some)
+
+    room = np.zeros(lanes + 1, np.int64)
+    words = (np.arange(lanes) * 37 % 19).astype(np.uint16)
+    found[lanes] = []
+    for flags in (0, 1, 0b1010, (1 << lanes) - 1, 1 << (lanes - 1)):
+        n, rows = look(flags, 5, 3 + (7 << 32), room.ctypes.data, words.ctypes.data, flags & 0x15)
+        found[lanes].append([flags, room[:n].tolist(), rows, words.tolist()])
+    assert room[lanes] == 0  # nothing is written past as many numbers as there are lanes
+print(json.dumps(found))
+"""
+
+
+@pytest.mark.parametrize("cpu", ["", "generic"])
+def test_lists_are_of_the_lanes_that_are_set(run_python: RunPython, cpu: str) -> None:
+    # LLVM would end the process at AVX-512's compression, if Numba's target had none.
+    result = run_python(LISTS, **({"NUMBA_CPU_NAME": cpu} if cpu else {}))
+    assert result.returncode == 0, result.stderr
+    for lanes, lists in json.loads(result.stdout).items():
+        for flags, steps, rows, words in lists:
+            taken = [lane for lane in range(int(lanes)) if flags >> lane & 1]
+            assert steps == [5 + lane * (3 + (7 << 32)) for lane in taken]
+            assert rows == sum(1 << row for row, word in enumerate(words) if word & flags & 0x15)

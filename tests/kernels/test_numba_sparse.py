@@ -108,18 +108,40 @@ def test_training_is_that_on_dense_rows_for_any_number_of_threads(name: str) -> 
         assert np.array_equal(one, other)
 
 
-def test_dense_and_sparse_rows_in_turn() -> None:
+def test_dense_and_sparse_rows_in_turn(compiled_name: str) -> None:
     x, y = problem()
-    in_turn, only_dense = make(seed=1), make(seed=1)
-    for rows in (x, x.toarray(), x):
-        in_turn.fit(rows, y)
-        only_dense.fit(x.toarray(), y)
-        np.testing.assert_allclose(in_turn.predict_proba(rows), only_dense.predict_proba(x), 1e-11)
+    in_turn, only_dense = (make(seed=1, backend=compiled_name) for _ in range(2))
+    dense = x.toarray()
+    for rows in (x, dense, x):
+        for trainer, taken in ((in_turn, rows), (only_dense, dense)):
+            trainer.fit(taken, y)
+        pairs = (
+            (in_turn.predict_proba(rows), only_dense.predict_proba(dense)),
+            (in_turn.predict_proba(dense), only_dense.predict_proba(dense)),
+            (in_turn.gradients(rows, y).dw[0], only_dense.gradients(dense, y).dw[0]),
+            (in_turn.gradients(dense, y).dw[0], only_dense.gradients(dense, y).dw[0]),
+            (in_turn.evaluate(rows, y).loss, only_dense.evaluate(dense, y).loss),
+        )
+        for found, wanted in pairs:
+            np.testing.assert_allclose(found, wanted, 1e-10, 1e-13)
     damaged = x.copy()
     damaged.data[4] = np.inf
     with pytest.raises(ValueError, match="finite"):
         in_turn.predict(damaged)
     in_turn.predict(x)
+
+
+@pytest.mark.parametrize("call", ["fit", "predict", "gradients"])
+def test_the_first_dense_rows_after_sparse_ones(compiled_name: str, call: str) -> None:
+    x, y = problem()
+    trainer, fresh = (make(seed=1, backend=compiled_name, batch_size=64) for _ in range(2))
+    trainer.predict(x)
+    trainer.gradients(x, y)
+    arguments = (x.toarray(),) if call == "predict" else (x.toarray(), y)
+    getattr(trainer, call)(*arguments)
+    getattr(fresh, call)(*arguments)
+    assert np.array_equal(trainer.network.parameters, fresh.network.parameters)
+    assert np.array_equal(trainer.predict_proba(x.toarray()), fresh.predict_proba(x.toarray()))
 
 
 def test_save_and_load_go_on_as_without(tmp_path: Any) -> None:
