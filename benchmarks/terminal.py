@@ -34,13 +34,18 @@ def terminal_tables(results: Results) -> list[Table]:
 
 
 def missing_lines(results: Results) -> list[str]:
-    """Return a line for each reason why peers are missing."""
+    """Return a line for each backend that is missing, and for each reason why peers are."""
+    lines = [
+        f"Without the {each['name']} backend: {each['reason']}."
+        for each in results.backends
+        if not each["available"]
+    ]
     reasons: dict[str, list[str]] = {}
     for each in results.peers:
         if not each["available"]:
             kind = "not installed" if "not installed" in each["reason"] else each["reason"]
             reasons.setdefault(kind, []).append(each["title"])
-    return [
+    return lines + [
         f"Not compared, {reason}: {', '.join(titles)}"
         + ("; for all of them: pip install 'fastmlp[peers]'." if "inst" in reason else ".")
         for reason, titles in reasons.items()

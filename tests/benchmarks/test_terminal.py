@@ -15,9 +15,10 @@ def test_terminal_shows_what_there_is_within_its_width(results: Results) -> None
     assert len(terminal_tables(results)) == 1
 
 
-def test_missing_peers_are_told(results: Results) -> None:
+def test_missing_backends_and_peers_are_told(results: Results) -> None:
     assert missing_lines(results) == [
-        "Not compared, not installed: PyTorch; for all of them: pip install 'fastmlp[peers]'."
+        "Without the numba backend: <not> installed.",
+        "Not compared, not installed: PyTorch; for all of them: pip install 'fastmlp[peers]'.",
     ]
 
 
