@@ -57,8 +57,8 @@ cdef extern from "kernels.h":
 
     struct product_kernels:
         int (*gather)(const source *x, const int64_t *order, ptrdiff_t n_rows,
-                       ptrdiff_t batch_rows, ptrdiff_t n_known, ptrdiff_t n_columns, void *panels, ptrdiff_t stride,
-                       uint16_t *nonzero) noexcept nogil
+                       ptrdiff_t batch_rows, ptrdiff_t n_known, ptrdiff_t n_columns, void *panels,
+                       ptrdiff_t stride, uint16_t *nonzero) noexcept nogil
         void (*to_panels)(const void *matrix, ptrdiff_t rows, ptrdiff_t columns, void *panels,
                           ptrdiff_t stride) noexcept nogil
         void (*from_panels)(const void *panels, ptrdiff_t stride, ptrdiff_t rows,

@@ -172,8 +172,6 @@ class NumbaEngine(Engine):
         if isinstance(x, SparseMatrix):
             kernels = load_sparse(self.plan.dtype, self.cpu)
             workspace.set(**self.memory.sparse_words(kernels))
-        else:
-            workspace.set(GATHER=self.kernels.gather.address)
 
     def threads_for(self, n_values: int, n_meetings: int) -> int:
         """Return how many threads pay for so many multiply-adds with so many meetings."""

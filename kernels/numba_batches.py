@@ -58,6 +58,7 @@ from .numba_names import (
     LAYER_WORDS,
     LAYERS,
     LOAD_RUNNING,
+    LOOK_AT_STORED,
     LOSS_BLOCK,
     LOSS_IS_MERGED,
     LOSS_PARAMETERS,
@@ -598,12 +599,15 @@ def predict(address: int, thread: int) -> None:
         start = block * PREDICTED_ROWS
         end = min(start + PREDICTED_ROWS, call[N_ROWS])
         order = call[ORDER] + start * 8
-        call_address(
-            call[GATHER],
-            (own, order, *(end - start, end - start, end - start), call[INPUT], call[NONZERO]),
-        )
-        if call[STARTS] == 0 and not inputs_are_finite(call, end - start):
-            call[NOT_FINITE] = 1
+        if call[STARTS] != 0:
+            call_address(call[LOOK_AT_STORED], (own, order, end - start))
+        else:
+            call_address(
+                call[GATHER],
+                (own, order, *(end - start, end - start, end - start), call[INPUT], call[NONZERO]),
+            )
+            if not inputs_are_finite(call, end - start):
+                call[NOT_FINITE] = 1
         forward(own, order, end - start, call[DROPOUT_KEYS], alone)
         if call[LOSS_SUMS] != 0:
             float64s(call[LOSS_SUMS])[block] = loss(call, order, end - start, alone)

@@ -220,7 +220,7 @@ class Parameters:
             n_bytes = int(self.layers[0, names.OUT_PANELS] * self.layers[0, names.PACKED_STRIDE])
             self.first_gradient = aligned_zeros(n_bytes)
         return {
-            "GATHER": kernels.look_at_stored.address,
+            "LOOK_AT_STORED": kernels.look_at_stored.address,
             "SPARSE_SUM": kernels.sparse_sum.address,
             "SPARSE_GRADIENT": kernels.sparse_gradient.address,
             "FIRST_GRADIENT": address_of(self.first_gradient),

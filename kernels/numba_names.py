@@ -205,6 +205,7 @@ CALL_WORDS = 80
     ADJUST,  # what changes the gradient before the update; 0: nothing
     UPDATE_WHOLE,  # what updates after the whole gradient is known; 0: each tile is at once
     DROP,  # 0: no dropout
+    LOOK_AT_STORED,  # what tells whether sparse rows are finite
     SPARSE_SUM,  # what takes sparse rows as they are: the first layer's products
     SPARSE_GRADIENT,
     IS_GRADIENT_DESCENT,  # and no more: then the tiles do without UPDATE
@@ -272,7 +273,7 @@ CALL_WORDS = 80
     UPDATE_RUNNING,  # 0: the running statistics stay as they are
     USES_RUNNING,  # instead of the statistics of a batch
     ZEROS,  # a vector of them
-) = range(76)
+) = range(77)
 """The words (int64) of a call."""
 
 ORTHOGONAL_WORDS = 16

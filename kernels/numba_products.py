@@ -113,6 +113,12 @@ def some_lanes(nonzero: int, rows: int) -> int:
 
 
 @compiled
+def panels_of_tile(left: int, most: int) -> int:
+    """Return how many of the panels that are left a tile takes: as many as it may, 2 or 1."""
+    return most if left >= most else min(left, 2)
+
+
+@compiled
 def sample_rows(rows: int, panels: int) -> int:
     """Return how many rows a tile with lists has, for so many panels of outputs."""
     return min(rows, LISTED_ROWS if panels >= LISTED_PANELS else TILE_ROWS)
@@ -219,7 +225,7 @@ def weighted_sum(
                     )
             panel = first
             while panel < last:
-                panels = tile_panels if last - panel >= tile_panels else min(last - panel, 2)
+                panels = panels_of_tile(last - panel, tile_panels)
                 if rows == 1 and last - panel >= WIDE_PANELS:
                     panels = WIDE_PANELS
                 a_block = a + done // LANES * a_stride
@@ -308,8 +314,7 @@ def weight_gradient(
             tile_panels = LISTED_PANELS if is_low and height == LISTED_INPUTS else 2
             panel = group_first
             while panel < group_last:
-                left = group_last - panel
-                panels = tile_panels if left >= tile_panels else min(left, 2)
+                panels = panels_of_tile(group_last - panel, tile_panels)
                 dz_tile = dz + panel * dz_stride
                 out_tile, tile_stride = out + panel * out_stride + start * VECTOR, out_stride
                 w, size = out_tile, height * VECTOR
@@ -429,7 +434,8 @@ def gather(
     """Write rows of x to panels, as `formulas.scaled_input` makes them real.
 
     And which of their values are not zero, for `has_many_zeros`: `nonzero`, of the first row.
-    `order` goes on from `n_rows` to `n_known`: rows of the next batch are fetched ahead.
+    `order` goes on from `n_rows` to `n_known`: rows of the next batch are fetched ahead. A thread
+    may gather only some of the `batch_rows`.
     """
     call = int64s(address)
     x, x_stride, x_step = call[X], call[X_STRIDE], call[X_STEP]

@@ -136,16 +136,19 @@ sum_tile = tiles.register_tiles(
     "{precision}",
     LANES,
     tiles.TileKind("sum_tile", VECTOR, LANES),
-    [(1, WIDE_PANELS)]
-    + [(row + 1, panel) for row in range(TILE_ROWS) for panel in (1, 2)]
-    + [(row, LISTED_PANELS) for row in (LISTED_ROWS - 1, LISTED_ROWS) if LISTED_PANELS > 2],
+    sorted(
+        {{(row + 1, panel) for row in range(TILE_ROWS) for panel in (1, 2)}}
+        | {{(1, WIDE_PANELS), (LISTED_ROWS - 1, LISTED_PANELS), (LISTED_ROWS, LISTED_PANELS)}}
+    ),
 )
 gradient_tile = tiles.register_tiles(
     "{precision}",
     LANES,
     tiles.TileKind("gradient_tile", SIZE, 0),
-    [(row + 1, panel) for row in range(min(GRADIENT_ROWS, LANES)) for panel in (1, 2)]
-    + [(LISTED_INPUTS, LISTED_PANELS)] * (LISTED_PANELS > 2),
+    sorted(
+        {{(row + 1, panel) for row in range(min(GRADIENT_ROWS, LANES)) for panel in (1, 2)}}
+        | {{(min(LISTED_INPUTS, LANES), LISTED_PANELS)}}
+    ),
 )
 
 
@@ -323,13 +326,13 @@ def _prelude(precision: str, cpu: Cpu, functions: Iterable[Callable[..., Any]]) 
     numbers = POWER_OF_TWO_NUMBERS[precision]
     constants["LARGEST_BITS"] = (1 << (8 * constants["SIZE"] - 1)) - 1
     constants["INFINITE_BITS"] = (2 * numbers["bias"] + 1) << numbers["mantissa"]
-    # As many as fit the registers, with two vectors of b and one value of a.
-    constants["TILE_ROWS"] = 13 if cpu.n_registers >= 32 else 6
-    constants["GRADIENT_ROWS"] = 8 if cpu.n_registers >= 32 else 4
-    # With lists lower and wider: the fewer values of a, the more steps have zeros alone.
-    constants["LISTED_PANELS"] = 4 if cpu.n_registers >= 32 else 2
-    constants["LISTED_ROWS"] = 4 if cpu.n_registers >= 32 else constants["TILE_ROWS"]
-    constants["LISTED_INPUTS"] = 4 if cpu.n_registers >= 32 else constants["GRADIENT_ROWS"]
+    # As many as fit the registers, with two vectors of b and one value of a. With lists lower and
+    # wider, where that fits: the fewer values of a, the more steps have zeros alone.
+    has_many = cpu.n_registers >= 32
+    rows, inputs = (13, 8) if has_many else (6, 4)
+    listed = (4, 4, 4) if has_many else (rows, inputs, 2)
+    constants |= {"TILE_ROWS": rows, "GRADIENT_ROWS": inputs}
+    constants |= zip(("LISTED_ROWS", "LISTED_INPUTS", "LISTED_PANELS"), listed, strict=True)
     trees = formula_trees(formulas, functions, precision)
     return "".join(
         [

@@ -78,16 +78,8 @@ def stored(call: Pointer, values: Pointer, at: int) -> Number:
 
 
 @exported
-def look_at_stored(
-    address: int,
-    order: int,
-    n_rows: int,
-    batch_rows: int,
-    n_known: int,
-    panels: int,
-    nonzero: int,
-) -> None:
-    """Take the place of `gather`: rows stay where they are; set NOT_FINITE if some value is not."""
+def look_at_stored(address: int, order: int, n_rows: int) -> None:
+    """Set NOT_FINITE if some value of the rows, which stay where they are, is not finite."""
     call = int64s(address)
     rows, starts, values = int64s(order), int64s(call[STARTS]), reals(call[X])
     for row in range(n_rows):

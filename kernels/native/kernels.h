@@ -120,11 +120,11 @@ struct bfloat16_products {
 };
 
 struct product_kernels {
-    /* The rows `order[0..n_rows)` of x as panels, and which of their values are not zero; `order`
-     * goes on to n_known, for prefetching. Returns whether all of their values are finite. */
+    /* The rows `order[0..n_rows)` of x, of a batch of batch_rows, as panels, and which of their values are
+     * not zero; `order` goes on to n_known, for prefetching. Returns whether all values are finite. */
     int (*gather)(const struct source *x, const int64_t *order, ptrdiff_t n_rows,
-                  ptrdiff_t batch_rows, ptrdiff_t n_known, ptrdiff_t n_columns, void *panels, ptrdiff_t stride,
-                  uint16_t *nonzero);
+                  ptrdiff_t batch_rows, ptrdiff_t n_known, ptrdiff_t n_columns, void *panels,
+                  ptrdiff_t stride, uint16_t *nonzero);
     /* Row-major (rows, columns) to panels, padded with zero columns, and back. */
     void (*to_panels)(const void *matrix, ptrdiff_t rows, ptrdiff_t columns, void *panels,
                       ptrdiff_t stride);

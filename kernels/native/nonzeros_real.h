@@ -75,6 +75,13 @@ static ALWAYS_INLINE unsigned NAME(nonzero_rows)(const uint16_t *nonzero, unsign
 #endif
 }
 
+/* Which lanes of a panel are not zero in one of the rows. */
+static ALWAYS_INLINE unsigned NAME(some_lanes)(const uint16_t *nonzero, ptrdiff_t rows) {
+    unsigned lanes = 0;
+    for (ptrdiff_t row = 0; row < rows; row++) lanes |= nonzero[row];
+    return lanes;
+}
+
 /* How many rows a tile with lists has, for so many panels of outputs: a sample has as many. */
 static ptrdiff_t NAME(sample_rows)(ptrdiff_t rows, ptrdiff_t panels) {
     const ptrdiff_t tile_rows = panels >= LISTED_PANELS ? LISTED_ROWS : TILE_ROWS;
@@ -88,9 +95,7 @@ static int NAME(has_many_zeros)(const uint16_t *nonzero, ptrdiff_t panel_rows, p
     ptrdiff_t steps = 0, all_steps = 0;
     if (!nonzero) return 0;
     for (ptrdiff_t panel = 0; panel * LANES < inputs; panel += NAME(PANELS_PER_SAMPLE)) {
-        unsigned lanes = 0;
-        for (ptrdiff_t row = 0; row < rows; row++)
-            lanes |= nonzero[panel * panel_rows + row];
+        const unsigned lanes = NAME(some_lanes)(nonzero + panel * panel_rows, rows);
         UNROLL
         for (int lane = 0; lane < LANES; lane++) steps += lanes >> lane & 1;
         all_steps += inputs - panel * LANES < LANES ? inputs - panel * LANES : LANES;
@@ -110,8 +115,7 @@ static ptrdiff_t NAME(list_inputs)(const uint16_t *nonzero, ptrdiff_t rows, ptrd
                                    ptrdiff_t a_stride, ptrdiff_t w_step, uint64_t *list) {
     ptrdiff_t n = 0;
     for (ptrdiff_t panel = 0; panel * LANES < inputs; panel++) {
-        unsigned lanes = 0;
-        for (ptrdiff_t row = 0; row < rows; row++) lanes |= nonzero[row];
+        const unsigned lanes = NAME(some_lanes)(nonzero, rows);
         nonzero += a_stride / LANES;
         n += NAME(add_steps)(lanes, STEP_AT(panel * a_stride, panel * LANES * w_step),
                              STEP_AT(1, w_step), list + n);

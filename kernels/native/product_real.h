@@ -13,7 +13,8 @@ static void NAME(weight_gradient)(const void *a_, ptrdiff_t a_stride, const uint
     REAL gradient[2 * GRADIENT_ROWS * LANES];
     uint64_t steps[NAME(LISTED_STEPS) + LANES], *list = NULL;
     if (rows <= NAME(LISTED_STEPS) &&
-        NAME(has_many_zeros)(nonzero, a_stride / LANES, NAME(sample_rows)(rows, last - first), last_input))
+        NAME(has_many_zeros)(nonzero, a_stride / LANES, NAME(sample_rows)(rows, last - first),
+                             last_input))
         list = steps;
     const int is_low = list && last - first >= LISTED_PANELS;
     const ptrdiff_t tile_inputs = is_low ? LISTED_INPUTS : GRADIENT_ROWS;
@@ -165,7 +166,7 @@ enum { NAME(COLUMNS_AT_ONCE) = 1024, NAME(LEAST_AHEAD) = 8, NAME(MOST_AHEAD) = 3
 
 static int NAME(gather)(const struct source *x, const int64_t *order, ptrdiff_t n_rows,
                          ptrdiff_t batch_rows, ptrdiff_t n_known, ptrdiff_t n_columns, void *panels_,
-                         ptrdiff_t stride, uint16_t *nonzero) {
+                        ptrdiff_t stride, uint16_t *nonzero) {
     REAL *panels = panels_;
     REAL buffer[NAME(COLUMNS_AT_ONCE)], zeros[LANES];
     NAME(vector) zero = NAME(zero)(); /* as long as all values are finite */

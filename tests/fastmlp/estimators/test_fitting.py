@@ -758,10 +758,9 @@ def test_lbfgs_takes_a_layer_normalisation_alone(iris: Any) -> None:
     with pytest.raises(ValueError, match=r"lbfgs.*no normalization='batch'"):
         MLPClassifier(solver="lbfgs", normalization="batch").fit(*iris)
     model = MLPClassifier(
-        (8,), solver="lbfgs", normalization="layer", max_iter=500, random_state=0
-    ).fit(*iris)
-    # Where it ends depends on the last bits of sums, which are those of the instruction set.
-    assert model.score(*iris) > 0.92
+        (16,), solver="lbfgs", normalization="layer", max_iter=500, random_state=0
+    ).fit(*iris)  # with half of the units it ends now here and now there, by the instruction set
+    assert model.score(*iris) > 0.97
 
 
 @pytest.mark.parametrize("wrong", ["bach", 1, True])
