@@ -758,8 +758,8 @@ def test_lbfgs_takes_a_layer_normalisation_alone(iris: Any) -> None:
     with pytest.raises(ValueError, match=r"lbfgs.*no normalization='batch'"):
         MLPClassifier(solver="lbfgs", normalization="batch").fit(*iris)
     model = MLPClassifier(
-        (16,), solver="lbfgs", normalization="layer", max_iter=500, random_state=0
-    ).fit(*iris)  # with half of the units it ends now here and now there, by the instruction set
+        (64,), solver="lbfgs", normalization="layer", max_iter=500, random_state=3
+    ).fit(*iris)  # where fewer units end depends on the instruction set
     assert model.score(*iris) > 0.97
 
 
