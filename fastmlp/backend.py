@@ -216,7 +216,7 @@ def warn_of_emulation(name: str) -> None:
     missing = "; this CPU has neither AMX nor AVX512-BF16, or FASTMLP_MAX_ISA leaves it out"
     warnings.warn(
         f"the {name} backend emulates bfloat16 here, which is slower than precision='float32'"
-        + missing * (name == "cython"),
+        + missing * (name in ("cython", "numba")),
         stacklevel=3,
     )
 

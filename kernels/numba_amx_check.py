@@ -14,12 +14,11 @@ from types import ModuleType
 
 import llvmlite.binding as llvm
 import numpy as np
-from numba.core.registry import cpu_target
 
 from .bfloat16 import rounded_array
 from .contract import Array
 from .isa_cap import requested_cap
-from .numba_cpu import Cpu
+from .numba_cpu import Cpu, target_features
 from .numba_memory import Panels, address_of, aligned_zeros
 from .numba_source import load_amx
 
@@ -50,14 +49,10 @@ def tile_products(cpu: Cpu) -> tuple[ModuleType | None, str]:
 
 
 def may_try(cpu: Cpu) -> bool:
-    """Return whether CPU and system have tiles, FASTMLP_MAX_ISA allows them, and Numba writes them.
-
-    LLVM ends the process at an instruction that its target lacks, so its features decide.
-    """
+    """Return whether CPU and system have tiles, and both FASTMLP_MAX_ISA and Numba allow them."""
     if cpu.vector_bits != 512 or requested_cap() not in (None, "amx") or not cpu_has_tiles():
         return False
-    target_features = cpu_target.target_context.codegen().magic_tuple()[2].split(",")
-    return {"+amx-tile", "+amx-bf16"} <= set(target_features)
+    return {"+amx-tile", "+amx-bf16"} <= target_features()
 
 
 def cpu_has_tiles() -> bool:

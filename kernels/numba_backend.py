@@ -18,7 +18,7 @@ from numba.core import config as numba_config
 from . import formulas
 from .contract import Array, Backend, Engine, Gradients, Plan, SparseMatrix
 from .numba_amx_check import tile_products
-from .numba_cpu import Cpu, select_cpu, weaker_caps
+from .numba_cpu import Cpu, multiplies_pairs, select_cpu, weaker_caps
 from .numba_memory import (
     OrthogonalMemory,
     Panels,
@@ -350,7 +350,10 @@ class NumbaBackend(Backend):
 
     @property
     def bfloat16_isa(self) -> str:
-        return "amx" if tile_products(usable_cpu())[0] is not None else ""
+        cpu = usable_cpu()
+        if tile_products(cpu)[0] is not None:
+            return "amx"
+        return "avx512_bf16" if multiplies_pairs(cpu) else ""
 
     @property
     def bfloat16_note(self) -> str:

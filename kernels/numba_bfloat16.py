@@ -1,9 +1,10 @@
 """Products of the `numba` backend in bfloat16: templates, see `numba_names`.
 
-As in `native/product_bfloat16.h`, where no instruction multiplies bfloat16: operands are rounded
-block by block into memory that stays in the caches, and the register tiles of float32 do the rest:
-products of two rounded numbers are exact. A module of its own: other precisions compile nothing of
-it.
+As in `native/product_bfloat16.h`: operands are rounded block by block into memory that stays in the
+caches, and the register tiles of float32 do the rest. With AVX512-BF16 a number of a rounded panel
+stands for a PAIR, neighbours along the depth of the product, whose products are summed together;
+without it for itself: products of two rounded numbers are exact in float32. A module of its own:
+other precisions compile nothing of it.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 from .numba_names import (
     GRADIENT_ROWS,
     LANES,
+    PAIR,
     SIZE,
     TILE_ROWS,
     VECTOR,
@@ -23,12 +25,15 @@ from .numba_names import (
     memory_of_rows,
     memory_of_slopes,
     memory_of_weights,
+    memory_of_zeros,
+    pair_columns,
+    pair_rows,
     round_vector,
     sum_tile,
 )
 
 SUM_ROWS = 256
-"""So many rows of `a` are rounded together, ..."""
+"""So many rows of `a` are rounded together, of PAIR times as many, ..."""
 
 SUM_DEPTH = 256
 """... of so many columns: whole panels."""
@@ -44,9 +49,30 @@ GRADIENT_VALUES = 1 << 16
 
 @compiled
 def round_rows(source: int, step: int, rows: int, to: int) -> None:
-    """Write rows of a panel, which lie `step` apart, rounded, as rows of another."""
-    for row in range(rows):
-        round_vector(source + row * step, to + row * VECTOR)
+    """Write rows of a panel, which lie `step` apart, rounded, PAIR of them as a row of another."""
+    for row in range(0, rows, PAIR):
+        place = source + row * step
+        if PAIR == 1:
+            round_vector(place, to)
+        else:
+            pair_rows(place, place + step if row + 1 < rows else memory_of_zeros(), to)
+        to += VECTOR
+
+
+@compiled
+def round_columns(
+    source: int, stride: int, rows: int, columns: int, to: int, to_stride: int
+) -> None:
+    """Write rows of panels, rounded, PAIR neighbours of a row as one number."""
+    for column in range(0, columns, PAIR * LANES):
+        for row in range(rows):
+            place = source + row * VECTOR
+            if PAIR == 1:
+                round_vector(place, to + row * VECTOR)
+            else:
+                pair_columns(place, stride, columns - column, to + row * VECTOR)
+        source += PAIR * stride
+        to += to_stride
 
 
 @exported
@@ -69,22 +95,23 @@ def bfloat16_sum(
     a_block, w_block = memory_of_rows(), memory_of_weights()
     # Blocks of nearly equal depth, of whole panels.
     n_blocks = max(1, (fan_in + SUM_DEPTH - 1) // SUM_DEPTH)
-    depth = ((fan_in + n_blocks - 1) // n_blocks + LANES - 1) // LANES * LANES
-    for row_block in range(0, all_rows, SUM_ROWS):
-        rows = min(all_rows - row_block, SUM_ROWS)
+    unit = PAIR * LANES
+    depth = ((fan_in + n_blocks - 1) // n_blocks + unit - 1) // unit * unit
+    for row_block in range(0, all_rows, SUM_ROWS * PAIR):
+        rows = min(all_rows - row_block, SUM_ROWS * PAIR)
         n_tiles = (rows + TILE_ROWS - 1) // TILE_ROWS
         # One row more: panels of 128 rows would all lie in the same sets of the cache.
         block_stride = (rows + 1) * VECTOR
         for done in range(0, fan_in, depth):
             inputs = min(fan_in - done, depth)
-            for panel in range((inputs + LANES - 1) // LANES):
-                source = a + (done // LANES + panel) * a_stride + row_block * VECTOR
-                round_rows(source, VECTOR, rows, a_block + panel * block_stride)
+            steps = (inputs + PAIR - 1) // PAIR
+            source = a + done // LANES * a_stride + row_block * VECTOR
+            round_columns(source, a_stride, rows, inputs, a_block, block_stride)
             for panel in range(first, last, 2):
                 panels = min(last - panel, 2)
                 for each in range(panels):
                     source = w + (panel + each) * w_stride + done * w_step
-                    round_rows(source, w_step, inputs, w_block + each * inputs * VECTOR)
+                    round_rows(source, w_step, inputs, w_block + each * steps * VECTOR)
                 for tile in range(n_tiles):
                     row = tile * rows // n_tiles
                     height = (tile + 1) * rows // n_tiles - row
@@ -99,7 +126,7 @@ def bfloat16_sum(
                         panels,
                         (
                             *(a_block + row * VECTOR, SIZE, block_stride),
-                            *(w_block, inputs * VECTOR, VECTOR, inputs, 0),
+                            *(w_block, steps * VECTOR, VECTOR, steps, 0),
                             *(start, start_row, start_panel, 0),
                             *(out, z_stride),
                         ),
@@ -133,25 +160,25 @@ def bfloat16_gradient(
     The first input begins a panel of `a`.
     """
     a_block, dz_block, gradient = memory_of_inputs(), memory_of_slopes(), memory_of_gradients()
-    most = min(rows, GRADIENT_DEPTH)
-    group = min(GRADIENT_PANELS, GRADIENT_VALUES // (most * LANES) // 2 * 2)
+    most_steps = (min(rows, GRADIENT_DEPTH) + PAIR - 1) // PAIR
+    group = min(GRADIENT_PANELS, GRADIENT_VALUES // (most_steps * LANES) // 2 * 2)
     for group_first in range(first, last, group):
         group_last = min(last, group_first + group)
         for start in range(first_input, last_input, LANES):
             width = min(last_input - start, LANES)
             for row in range(0, rows, GRADIENT_DEPTH):
                 depth = min(rows - row, GRADIENT_DEPTH)
-                is_last = row + depth == rows
+                steps, is_last = (depth + PAIR - 1) // PAIR, row + depth == rows
                 source = a + start // LANES * a_stride + row * a_step
                 round_rows(source, a_step, depth, a_block)
                 if start == first_input or rows > GRADIENT_DEPTH:
                     for panel in range(group_first, group_last):
                         source = dz + panel * dz_stride + row * VECTOR
-                        to = dz_block + (panel - group_first) * depth * VECTOR
+                        to = dz_block + (panel - group_first) * steps * VECTOR
                         round_rows(source, VECTOR, depth, to)
                 for panel in range(group_first, group_last, 2):
                     panels = min(group_last - panel, 2)
-                    dz_tile = dz_block + (panel - group_first) * depth * VECTOR
+                    dz_tile = dz_block + (panel - group_first) * steps * VECTOR
                     for lane in range(0, width, GRADIENT_ROWS):
                         height = min(width - lane, GRADIENT_ROWS)
                         sums = gradient + ((panel - group_first) * LANES + lane) * VECTOR
@@ -165,7 +192,7 @@ def bfloat16_gradient(
                             panels,
                             (
                                 *(a_block + lane * SIZE, VECTOR, 0),
-                                *(dz_tile, depth * VECTOR, VECTOR, depth, 0),
+                                *(dz_tile, steps * VECTOR, VECTOR, steps, 0),
                                 *(before, VECTOR, LANES * VECTOR, by),
                                 *(to, to_stride),
                             ),

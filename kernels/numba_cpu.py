@@ -61,6 +61,18 @@ def weaker_caps(cpu: Cpu) -> tuple[str, ...]:
     return tuple(cap for cap, (_, bits) in LEVELS.items() if bits < cpu.vector_bits)
 
 
+def target_features() -> frozenset[str]:
+    """Return what the target has that Numba compiles for: LLVM ends the process at other code."""
+    return frozenset(cpu_target.target_context.codegen().magic_tuple()[2].split(","))
+
+
+def multiplies_pairs(cpu: Cpu) -> bool:
+    """Return whether code may multiply pairs of bfloat16: AVX512-BF16."""
+    if cpu.vector_bits != 512 or requested_cap() not in (None, "amx", "avx512_bf16"):
+        return False
+    return "+avx512bf16" in target_features()
+
+
 def select_cpu() -> Cpu:
     """Apply the cap to Numba, before it compiles anything, and return the CPU in use.
 

@@ -33,6 +33,7 @@ plain: Callable[[int], int] = int  # for a constant: Numba compiles a function a
 SIZE = LANES = VECTOR = 1  # LANES: numbers per vector, VECTOR: its bytes
 INFINITE_BITS = LARGEST_BITS = 1  # the bits of infinity, and all but the sign
 TILE_ROWS = GRADIENT_ROWS = 1  # of the register tiles: see numba_tiles
+PAIR = 1  # how many numbers of bfloat16 take the place of one in them
 LISTED_ROWS = LISTED_INPUTS = LISTED_PANELS = 1  # of the low ones, with lists
 
 # From an address to a pointer:
@@ -93,22 +94,22 @@ doubles_of_rows: Any = None  # () -> address of as many float64
 # See numba_tiles:
 sum_tile: Any = None
 gradient_tile: Any = None
-# Of bfloat16: (source, to), of vectors of float32; addresses of rounded blocks.
+# Of bfloat16, see numba_lanes: (source, to), of vectors of float32; addresses of rounded blocks.
 round_vector: Any = None
+pair_rows: Any = None  # (above, below, to)
+pair_columns: Any = None  # (source, stride, count, to)
 memory_of_rows: Any = None
 memory_of_weights: Any = None
 memory_of_inputs: Any = None
 memory_of_slopes: Any = None
 memory_of_gradients: Any = None
-# Of its tiles, see numba_amx_tiles; pairs of vectors (see numba_lanes), and their memory:
+# Of its tiles, see numba_amx_tiles, and their memory:
 configure_tiles: Any = None
 release_tiles: Any = None
 zero_tile: Any = None
 load_tile: Any = None
 store_tile: Any = None
 multiply_tiles: Any = None
-pair_rows: Any = None
-pair_columns: Any = None
 memory_of_tile_shapes: Any = None
 memory_of_zeros: Any = None  # a vector
 memory_of_pairs: Any = None  # a tile of each of these:

@@ -28,7 +28,7 @@ from . import (
     numba_sparse,
 )
 from .numba_cache import load_module
-from .numba_cpu import Cpu
+from .numba_cpu import Cpu, multiplies_pairs
 from .numba_memory import SOFTMAX
 from .subset import formula_trees
 
@@ -135,7 +135,7 @@ TILES = """
 sum_tile = tiles.register_tiles(
     "{precision}",
     LANES,
-    tiles.TileKind("sum_tile", VECTOR, LANES),
+    tiles.TileKind("sum_tile", VECTOR, LANES, PAIR),
     sorted(
         {{(row + 1, panel) for row in range(TILE_ROWS) for panel in (1, 2)}}
         | {{(1, WIDE_PANELS), (LISTED_ROWS - 1, LISTED_PANELS), (LISTED_ROWS, LISTED_PANELS)}}
@@ -144,7 +144,7 @@ sum_tile = tiles.register_tiles(
 gradient_tile = tiles.register_tiles(
     "{precision}",
     LANES,
-    tiles.TileKind("gradient_tile", SIZE, 0),
+    tiles.TileKind("gradient_tile", SIZE, 0, PAIR),
     sorted(
         {{(row + 1, panel) for row in range(min(GRADIENT_ROWS, LANES)) for panel in (1, 2)}}
         | {{(min(LISTED_INPUTS, LANES), LISTED_PANELS)}}
@@ -155,11 +155,14 @@ gradient_tile = tiles.register_tiles(
 """
 
 BFLOAT16 = """
+PAIR = {pair}
 round_vector = lanes.vector_rounding(LANES)
+pair_rows, pair_columns = lanes.vector_pairing(LANES)
+memory_of_zeros = intrinsics.address_for("float32", LANES)
 # Of rounded numbers, one row more than there are: see `bfloat16_sum`.
-memory_of_rows = intrinsics.block_for("float32", (SUM_ROWS + 1) * SUM_DEPTH)
-memory_of_weights = intrinsics.block_for("float32", 2 * SUM_DEPTH * LANES)
-memory_of_inputs = intrinsics.block_for("float32", GRADIENT_DEPTH * LANES)
+memory_of_rows = intrinsics.block_for("float32", (SUM_ROWS * PAIR + 1) * SUM_DEPTH // PAIR)
+memory_of_weights = intrinsics.block_for("float32", 2 * SUM_DEPTH // PAIR * LANES)
+memory_of_inputs = intrinsics.block_for("float32", GRADIENT_DEPTH // PAIR * LANES)
 memory_of_slopes = intrinsics.block_for("float32", GRADIENT_VALUES)
 memory_of_gradients = intrinsics.block_for("float32", GRADIENT_PANELS * LANES * LANES)
 
@@ -370,7 +373,8 @@ def load_batches(precision: str, cpu: Cpu) -> ModuleType:
 @cache
 def load_bfloat16(cpu: Cpu) -> ModuleType:
     """Return a module with `bfloat16_sum` and `bfloat16_gradient`."""
-    names = BFLOAT16 + TILES.format(precision="float32")
+    names = BFLOAT16.format(pair=2 if multiplies_pairs(cpu) else 1)
+    names += TILES.format(precision="float32")
     text = _text_of(*_functions_of(numba_bfloat16))
     return load_module(_prelude("float32", cpu, ()) + names + text)
 

@@ -25,7 +25,7 @@ from fastmlp.optimizers import NAMED_OPTIMIZERS
 
 pytestmark = pytest.mark.filterwarnings("ignore:the .* backend emulates bfloat16")
 
-CYTHON = {info.name: info for info in backends()}["cython"]
+INFOS = {info.name: info for info in backends()}
 COMPILED = [info.name for info in backends() if info.name in ("cython", "numba") and info.available]
 WITH_BFLOAT16 = [info.name for info in backends() if "bfloat16" in info.precisions]
 EMULATING = [
@@ -33,7 +33,7 @@ EMULATING = [
     for info in backends()
     if info.name in WITH_BFLOAT16 and info.name != "cython" and not info.bfloat16_isa
 ]
-needs_cython = pytest.mark.skipif(not CYTHON.available, reason=CYTHON.reason)
+NUMBA_CAPS = ("avx2", "avx512", "avx512_bf16")  # each is compiled for
 
 # ------------------------------------------------------------------------------------ rounding
 
@@ -115,13 +115,13 @@ def test_products_against_longdouble(
     assert 0.0 < json.loads(result.stdout)["worst"] <= 1.0
 
 
-@needs_cython
+@pytest.mark.parametrize("name", COMPILED)
 def test_products_against_longdouble_on_every_isa(
-    run_python: Callable[..., subprocess.CompletedProcess[str]],
+    name: str, run_python: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
     first_products = []
-    for cap in CAPS:
-        result = run_python(PRODUCTS.replace("BACKEND", "'cython'"), isa_cap=cap)
+    for cap in CAPS if name == "cython" else NUMBA_CAPS:
+        result = run_python(PRODUCTS.replace("BACKEND", repr(name)), isa_cap=cap)
         assert result.returncode == 0, result.stderr
         report = json.loads(result.stdout)
         assert 0.0 < report["worst"] <= 1.0, cap
@@ -303,19 +303,20 @@ def test_emulation_is_slower_and_says_so_once(name: str) -> None:
     assert trainer.backend_reason.endswith(", slower than float32")
 
 
-@needs_cython
+@pytest.mark.parametrize("name", COMPILED)
 def test_the_reason_names_the_instruction(
-    run_python: Callable[..., subprocess.CompletedProcess[str]],
+    name: str, run_python: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
     code = (
         "import fastmlp; print(fastmlp.Trainer(fastmlp.Network([2, 2]), precision='bfloat16',"
-        " backend='cython').backend_reason)"
+        f" backend={name!r}).backend_reason)"
     )
-    wanted = CYTHON.bfloat16_isa and f"; products of bfloat16 by {CYTHON.bfloat16_isa}"
+    isa = INFOS[name].bfloat16_isa
+    wanted = isa and f"; products of bfloat16 by {isa}"
     here = os.environ.get("FASTMLP_MAX_ISA")  # what this process, whose words `wanted` are, may use
     best, capped = (run_python(code, isa_cap=cap) for cap in (here, "avx512"))
     assert (wanted or "; products of bfloat16 are emulated") in best.stdout
-    assert CYTHON.bfloat16_note in best.stdout
+    assert INFOS[name].bfloat16_note in best.stdout
     assert capped.stdout.strip().endswith("are emulated, slower than float32")
     assert "FASTMLP_MAX_ISA leaves it out" in capped.stderr
     assert bool(wanted) == ("leaves it out" not in best.stderr)
