@@ -1,6 +1,7 @@
 """A run that is under way: the contenders of one case after the other, repeated in turn (A B A B).
 
-A change of the machine's speed then meets every contender alike. Backends run in this process;
+A change of the machine's speed then meets every contender alike; and every case alike, where cases
+are compared with each other (`MEASURED_TOGETHER`). Backends run in this process;
 a peer, another instruction set or another number of threads has a process of its own (`worker`).
 """
 
@@ -9,7 +10,7 @@ from __future__ import annotations
 import math
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +35,9 @@ from .results import LEFT_OUT, Measurement, Results
 from .sections import ProgressReport
 from .worker import RemoteContest, Worker, WorkerError, save_images
 
+MEASURED_TOGETHER = ("options",)
+"""Groups whose cases are compared with each other: they are repeated in turn, too."""
+
 SETTLING_SECONDS = 0.003
 """Before each repetition: the idle threads of the contender before go to sleep."""
 
@@ -42,6 +46,7 @@ SETTLING_SECONDS = 0.003
 class Entry:
     """One contender of a case that is under way."""
 
+    case: Case
     contest: Contest
     measurement: Measurement
     seconds: float
@@ -109,15 +114,20 @@ class Execution:
             if setting.kind == "peer":
                 self.contest(case, setting)
 
-    def run_case(self, case: Case) -> None:
-        """Measure one case with every contender; list it if it is too late and not the first."""
+    def run_cases(self, cases: Sequence[Case]) -> None:
+        """Measure cases of a group together, with every contender; list them if it is too late.
+
+        The first ones of a run are never too late.
+        """
         if self.weight_done > 0.0 and time.perf_counter() > self.last_start:
             text = f"{LEFT_OUT}the time of the level {self.request.level!r} was over"
-            self.results.failures.append({"case": case.name, "contender": "", "error": text})
+            self.results.failures += [
+                {"case": case.name, "contender": "", "error": text} for case in cases
+            ]
             return
-        settings = self.settings(case)
+        settings = [(case, setting) for case in cases for setting in self.settings(case)]
         steps = max(1, len(settings) * (1 + self.repeats))
-        weight = WEIGHTS[case.group]
+        weight = len(cases) * WEIGHTS[cases[0].group]
         now = time.perf_counter()
         case_deadline = now + (self.deadline - now) * weight / max(self.weight_left, weight)
         total = self.weight_left + self.weight_done
@@ -127,14 +137,14 @@ class Execution:
 
         entries: list[Entry] = []
         try:
-            for number, setting in enumerate(settings):
+            for number, (case, setting) in enumerate(settings):
                 tell(number, f"first call: {case.name}, {setting.contender}")
                 try:
                     entries.append(self.enter(case, setting))
                 except Exception as error:  # one that is broken must not take the others along
                     self.note_failure(case, setting.contender, error)
-            self.repeat(case, list(entries), len(settings), case_deadline, tell)
-            self.score(case, entries)
+            self.repeat(list(entries), len(settings), case_deadline, tell)
+            self.score(entries)
         finally:
             self.results.measurements += [
                 entry.measurement for entry in entries if entry.measurement.repetitions
@@ -143,7 +153,7 @@ class Execution:
             try:
                 entry.contest.close()
             except WorkerError as error:
-                self.note_failure(case, entry.measurement.contender, error)
+                self.note_failure(entry.case, entry.measurement.contender, error)
         self.weight_left -= weight
         self.weight_done += weight
 
@@ -171,11 +181,10 @@ class Execution:
             flops=case.flops,
             max_isa=setting.max_isa,
         )
-        return Entry(contest, measurement, opening.seconds or 0.0)
+        return Entry(case, contest, measurement, opening.seconds or 0.0)
 
     def repeat(
         self,
-        case: Case,
         entries: list[Entry],
         first_step: int,
         deadline: float,
@@ -198,7 +207,7 @@ class Execution:
             if repetition >= fewest and late and asked is None:
                 return
             for entry in list(entries):
-                found = entry.measurement
+                case, found = entry.case, entry.measurement
                 text = f"repetition {repetition + 1}/{self.repeats}: {case.name}, {found.contender}"
                 tell(step, text)
                 step += 1
@@ -213,7 +222,7 @@ class Execution:
                 entry.seconds = seconds * found.loops
             self.most_rounds = max(self.most_rounds, repetition + 1)
 
-    def score(self, case: Case, entries: list[Entry]) -> None:
+    def score(self, entries: list[Entry]) -> None:
         """Take what every contender has learned, and say after what."""
         for entry in entries:
             found = entry.measurement
@@ -222,7 +231,7 @@ class Execution:
             try:
                 score = entry.contest.score()
             except Exception as error:
-                self.note_failure(case, found.contender, error)
+                self.note_failure(entry.case, found.contender, error)
                 continue
             found.accuracy, found.accuracy_note = score.accuracy, score.note
             if found.group not in ("training", "growth"):

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, replace
+from itertools import groupby
 from typing import Any
 
 import fastmlp
@@ -17,7 +18,7 @@ from fastmlp.plan import resolve_threads
 from .cases import CASES
 from .cases_training import EPOCH_ROWS
 from .compile_ahead import COMPILING_BACKEND, CompileAhead
-from .execution import Execution
+from .execution import MEASURED_TOGETHER, Execution
 from .levels import (
     CASES_AND_SECTIONS,
     COMPILING_SECONDS,
@@ -187,8 +188,10 @@ def run(request: Request, progress: ProgressReport = lambda fraction, text: None
                 work.last_start = end - section_seconds(request.level, late)
                 last = [name for name in late if name == "drawbacks"]
                 options["cold_start"]["until"] = end - section_seconds(request.level, last)
-            for case in cases:
-                work.run_case(case)
+            for _, together in groupby(
+                cases, lambda case: case.group if case.group in MEASURED_TOGETHER else case.name
+            ):
+                work.run_cases(list(together))
             results.settings["repeats"] = max(1, work.most_rounds)
         run_sections(results, request.level, late, stage(2), options)
         results.complete = True

@@ -41,7 +41,7 @@ SUM_DEPTH = 256
 GRADIENT_DEPTH = 512
 """So many rows of `a` and dz are rounded together."""
 
-GRADIENT_PANELS = 16
+ROUNDED_PANELS = 16
 """Of dz, at most."""
 
 GRADIENT_VALUES = 1 << 16
@@ -161,7 +161,7 @@ def bfloat16_gradient(
     """
     a_block, dz_block, gradient = memory_of_inputs(), memory_of_slopes(), memory_of_gradients()
     most_steps = (min(rows, GRADIENT_DEPTH) + PAIR - 1) // PAIR
-    group = min(GRADIENT_PANELS, GRADIENT_VALUES // (most_steps * LANES) // 2 * 2)
+    group = min(ROUNDED_PANELS, GRADIENT_VALUES // (most_steps * LANES) // 2 * 2)
     for group_first in range(first, last, group):
         group_last = min(last, group_first + group)
         for start in range(first_input, last_input, LANES):

@@ -32,9 +32,10 @@ real: Any = float  # the plan's real type, SIZE its bytes
 plain: Callable[[int], int] = int  # for a constant: Numba compiles a function anew for each literal
 SIZE = LANES = VECTOR = 1  # LANES: numbers per vector, VECTOR: its bytes
 INFINITE_BITS = LARGEST_BITS = 1  # the bits of infinity, and all but the sign
-TILE_ROWS = GRADIENT_ROWS = 1  # of the register tiles: see numba_tiles
+TILE_ROWS = GRADIENT_ROWS = GRADIENT_PANELS = 1  # of the register tiles: see numba_tiles
 PAIR = 1  # how many numbers of bfloat16 take the place of one in them
-LISTED_ROWS = LISTED_INPUTS = LISTED_PANELS = 1  # of the low ones, with lists
+# Of the low ones, with lists: of the weighted sum and of the weight gradient.
+LISTED_ROWS = LISTED_PANELS = LISTED_INPUTS = LISTED_INPUT_PANELS = 1
 
 # From an address to a pointer:
 reals: Any = None

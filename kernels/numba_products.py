@@ -14,6 +14,7 @@ from .numba_names import (
     FLAT,
     FLOAT32,
     FROM_PANELS,
+    GRADIENT_PANELS,
     GRADIENT_ROWS,
     INPUT_CENTER,
     INPUT_SCALE,
@@ -22,6 +23,7 @@ from .numba_names import (
     LANES,
     LAYER_WORDS,
     LAYERS,
+    LISTED_INPUT_PANELS,
     LISTED_INPUTS,
     LISTED_PANELS,
     LISTED_ROWS,
@@ -96,6 +98,11 @@ Few rows fetch those in their place in the next batch, which then come while thi
 
 FETCHED_BYTES = 4096
 
+CACHE_LINE = 64
+
+STEPS_TO_FETCH = 32
+"""From so many steps on a tile's weights are fetched ahead: few do not hide what they wait for."""
+
 
 @compiled
 def share(n: int, thread: int, n_threads: int) -> int:
@@ -114,7 +121,12 @@ def some_lanes(nonzero: int, rows: int) -> int:
 
 @compiled
 def panels_of_tile(left: int, most: int) -> int:
-    """Return how many of the panels that are left a tile takes: as many as it may, 2 or 1."""
+    """Return how many of the panels that are left a tile takes: as many as it may, 2 or 1.
+
+    Of 4 it takes 2, not 3 and then 1.
+    """
+    if most == 3 and left == 4:
+        return 2
     return most if left >= most else min(left, 2)
 
 
@@ -258,6 +270,14 @@ def weighted_sum(
                 break
 
 
+@compiled
+def fetch_weights(w: int, stride: int, panels: int, n_bytes: int) -> None:
+    """Fetch what a tile of the gradient will be added to: it takes as long as a tile's steps."""
+    for panel in range(panels):
+        for byte in range(0, n_bytes, CACHE_LINE):
+            prefetch(w + panel * stride + byte)
+
+
 @exported
 def weight_gradient(
     a: int,
@@ -295,8 +315,8 @@ def weight_gradient(
     is_low = list_of_tile != 0 and last - first >= LISTED_PANELS
     tile_inputs = LISTED_INPUTS if is_low else GRADIENT_ROWS
     # Of whole tiles of either kind.
-    group = 2 * BLOCK_BYTES // (rows * VECTOR) // LISTED_PANELS * LISTED_PANELS
-    group = max(group, LISTED_PANELS)
+    group = 2 * BLOCK_BYTES // (rows * VECTOR) // LISTED_INPUT_PANELS * LISTED_INPUT_PANELS
+    group = max(group, LISTED_INPUT_PANELS)
     for group_first in range(first, last, group):
         group_last = min(last, group_first + group)
         start = first_input
@@ -311,13 +331,17 @@ def weight_gradient(
                 if depth == 0 and factor != 0:  # these weights do not change
                     start += height
                     continue
-            tile_panels = LISTED_PANELS if is_low and height == LISTED_INPUTS else 2
+            tile_panels = LISTED_INPUT_PANELS if is_low else GRADIENT_PANELS
+            if height < tile_inputs:
+                tile_panels = 2
             panel = group_first
             while panel < group_last:
                 panels = panels_of_tile(group_last - panel, tile_panels)
                 dz_tile = dz + panel * dz_stride
                 out_tile, tile_stride = out + panel * out_stride + start * VECTOR, out_stride
                 w, size = out_tile, height * VECTOR
+                if depth >= STEPS_TO_FETCH:
+                    fetch_weights(w, out_stride, panels, size)
                 if update != 0:
                     out_tile, tile_stride = gradient, size
                 gradient_tile(
@@ -451,7 +475,7 @@ def gather(
         source, to = x + rows[row] * x_stride, panels + row * VECTOR
         if row + rows_ahead < n_known and n_bytes <= FETCHED_BYTES:
             ahead = x + rows[row + rows_ahead] * x_stride
-            for offset in range(0, n_bytes, 64):
+            for offset in range(0, n_bytes, CACHE_LINE):
                 prefetch(ahead + offset)
         if x_type == UINT8:
             for panel in range(whole):

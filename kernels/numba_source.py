@@ -116,7 +116,10 @@ convert_float64s = intrinsics.vector_conversion("float64", "{precision}", LANES)
 convert_float32s = intrinsics.vector_conversion("float32", "{precision}", LANES)
 convert_uint8s = intrinsics.vector_conversion("uint8", "{precision}", LANES)
 transpose_vectors = intrinsics.vector_transpose("{precision}", LANES)
-gradient_memory = intrinsics.address_for("{precision}", 2 * GRADIENT_ROWS * LANES)
+gradient_memory = intrinsics.address_for(
+    "{precision}",
+    max(GRADIENT_ROWS * GRADIENT_PANELS, LISTED_INPUTS * LISTED_INPUT_PANELS) * LANES,
+)
 coefficient_memory = intrinsics.address_for("{precision}", MAX_COEFFICIENTS)
 prefetch = intrinsics.prefetch
 nonzero_lanes = intrinsics.vector_nonzeros("{precision}", LANES)
@@ -147,7 +150,8 @@ gradient_tile = tiles.register_tiles(
     tiles.TileKind("gradient_tile", SIZE, 0, PAIR),
     sorted(
         {{(row + 1, panel) for row in range(min(GRADIENT_ROWS, LANES)) for panel in (1, 2)}}
-        | {{(min(LISTED_INPUTS, LANES), LISTED_PANELS)}}
+        | {{(min(LISTED_INPUTS, LANES), LISTED_INPUT_PANELS)}}
+        | {{(min(GRADIENT_ROWS, LANES), GRADIENT_PANELS)}}
     ),
 )
 
@@ -164,7 +168,7 @@ memory_of_rows = intrinsics.block_for("float32", (SUM_ROWS * PAIR + 1) * SUM_DEP
 memory_of_weights = intrinsics.block_for("float32", 2 * SUM_DEPTH // PAIR * LANES)
 memory_of_inputs = intrinsics.block_for("float32", GRADIENT_DEPTH // PAIR * LANES)
 memory_of_slopes = intrinsics.block_for("float32", GRADIENT_VALUES)
-memory_of_gradients = intrinsics.block_for("float32", GRADIENT_PANELS * LANES * LANES)
+memory_of_gradients = intrinsics.block_for("float32", ROUNDED_PANELS * LANES * LANES)
 
 
 """
@@ -329,13 +333,15 @@ def _prelude(precision: str, cpu: Cpu, functions: Iterable[Callable[..., Any]]) 
     numbers = POWER_OF_TWO_NUMBERS[precision]
     constants["LARGEST_BITS"] = (1 << (8 * constants["SIZE"] - 1)) - 1
     constants["INFINITE_BITS"] = (2 * numbers["bias"] + 1) << numbers["mantissa"]
-    # As many as fit the registers, with two vectors of b and one value of a. With lists lower and
-    # wider, where that fits: the fewer values of a, the more steps have zeros alone.
-    has_many = cpu.n_registers >= 32
-    rows, inputs = (13, 8) if has_many else (6, 4)
-    listed = (4, 4, 4) if has_many else (rows, inputs, 2)
-    constants |= {"TILE_ROWS": rows, "GRADIENT_ROWS": inputs}
-    constants |= zip(("LISTED_ROWS", "LISTED_INPUTS", "LISTED_PANELS"), listed, strict=True)
+    # Sizes of tiles as in native/tile_real.h: as many sums as fit the registers.
+    if cpu.n_registers >= 32:
+        sizes = {"TILE_ROWS": 13, "GRADIENT_ROWS": 8, "GRADIENT_PANELS": 2}
+        listed = (4, 4, 4, 4)
+    else:
+        sizes = {"TILE_ROWS": 6, "GRADIENT_ROWS": 4, "GRADIENT_PANELS": 3}
+        listed = (6, 2, 4, 3)
+    names = ("LISTED_ROWS", "LISTED_PANELS", "LISTED_INPUTS", "LISTED_INPUT_PANELS")
+    constants |= sizes | dict(zip(names, listed, strict=True))
     trees = formula_trees(formulas, functions, precision)
     return "".join(
         [

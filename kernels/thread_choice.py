@@ -10,7 +10,11 @@ SHORTEST = 3e-4
 """Seconds: a shorter call says more about waking up than about training."""
 
 FIRST_PAUSE, LONGEST_PAUSE = 8, 64
-"""After so many calls with one thread all are tried again; twice as many each time they lose."""
+"""After so many calls with one thread all are tried again; twice as many each time they lose.
+
+The first time they lose after having won they are tried again at once: something may have come in
+between, once.
+"""
 
 
 class ThreadChoice:
@@ -25,7 +29,7 @@ class ThreadChoice:
     def __init__(self, n_threads: int) -> None:
         self.n_threads = n_threads
         self.seconds_per_row: dict[int, float] = {}  # by number of threads, of the last call
-        self.pause, self.calls_left = FIRST_PAUSE, 0
+        self.pause, self.calls_left = 0, 0
 
     def choose(self) -> int:
         """Return how many threads the next call takes."""
@@ -42,6 +46,6 @@ class ThreadChoice:
             self.calls_left = max(0, self.calls_left - 1)
         elif self.seconds_per_row[n_threads] > self.seconds_per_row.get(1, float("inf")):
             self.calls_left = self.pause
-            self.pause = min(2 * self.pause, LONGEST_PAUSE)
+            self.pause = min(max(2 * self.pause, FIRST_PAUSE), LONGEST_PAUSE)
         else:
-            self.pause = FIRST_PAUSE
+            self.pause = 0

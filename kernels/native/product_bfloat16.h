@@ -16,7 +16,7 @@ enum {
     SUM_ROWS = 256 * PAIR, /* of `a`, rounded together */
     SUM_DEPTH = 256,       /* a multiple of PAIR * LANES */
     GRADIENT_DEPTH = 512,  /* rows of a and dz, rounded together; of whole pairs */
-    GRADIENT_PANELS = 16,  /* of dz, at most */
+    ROUNDED_PANELS = 16,   /* of dz, at most */
     GRADIENT_VALUES = 1 << 16
 };
 
@@ -59,7 +59,7 @@ static void NAME(bfloat16_sum)(const REAL *a, ptrdiff_t a_stride, const REAL *w,
                     const ptrdiff_t row = tile * rows / n_tiles, next = (tile + 1) * rows / n_tiles;
                     REAL *out = z + panel * z_stride + (row_block + row) * LANES;
                     const REAL *bias = b ? b + panel * LANES : NULL;
-                    NAME(sum_tiles)[next - row][panels / 2](
+                    NAME(sum_tiles)[next - row][panels](
                         a_block + row * LANES, block_stride, w_block, steps * LANES, LANES, steps,
                         NULL, input ? out : bias, input ? LANES : 0, input ? z_stride : LANES, NULL, out,
                         z_stride);
@@ -96,13 +96,13 @@ static void NAME(bfloat16_weight_gradient)(const void *a_, ptrdiff_t a_stride,
     const REAL *a = a_, *dz = dz_;
     REAL *out = out_;
     REAL a_block[GRADIENT_DEPTH / PAIR * LANES], dz_block[GRADIENT_VALUES];
-    REAL gradient[GRADIENT_PANELS * LANES * LANES]; /* of an input panel: (panel, input, output) */
+    REAL gradient[ROUNDED_PANELS * LANES * LANES]; /* of an input panel: (panel, input, output) */
     const int adds_at_once = !update || (update->is_gradient_descent && !update->adjustments);
     const REAL *learning_rate = update ? update->coefficients : NULL;
     const ptrdiff_t most_rows = rows < GRADIENT_DEPTH ? rows : GRADIENT_DEPTH;
     const ptrdiff_t most_values = (most_rows + PAIR - 1) / PAIR * LANES; /* of a panel */
     ptrdiff_t group = GRADIENT_VALUES / most_values / 2 * 2;
-    if (group > GRADIENT_PANELS) group = GRADIENT_PANELS;
+    if (group > ROUNDED_PANELS) group = ROUNDED_PANELS;
     for (ptrdiff_t group_first = first; group_first < last; group_first += group) {
         const ptrdiff_t group_last = last - group_first < group ? last : group_first + group;
         for (ptrdiff_t input = first_input; input < last_input; input += LANES) {
@@ -125,7 +125,7 @@ static void NAME(bfloat16_weight_gradient)(const void *a_, ptrdiff_t a_stride,
                         REAL *place = out + panel * out_stride + (input + lane) * LANES;
                         const int is_done = is_last && adds_at_once;
                         height = width - lane < GRADIENT_ROWS ? width - lane : GRADIENT_ROWS;
-                        NAME(gradient_tiles)[height][panels / 2](
+                        NAME(gradient_tiles)[height][panels](
                             a_block + lane, 0, dz_tile, steps * LANES, LANES, steps, NULL,
                             row ? sums : NULL, LANES, LANES * LANES, is_done ? learning_rate : NULL,
                             is_done ? place : sums, is_done ? out_stride : LANES * LANES);

@@ -3,6 +3,16 @@
 
 #include "sum_real.h"
 
+/* Fetches the weights that a tile of their gradient will be added to: from the last cache or from memory
+ * they take as long as the steps of a small tile. */
+static inline void NAME(fetch_weights)(const REAL *w, ptrdiff_t stride, ptrdiff_t panels, ptrdiff_t n) {
+    for (ptrdiff_t j = 0; j < panels; j++)
+        for (ptrdiff_t i = 0; i < n; i += 64 / (ptrdiff_t)sizeof(REAL)) PREFETCH(w + j * stride + i);
+}
+
+/* From so many steps on: few do not hide what they wait for, and their weights are in a cache that is near. */
+enum { NAME(STEPS_TO_FETCH) = 32 };
+
 static void NAME(weight_gradient)(const void *a_, ptrdiff_t a_stride, const uint16_t *nonzero,
                                   const void *dz_, ptrdiff_t dz_stride, void *out_,
                                   ptrdiff_t out_stride, const struct update *update, ptrdiff_t rows,
@@ -10,7 +20,7 @@ static void NAME(weight_gradient)(const void *a_, ptrdiff_t a_stride, const uint
                                   ptrdiff_t last) {
     const REAL *a = a_, *dz = dz_;
     REAL *out = out_;
-    REAL gradient[2 * GRADIENT_ROWS * LANES];
+    REAL gradient[16 * LANES]; /* of a tile: rows x panels are 16 at most */
     uint64_t steps[NAME(LISTED_STEPS) + LANES], *list = NULL;
     if (rows <= NAME(LISTED_STEPS) &&
         NAME(has_many_zeros)(nonzero, a_stride / LANES, NAME(sample_rows)(rows, last - first),
@@ -19,8 +29,9 @@ static void NAME(weight_gradient)(const void *a_, ptrdiff_t a_stride, const uint
     const int is_low = list && last - first >= LISTED_PANELS;
     const ptrdiff_t tile_inputs = is_low ? LISTED_INPUTS : GRADIENT_ROWS;
     const int is_added = update && update->is_gradient_descent && !update->adjustments;
-    ptrdiff_t height, group = 2 * NAME(BLOCK_VALUES) / (rows * LANES) / LISTED_PANELS * LISTED_PANELS;
-    if (group < LISTED_PANELS) group = LISTED_PANELS;
+    ptrdiff_t height, group = 2 * NAME(BLOCK_VALUES) / (rows * LANES);
+    group = group / LISTED_INPUT_PANELS * LISTED_INPUT_PANELS; /* of whole tiles of either kind */
+    if (group < LISTED_INPUT_PANELS) group = LISTED_INPUT_PANELS;
     for (ptrdiff_t group_first = first; group_first < last; group_first += group) {
         const ptrdiff_t group_last = last - group_first < group ? last : group_first + group;
         for (ptrdiff_t input = first_input; input < last_input; input += height) {
@@ -34,13 +45,16 @@ static void NAME(weight_gradient)(const void *a_, ptrdiff_t a_stride, const uint
                 depth = NAME(list_rows)(nonzero + input / LANES * (a_stride / LANES), rows,
                                         ((1u << height) - 1) << lane, list);
             if (is_added && depth == 0) continue; /* these weights do not change */
-            const ptrdiff_t tile_panels = is_low && height == LISTED_INPUTS ? LISTED_PANELS : 2;
+            ptrdiff_t tile_panels = is_low ? LISTED_INPUT_PANELS : GRADIENT_PANELS;
+            if (height < tile_inputs) tile_panels = 2;
             ptrdiff_t panels;
             for (ptrdiff_t panel = group_first; panel < group_last; panel += panels) {
                 panels = NAME(panels_of_tile)(group_last - panel, tile_panels);
                 const REAL *dz_tile = dz + panel * dz_stride;
                 REAL *out_tile = out + panel * out_stride + input * LANES;
-                const NAME(tile_function) tile = NAME(gradient_tiles)[height][panels / 2];
+                const NAME(tile_function) tile = NAME(gradient_tiles)[height][panels];
+                if (update && depth >= NAME(STEPS_TO_FETCH))
+                    NAME(fetch_weights)(out_tile, out_stride, panels, height * LANES);
                 if (!update || is_added) {
                     tile(a_tile, 0, dz_tile, dz_stride, LANES, depth, list, NULL, 0, 0,
                          update ? update->coefficients : NULL, out_tile, out_stride);

@@ -15,8 +15,9 @@ enum {
 /* From so many tiles on, a block of w whose rows lie apart is first copied to where they do not. */
 enum { NAME(TILES_TO_COPY) = 3 };
 
-/* How many of the panels that are left a tile takes: as many as it may, 2 or 1. */
+/* How many of the panels that are left a tile takes: as many as it may, 2 or 1; of 4 not 3 and then 1. */
 static inline ptrdiff_t NAME(panels_of_tile)(ptrdiff_t left, ptrdiff_t most) {
+    if (most == 3 && left == 4) return 2;
     return left >= most ? most : left >= 2 ? 2 : 1;
 }
 
@@ -78,7 +79,7 @@ static void NAME(weighted_sum)(const void *a_, ptrdiff_t a_stride, const uint16_
                     REAL *out = z + panel * z_stride + row * LANES;
                     const REAL *bias = b ? b + panel * LANES : NULL;
                     const NAME(tile_function) function =
-                        is_wide ? NAME(sum_tile_1_8) : NAME(sum_tiles)[next - row][panels / 2];
+                        is_wide ? NAME(sum_tile_1_8) : NAME(sum_tiles)[next - row][panels];
                     function(
                         a + input / LANES * a_stride + row * LANES, a_stride,
                         copies ? copy : block, copies ? copied_depth * LANES : w_stride, step,

@@ -13,19 +13,25 @@
  */
 #undef TILE_ROWS
 #undef GRADIENT_ROWS
+#undef GRADIENT_PANELS
 #undef LISTED_ROWS
 #undef LISTED_INPUTS
+#undef LISTED_INPUT_PANELS
 #undef WIDE_PANELS
 #undef LISTED_PANELS
-/* As many as fit the registers: 32 of them with AVX-512, else 16 (2 vectors of b and 1 value kept). */
+/* As many as fit the registers: 32 of them with AVX-512, else 16 (the vectors of b and 1 value kept). Tiles of
+ * the weight gradient have so many inputs that panels of 8 or 16 are whole tiles; with 16 registers three
+ * panels, since eight sums alone would wait for each other (4 cycles, and two units that add). */
 #define TILE_ROWS (FASTMLP_VECTOR_BYTES == 64 ? 13 : 6)
 #define GRADIENT_ROWS (FASTMLP_VECTOR_BYTES == 64 ? 8 : 4)
+#define GRADIENT_PANELS (FASTMLP_VECTOR_BYTES == 64 ? 2 : 3)
 /* With lists, enough rows and so many panels, tiles are lower and wider where registers allow: the fewer
  * values of `a` a step has, the more steps have zeros alone. Of 8 rows or more there are tiles of LISTED_ROWS
  * and one row less. */
 #define LISTED_PANELS (FASTMLP_VECTOR_BYTES == 64 ? 4 : 2)
 #define LISTED_ROWS (FASTMLP_VECTOR_BYTES == 64 ? 4 : TILE_ROWS)
 #define LISTED_INPUTS (FASTMLP_VECTOR_BYTES == 64 ? 4 : GRADIENT_ROWS)
+#define LISTED_INPUT_PANELS (FASTMLP_VECTOR_BYTES == 64 ? 4 : GRADIENT_PANELS)
 /* A single row takes so many panels at once: two sums alone would wait for each other. */
 #define WIDE_PANELS 8
 
@@ -129,20 +135,25 @@ BOTH_PANELS(SUM_TILE, 13)
 #endif
 BOTH_PANELS(GRADIENT_TILE, 1) BOTH_PANELS(GRADIENT_TILE, 2) BOTH_PANELS(GRADIENT_TILE, 3)
 BOTH_PANELS(GRADIENT_TILE, 4)
-#if FASTMLP_VECTOR_BYTES == 64
+#if FASTMLP_VECTOR_BYTES != 64
+GRADIENT_TILE(4, 3)
+#else
 BOTH_PANELS(GRADIENT_TILE, 5) BOTH_PANELS(GRADIENT_TILE, 6) BOTH_PANELS(GRADIENT_TILE, 7)
 BOTH_PANELS(GRADIENT_TILE, 8)
 #endif
 
-/* By rows, then by panels / 2: 1, 2 or 4 panels. */
-#define TILE_ENTRY(kind, rows) {NAME(kind##_tile_##rows##_1), NAME(kind##_tile_##rows##_2)}
+/* By rows, then by panels. */
+#define TILE_ENTRY(kind, rows) {0, NAME(kind##_tile_##rows##_1), NAME(kind##_tile_##rows##_2)}
 #if FASTMLP_VECTOR_BYTES == 64
 #define WIDE_ENTRY(kind, rows) \
-    {NAME(kind##_tile_##rows##_1), NAME(kind##_tile_##rows##_2), NAME(kind##_tile_##rows##_4)}
+    {0, NAME(kind##_tile_##rows##_1), NAME(kind##_tile_##rows##_2), 0, NAME(kind##_tile_##rows##_4)}
+#define GRADIENT_ENTRY WIDE_ENTRY
 #else
 #define WIDE_ENTRY TILE_ENTRY
+#define GRADIENT_ENTRY(kind, rows) \
+    {0, NAME(kind##_tile_##rows##_1), NAME(kind##_tile_##rows##_2), NAME(kind##_tile_##rows##_3)}
 #endif
-static const NAME(tile_function) NAME(sum_tiles)[][3] = {
+static const NAME(tile_function) NAME(sum_tiles)[][5] = {
     {0, 0}, TILE_ENTRY(sum, 1), TILE_ENTRY(sum, 2), WIDE_ENTRY(sum, 3), WIDE_ENTRY(sum, 4),
     TILE_ENTRY(sum, 5), TILE_ENTRY(sum, 6),
 #if FASTMLP_VECTOR_BYTES == 64
@@ -150,9 +161,9 @@ static const NAME(tile_function) NAME(sum_tiles)[][3] = {
     TILE_ENTRY(sum, 11), TILE_ENTRY(sum, 12), TILE_ENTRY(sum, 13),
 #endif
 };
-static const NAME(tile_function) NAME(gradient_tiles)[][3] = {
+static const NAME(tile_function) NAME(gradient_tiles)[][5] = {
     {0, 0}, TILE_ENTRY(gradient, 1), TILE_ENTRY(gradient, 2), TILE_ENTRY(gradient, 3),
-    WIDE_ENTRY(gradient, 4),
+    GRADIENT_ENTRY(gradient, 4),
 #if FASTMLP_VECTOR_BYTES == 64
     TILE_ENTRY(gradient, 5), TILE_ENTRY(gradient, 6), TILE_ENTRY(gradient, 7),
     TILE_ENTRY(gradient, 8),
@@ -164,6 +175,7 @@ static const NAME(tile_function) NAME(gradient_tiles)[][3] = {
 #undef BOTH_PANELS
 #undef TILE_ENTRY
 #undef WIDE_ENTRY
+#undef GRADIENT_ENTRY
 
 /* One optimizer step of n parameters, whose gradient is adjusted first. */
 static void NAME(step)(const struct update *update, const void *adjustments, REAL *w, REAL *gradient,

@@ -95,6 +95,21 @@ def test_repetitions_are_interleaved(monkeypatch: pytest.MonkeyPatch) -> None:
     assert called == ["python", "numpy"] * 3
 
 
+@pytest.mark.parametrize("group", ["options", "training"])
+def test_cases_that_are_compared_with_each_other_are_interleaved(
+    group: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    replace_cases(monkeypatch, lambda contender: None, group, ["one", "other"])
+    run(
+        small(backends=["numpy"], repeats=3),
+        lambda fraction, text: told.append(text) if text and "repetition" in text else None,
+    )
+    cases = [text.split(": ")[1].split(",")[0] for text in told]
+    both = ["one", "other"]
+    assert cases == (both * 3 if group == "options" else ["one"] * 3 + ["other"] * 3)
+
+
 def test_the_reference_is_repeated_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
     called: list[str] = []
     replace_cases(monkeypatch, called.append)

@@ -26,17 +26,23 @@ def test_all_threads_where_they_are_faster() -> None:
 def test_one_thread_where_all_are_slower_with_a_look_now_and_then() -> None:
     choice = ThreadChoice(2)
     found = chosen(choice, 1000, lambda call, n: 0.1 * n)
-    assert found[:4] == [2, 1, 2, 1]
+    assert found[:5] == [2, 1, 2, 2, 1]
     tries = [call for call, n in enumerate(found) if n == 2]
     gaps = [later - earlier for earlier, later in itertools.pairwise(tries)]
-    assert gaps[1] == FIRST_PAUSE + 1 and max(gaps) == gaps[-1] == LONGEST_PAUSE + 1
+    assert gaps[2:4] == [FIRST_PAUSE + 1, 2 * FIRST_PAUSE + 1]
+    assert max(gaps) == gaps[-1] == LONGEST_PAUSE + 1
+
+
+def test_one_slow_call_changes_nothing() -> None:
+    choice = ThreadChoice(2)
+    assert chosen(choice, 50, lambda call, n: 1.0 if call % 7 == 3 else 0.1 / n)[2:] == [2] * 48
 
 
 def test_all_threads_again_once_the_other_program_has_ended() -> None:
     choice = ThreadChoice(2)
     found = chosen(choice, 300, lambda call, n: 0.1 / n if not 50 <= call < 100 or n == 1 else 1.0)
     assert found[2:50] == [2] * 48
-    assert found[51:59] == [1] * FIRST_PAUSE  # the call in between was slow
+    assert found[52:60] == [1] * FIRST_PAUSE  # the two calls in between were slow
     assert found[200:] == [2] * 100
 
 
