@@ -102,8 +102,8 @@ cdef void predict_rows(void *context, team *team, int thread) noexcept nogil:
     cdef NativeLayer *last = &native.layers[native.n_layers - 1]
     cdef ptrdiff_t block_rows = prediction.block_rows
     cdef ptrdiff_t n_blocks = (call.n_rows + block_rows - 1) // block_rows
-    cdef ptrdiff_t block, start, rows, i
-    cdef int64_t[PREDICTION_ROWS] order
+    cdef ptrdiff_t block, start, rows, next_start, n_next, i
+    cdef int64_t[2 * PREDICTION_ROWS] order  # of a block, and of the one that is likely to be next
     cdef bint finite = True
     cdef Batch batch
     load_running(native)
@@ -118,8 +118,12 @@ cdef void predict_rows(void *context, team *team, int thread) noexcept nogil:
         rows = min(block_rows, call.n_rows - start)
         for i in range(rows):
             order[i] = start + i
-        batch = Batch(x=call.x, sparse=call.sparse, order=&order[0], rows=rows, n_known=rows,
-                      keys=NULL, predicts=True)
+        next_start = start + team.n_threads * block_rows
+        n_next = max(0, min(block_rows, call.n_rows - next_start))
+        for i in range(n_next):
+            order[rows + i] = next_start + i
+        batch = Batch(x=call.x, sparse=call.sparse, order=&order[0], rows=rows,
+                      n_known=rows + n_next, keys=NULL, predicts=True)
         finite &= gather(native, &batch, &alone, 0)
         forward(native, &batch, &alone, 0)
         if call.with_loss:
