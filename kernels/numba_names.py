@@ -104,6 +104,7 @@ memory_of_weights: Any = None
 memory_of_inputs: Any = None
 memory_of_slopes: Any = None
 memory_of_gradients: Any = None
+memory_of_nonzeros: Any = None  # of a rounded block, see `has_many_zeros`
 # Of its tiles, see numba_amx_tiles, and their memory:
 configure_tiles: Any = None
 release_tiles: Any = None

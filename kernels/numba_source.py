@@ -121,14 +121,19 @@ gradient_memory = intrinsics.address_for(
     max(GRADIENT_ROWS * GRADIENT_PANELS, LISTED_INPUTS * LISTED_INPUT_PANELS) * LANES,
 )
 coefficient_memory = intrinsics.address_for("{precision}", MAX_COEFFICIENTS)
+memory_of_depths = intrinsics.block_for(
+    "int64", BLOCK_BYTES // (BLOCK_DEPTH * SIZE) // LISTED_ROWS + 1
+)
+
+
+"""
+
+ZEROS = """
 prefetch = intrinsics.prefetch
 nonzero_lanes = intrinsics.vector_nonzeros("{precision}", LANES)
 nonzero_rows = intrinsics.rows_with_lanes(LANES)
 add_steps = intrinsics.list_of_lanes(LANES)
 memory_of_lists = intrinsics.block_for("int64", LISTED_STEPS + LANES)
-memory_of_depths = intrinsics.block_for(
-    "int64", BLOCK_BYTES // (BLOCK_DEPTH * SIZE) // LISTED_ROWS + 1
-)
 
 
 """
@@ -165,10 +170,15 @@ pair_rows, pair_columns = lanes.vector_pairing(LANES)
 memory_of_zeros = intrinsics.address_for("float32", LANES)
 # Of rounded numbers, one row more than there are: see `bfloat16_sum`.
 memory_of_rows = intrinsics.block_for("float32", (SUM_ROWS * PAIR + 1) * SUM_DEPTH // PAIR)
-memory_of_weights = intrinsics.block_for("float32", 2 * SUM_DEPTH // PAIR * LANES)
+memory_of_weights = intrinsics.block_for("float32", LISTED_PANELS * SUM_DEPTH // PAIR * LANES)
+memory_of_nonzeros = intrinsics.block_for(
+    "uint16",
+    max((LISTED_BLOCK_ROWS * PAIR + 1) * SUM_DEPTH // LANES, GRADIENT_DEPTH) // PAIR + 16,
+)
 memory_of_inputs = intrinsics.block_for("float32", GRADIENT_DEPTH // PAIR * LANES)
 memory_of_slopes = intrinsics.block_for("float32", GRADIENT_VALUES)
 memory_of_gradients = intrinsics.block_for("float32", ROUNDED_PANELS * LANES * LANES)
+memory_of_depths = intrinsics.block_for("int64", LISTED_BLOCK_ROWS * PAIR // LISTED_ROWS + 1)
 
 
 """
@@ -372,7 +382,7 @@ def _functions_of(template: ModuleType) -> list[Callable[..., Any]]:
 def load_batches(precision: str, cpu: Cpu) -> ModuleType:
     """Return the module of products and batches, the same for all plans of a precision."""
     text = _text_of(*_functions_of(numba_products), *_functions_of(numba_batches))
-    names = (MATRICES + TILES).format(precision=precision) + MEETINGS
+    names = (MATRICES + ZEROS + TILES).format(precision=precision) + MEETINGS
     return load_module(_prelude(precision, cpu, [formulas.scaled_input]) + names + text)
 
 
@@ -380,8 +390,12 @@ def load_batches(precision: str, cpu: Cpu) -> ModuleType:
 def load_bfloat16(cpu: Cpu) -> ModuleType:
     """Return a module with `bfloat16_sum` and `bfloat16_gradient`."""
     names = BFLOAT16.format(pair=2 if multiplies_pairs(cpu) else 1)
-    names += TILES.format(precision="float32")
-    text = _text_of(*_functions_of(numba_bfloat16))
+    names += (ZEROS + TILES).format(precision="float32")
+    k = numba_products
+    text = _text_of(
+        *(k.some_lanes, k.panels_of_tile, k.sample_rows, k.has_many_zeros, k.list_inputs),
+        *(k.list_rows, k.fetch_weights, *_functions_of(numba_bfloat16)),
+    )
     return load_module(_prelude("float32", cpu, ()) + names + text)
 
 

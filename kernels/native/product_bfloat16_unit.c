@@ -17,6 +17,8 @@ static ALWAYS_INLINE __m512 add_products(__m512 sum, float pair, __m512 pairs) {
 
 #include "tile_real.h"
 
+#include "nonzeros_real.h"
+
 /* The instruction takes numbers below 2^-126 for zero. */
 static void round_columns(const float *panels, ptrdiff_t stride, ptrdiff_t rows, ptrdiff_t columns,
                           float *out, ptrdiff_t out_stride) {

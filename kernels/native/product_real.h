@@ -3,16 +3,6 @@
 
 #include "sum_real.h"
 
-/* Fetches the weights that a tile of their gradient will be added to: from the last cache or from memory
- * they take as long as the steps of a small tile. */
-static inline void NAME(fetch_weights)(const REAL *w, ptrdiff_t stride, ptrdiff_t panels, ptrdiff_t n) {
-    for (ptrdiff_t j = 0; j < panels; j++)
-        for (ptrdiff_t i = 0; i < n; i += 64 / (ptrdiff_t)sizeof(REAL)) PREFETCH(w + j * stride + i);
-}
-
-/* From so many steps on: few do not hide what they wait for, and their weights are in a cache that is near. */
-enum { NAME(STEPS_TO_FETCH) = 32 };
-
 static void NAME(weight_gradient)(const void *a_, ptrdiff_t a_stride, const uint16_t *nonzero,
                                   const void *dz_, ptrdiff_t dz_stride, void *out_,
                                   ptrdiff_t out_stride, const struct update *update, ptrdiff_t rows,

@@ -15,12 +15,6 @@ enum {
 /* From so many tiles on, a block of w whose rows lie apart is first copied to where they do not. */
 enum { NAME(TILES_TO_COPY) = 3 };
 
-/* How many of the panels that are left a tile takes: as many as it may, 2 or 1; of 4 not 3 and then 1. */
-static inline ptrdiff_t NAME(panels_of_tile)(ptrdiff_t left, ptrdiff_t most) {
-    if (most == 3 && left == 4) return 2;
-    return left >= most ? most : left >= 2 ? 2 : 1;
-}
-
 static void NAME(weighted_sum)(const void *a_, ptrdiff_t a_stride, const uint16_t *nonzero,
                                const void *w_, ptrdiff_t w_stride, ptrdiff_t w_step, const void *b_,
                                void *z_, ptrdiff_t z_stride, ptrdiff_t all_rows, ptrdiff_t fan_in,

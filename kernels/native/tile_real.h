@@ -177,6 +177,22 @@ static const NAME(tile_function) NAME(gradient_tiles)[][5] = {
 #undef WIDE_ENTRY
 #undef GRADIENT_ENTRY
 
+/* How many of the panels that are left a tile takes: as many as it may, 2 or 1; of 4 not 3 and then 1. */
+static inline ptrdiff_t NAME(panels_of_tile)(ptrdiff_t left, ptrdiff_t most) {
+    if (most == 3 && left == 4) return 2;
+    return left >= most ? most : left >= 2 ? 2 : 1;
+}
+
+/* Fetches the weights that a tile of their gradient will be added to: from the last cache or from memory
+ * they take as long as the steps of a small tile. */
+static inline void NAME(fetch_weights)(const REAL *w, ptrdiff_t stride, ptrdiff_t panels, ptrdiff_t n) {
+    for (ptrdiff_t j = 0; j < panels; j++)
+        for (ptrdiff_t i = 0; i < n; i += 64 / (ptrdiff_t)sizeof(REAL)) PREFETCH(w + j * stride + i);
+}
+
+/* From so many steps on: few do not hide what they wait for, and their weights are in a cache that is near. */
+enum { NAME(STEPS_TO_FETCH) = 32 };
+
 /* One optimizer step of n parameters, whose gradient is adjusted first. */
 static void NAME(step)(const struct update *update, const void *adjustments, REAL *w, REAL *gradient,
                        ptrdiff_t n) {
