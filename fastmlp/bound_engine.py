@@ -61,6 +61,9 @@ class BoundEngine:
         # Up to here inputs stay finite in any column; half of it for what a difference rounds to.
         self._input_limit = largest / 2.0 - center if center else largest
         self._rows_per_call = max(ROWS_PER_CALL, MULTIPLICATIONS_PER_CALL // plan.n_parameters)
+        # At hand for a single row, which takes few microseconds in all.
+        self._n_inputs, self._n_outputs = network.sizes[0], network.sizes[-1]
+        self._dtype = np.dtype(plan.dtype)
         # An engine's buffers serve one call at a time.
         self._lock = threading.RLock()
 
@@ -215,13 +218,13 @@ class BoundEngine:
 
     def predict(self, X: object) -> NDArray[Any]:  # noqa: N803 (the field's own name)
         """Return the outputs of rows that nobody has checked, (rows, n_outputs)."""
-        network = self.network
         if type(X) is np.ndarray:  # quickly: the engine looks at the values
-            x: Features = check_features(X, network.sizes[0], limit=None)
+            x: Features = check_dense(X, self._n_inputs, limit=None)
         else:
             x = self.check_features(X, looks_at_values=False)
-        out = np.empty((len(x), network.sizes[-1]), network.parameters.dtype)
-        if len(x) <= self._rows_per_call and isinstance(x, np.ndarray):  # quickly, for single rows
+        n_rows = len(x)
+        out = np.empty((n_rows, self._n_outputs), self._dtype)
+        if n_rows <= self._rows_per_call and isinstance(x, np.ndarray):  # quickly, for single rows
             with self._lock:
                 finite = self.engine().predict(x, out)
         else:
