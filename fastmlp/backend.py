@@ -213,10 +213,13 @@ def _product(backend: Backend, precision: str) -> str:
 @cache
 def warn_of_emulation(name: str) -> None:
     """Say, once in a process, that bfloat16 does not pay with this backend here."""
-    missing = "; this CPU has neither AMX nor AVX512-BF16, or FASTMLP_MAX_ISA leaves it out"
+    settings = {"cython": "FASTMLP_MAX_ISA", "numba": "FASTMLP_MAX_ISA or NUMBA_CPU_NAME"}
+    missing = ""
+    if name in settings:
+        missing = f"; this CPU has neither AMX nor AVX512-BF16, or {settings[name]} leaves it out"
     warnings.warn(
         f"the {name} backend emulates bfloat16 here, which is slower than precision='float32'"
-        + missing * (name in ("cython", "numba")),
+        + missing,
         stacklevel=3,
     )
 

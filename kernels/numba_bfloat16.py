@@ -36,7 +36,7 @@ from .numba_names import (
     memory_of_slopes,
     memory_of_weights,
     memory_of_zeros,
-    nonzero_lanes,
+    nonzero_numbers,
     pair_columns,
     pair_rows,
     round_vector,
@@ -105,7 +105,7 @@ def note_nonzeros(block: int, stride: int, rows: int, columns: int, nonzero: int
     for panel in range((columns + LANES - 1) // LANES):
         lanes = uint16s(nonzero + panel * (stride // VECTOR) * 2)
         for row in range(rows):
-            lanes[row] = nonzero_lanes(block + panel * stride + row * VECTOR)
+            lanes[row] = nonzero_numbers(block + panel * stride + row * VECTOR)
 
 
 @exported
@@ -258,7 +258,8 @@ def bfloat16_gradient(
                         to, to_stride, by = sums, LANES * VECTOR, 0
                         if is_last and update == 0:
                             to, to_stride, by = place, out_stride, factor
-                        if steps_of_tile >= STEPS_TO_FETCH:
+                        is_changed = is_last and (update != 0 or factor != 0)
+                        if is_changed and steps_of_tile >= STEPS_TO_FETCH:
                             fetch_weights(place, out_stride, panels, height * VECTOR)
                         gradient_tile(
                             height,

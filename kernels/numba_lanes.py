@@ -139,6 +139,27 @@ def vector_pairing(lanes: int) -> tuple[Any, Any]:
     return intrinsic(rows), intrinsic(columns)
 
 
+def nonzero_bits(lanes: int) -> Any:
+    """Return a compiled function ``nonzero(source)``: a bit per number of a rounded vector.
+
+    It is set if one of the number's two halves is something but a zero. A pair may look like a
+    float below 2^-126, which some processes have compared as zero: so bits are compared.
+    """
+
+    def nonzero(typing_context, source):  # type: ignore[no-untyped-def]
+        def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+            vectors = Vectors(context, builder, "float32", lanes)
+            kind = ir.VectorType(ir.IntType(32), lanes)
+            bits = Bits(builder, builder.bitcast(vectors.load(arguments[0]), kind))
+            without_signs = (bits & 0x7FFF7FFF).value
+            flags = builder.icmp_unsigned("!=", without_signs, ir.Constant(kind, None))
+            return builder.zext(builder.bitcast(flags, ir.IntType(lanes)), ir.IntType(64))
+
+        return types.int64(types.intp), generate
+
+    return intrinsic(nonzero)
+
+
 def _rounded(builder: Any, value: Any) -> Bits:
     """Return the bits of a vector of float32, rounded to bfloat16."""
     bits = Bits(builder, builder.bitcast(value, ir.VectorType(ir.IntType(32), value.type.count)))

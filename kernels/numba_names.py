@@ -99,6 +99,7 @@ gradient_tile: Any = None
 round_vector: Any = None
 pair_rows: Any = None  # (above, below, to)
 pair_columns: Any = None  # (source, stride, count, to)
+nonzero_numbers: Any = None  # (source) -> a bit per number that stands for something but zeros
 memory_of_rows: Any = None
 memory_of_weights: Any = None
 memory_of_inputs: Any = None

@@ -123,7 +123,7 @@ def some_lanes(nonzero: int, rows: int) -> int:
 def panels_of_tile(left: int, most: int) -> int:
     """Return how many of the panels that are left a tile takes: as many as it may, 2 or 1.
 
-    Of 4 it takes 2, not 3 and then 1.
+    Where it may take 3, the last 4 are 2 and 2, not 3 and 1.
     """
     if most == 3 and left == 4:
         return 2
@@ -340,7 +340,7 @@ def weight_gradient(
                 dz_tile = dz + panel * dz_stride
                 out_tile, tile_stride = out + panel * out_stride + start * VECTOR, out_stride
                 w, size = out_tile, height * VECTOR
-                if depth >= STEPS_TO_FETCH:
+                if depth >= STEPS_TO_FETCH and (update != 0 or factor != 0):
                     fetch_weights(w, out_stride, panels, size)
                 if update != 0:
                     out_tile, tile_stride = gradient, size

@@ -167,6 +167,7 @@ BFLOAT16 = """
 PAIR = {pair}
 round_vector = lanes.vector_rounding(LANES)
 pair_rows, pair_columns = lanes.vector_pairing(LANES)
+nonzero_numbers = lanes.nonzero_bits(LANES)
 memory_of_zeros = intrinsics.address_for("float32", LANES)
 # Of rounded numbers, one row more than there are: see `bfloat16_sum`.
 memory_of_rows = intrinsics.block_for("float32", (SUM_ROWS * PAIR + 1) * SUM_DEPTH // PAIR)
@@ -343,15 +344,16 @@ def _prelude(precision: str, cpu: Cpu, functions: Iterable[Callable[..., Any]]) 
     numbers = POWER_OF_TWO_NUMBERS[precision]
     constants["LARGEST_BITS"] = (1 << (8 * constants["SIZE"] - 1)) - 1
     constants["INFINITE_BITS"] = (2 * numbers["bias"] + 1) << numbers["mantissa"]
-    # Sizes of tiles as in native/tile_real.h: as many sums as fit the registers.
+    # Sizes of tiles as in native/tile_real.h: as many sums as fit the registers. With lists lower
+    # and wider, where that fits: the fewer values of a, the more steps have zeros alone.
     if cpu.n_registers >= 32:
-        sizes = {"TILE_ROWS": 13, "GRADIENT_ROWS": 8, "GRADIENT_PANELS": 2}
-        listed = (4, 4, 4, 4)
+        constants |= {"TILE_ROWS": 13, "GRADIENT_ROWS": 8, "GRADIENT_PANELS": 2}
+        constants |= {"LISTED_ROWS": 4, "LISTED_PANELS": 4}
+        constants |= {"LISTED_INPUTS": 4, "LISTED_INPUT_PANELS": 4}
     else:
-        sizes = {"TILE_ROWS": 6, "GRADIENT_ROWS": 4, "GRADIENT_PANELS": 3}
-        listed = (6, 2, 4, 3)
-    names = ("LISTED_ROWS", "LISTED_PANELS", "LISTED_INPUTS", "LISTED_INPUT_PANELS")
-    constants |= sizes | dict(zip(names, listed, strict=True))
+        constants |= {"TILE_ROWS": 6, "GRADIENT_ROWS": 4, "GRADIENT_PANELS": 3}
+        constants |= {"LISTED_ROWS": 6, "LISTED_PANELS": 2}
+        constants |= {"LISTED_INPUTS": 4, "LISTED_INPUT_PANELS": 3}
     trees = formula_trees(formulas, functions, precision)
     return "".join(
         [

@@ -194,9 +194,9 @@ class _TileWriter:
             total.add_incoming(new, blocks["after"])
         builder.branch(blocks["segment"])
 
-        listed_sums = self.write_listed_loop(blocks, first_sums)
+        begun_sums, listed_sums = self.write_listed_loop(blocks, first_sums)
         builder.position_at_end(blocks["done"])
-        ends = {"segment": sums, "listed": first_sums, "listed_loop": listed_sums}
+        ends = {"segment": sums, "listed": begun_sums, "listed_loop": listed_sums}
         self.write_end(self.joined({blocks[name]: each for name, each in ends.items()}))
 
     def joined(self, sums_of_blocks: dict[Any, list[Any]]) -> list[Any]:
@@ -255,10 +255,16 @@ class _TileWriter:
         builder.cbranch(is_left, blocks["loop"], blocks["after"])
         return new_sums, b_next
 
-    def write_listed_loop(self, blocks: dict[str, Any], old: list[Any]) -> list[Any]:
-        """Write the steps of a list; return the new sums."""
+    def write_listed_loop(
+        self, blocks: dict[str, Any], old: list[Any]
+    ) -> tuple[list[Any], list[Any]]:
+        """Write the steps of a list; return the sums before and after them."""
         builder, given = self.builder, self.given
         builder.position_at_end(blocks["listed"])
+        if self.kind.pair > 1:
+            # A step of zeros, as if none was left out: it takes a sum below 2^-126 for zero.
+            zeros = ir.Constant(self.vector, None)
+            old = [self.add_product(zeros, zeros, each) for each in old]
         is_left = builder.icmp_signed(">", given["depth"], NOTHING)
         builder.cbranch(is_left, blocks["listed_loop"], blocks["done"])
         builder.position_at_end(blocks["listed_loop"])
@@ -276,7 +282,7 @@ class _TileWriter:
             value.add_incoming(following, blocks["listed_loop"])
         is_left = builder.icmp_unsigned("!=", left_next, NOTHING)
         builder.cbranch(is_left, blocks["listed_loop"], blocks["done"])
-        return new_sums
+        return old, new_sums
 
     def write_end(self, sums: list[Any]) -> None:
         """Write the sums to `out`, or add them to it times the factor."""

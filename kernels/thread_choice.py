@@ -12,8 +12,8 @@ SHORTEST = 3e-4
 FIRST_PAUSE, LONGEST_PAUSE = 8, 64
 """After so many calls with one thread all are tried again; twice as many each time they lose.
 
-The first time they lose after having won they are tried again at once: something may have come in
-between, once.
+The first time they lose, at the start or after having won, they are tried again at once: something
+may have come in between, once.
 """
 
 

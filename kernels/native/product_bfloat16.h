@@ -6,7 +6,8 @@
  * pairs, one where bfloat16 is emulated. So a tile's depth is shorter by PAIR, and nothing else differs.
  * Where many inputs are zero, tiles take lists of steps as in sum_real.h, by what is zero in a rounded block.
  *
- * Included where REAL is float, after tile_real.h and nonzeros_real.h, with PAIR defined and three functions:
+ * Included where REAL is float, after tile_real.h and nonzeros_real.h, with PAIR defined and four functions:
+ *     nonzero_numbers    one bit per value of a rounded vector: whether it stands for something but zeros
  *     round_columns      PAIR neighbouring columns of a row become one value
  *     round_rows         PAIR rows of a panel, one below the other, become one row
  *     round_transposed   PAIR columns become one row: round_rows of the transpose of the panels
@@ -29,7 +30,7 @@ static void note_nonzeros(const REAL *block, ptrdiff_t stride, ptrdiff_t rows, p
     for (ptrdiff_t panel = 0; panel * LANES < columns; panel++)
         for (ptrdiff_t row = 0; row < rows; row++)
             nonzero[panel * (stride / LANES) + row] =
-                (uint16_t)NAME(nonzero_lanes)(block + panel * stride + row * LANES);
+                (uint16_t)nonzero_numbers(block + panel * stride + row * LANES);
 }
 
 /* z = a @ w + b as in kernels.h; or a @ w.T, if w has `transposed_rows` (else 0) and `fan_in` columns. */
@@ -37,6 +38,7 @@ static void NAME(bfloat16_sum)(const REAL *a, ptrdiff_t a_stride, const uint16_t
                                ptrdiff_t w_stride, ptrdiff_t w_step, ptrdiff_t transposed_rows,
                                const REAL *b, REAL *z, ptrdiff_t z_stride, ptrdiff_t all_rows,
                                ptrdiff_t fan_in, ptrdiff_t first, ptrdiff_t last) {
+    _Static_assert(MOST_PANELS >= LISTED_PANELS, "a block has room for the panels of a tile");
     REAL a_block[(SUM_ROWS + 1) * SUM_DEPTH / PAIR], w_block[MOST_PANELS * SUM_DEPTH / PAIR * LANES];
     uint16_t of_block[(LISTED_BLOCK_ROWS + 1) * SUM_DEPTH / PAIR / LANES]; /* what is not zero in a_block */
     uint64_t lists[NAME(LISTED_STEPS) + LANES];
@@ -162,7 +164,7 @@ static void NAME(bfloat16_weight_gradient)(const void *a_, ptrdiff_t a_stride,
                         REAL *sums = gradient + ((panel - group_first) * LANES + lane) * LANES;
                         REAL *place = out + panel * out_stride + (input + lane) * LANES;
                         const int is_done = is_last && adds_at_once;
-                        if (update && depth >= NAME(STEPS_TO_FETCH))
+                        if (update && is_last && depth >= NAME(STEPS_TO_FETCH))
                             NAME(fetch_weights)(place, out_stride, panels, height * LANES);
                         NAME(gradient_tiles)[height][panels](
                             a_block + lane, 0, dz_tile, steps * LANES, LANES, depth,

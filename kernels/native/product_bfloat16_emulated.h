@@ -4,6 +4,10 @@
 
 #define PAIR 1
 
+static ALWAYS_INLINE unsigned nonzero_numbers(const float *numbers) {
+    return NAME(nonzero_lanes)(numbers);
+}
+
 static void round_columns(const float *panels, ptrdiff_t stride, ptrdiff_t rows, ptrdiff_t columns,
                           float *out, ptrdiff_t out_stride) {
     for (ptrdiff_t column = 0; column < columns; column += LANES) {

@@ -15,9 +15,17 @@ static ALWAYS_INLINE __m512 add_products(__m512 sum, float pair, __m512 pairs) {
 #define MULTIPLY_ADD add_products
 #include "vector.h"
 
+/* The instruction takes a sum below 2^-126 for zero, too. */
+#define STEP_OF_ZEROS(sum) add_products(sum, 0, NAME(zero)())
+
 #include "tile_real.h"
 
 #include "nonzeros_real.h"
+
+/* As bits: a pair may look like a float below 2^-126, which some processes have compared as zero. */
+static ALWAYS_INLINE unsigned nonzero_numbers(const float *pairs) {
+    return _mm512_test_epi32_mask(_mm512_loadu_si512(pairs), _mm512_set1_epi32(0x7fff7fff));
+}
 
 /* The instruction takes numbers below 2^-126 for zero. */
 static void round_columns(const float *panels, ptrdiff_t stride, ptrdiff_t rows, ptrdiff_t columns,

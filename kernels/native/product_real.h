@@ -10,7 +10,11 @@ static void NAME(weight_gradient)(const void *a_, ptrdiff_t a_stride, const uint
                                   ptrdiff_t last) {
     const REAL *a = a_, *dz = dz_;
     REAL *out = out_;
-    REAL gradient[16 * LANES]; /* of a tile: rows x panels are 16 at most */
+    enum { MOST_SUMS = 16 }; /* of a tile */
+    _Static_assert(GRADIENT_ROWS * GRADIENT_PANELS <= MOST_SUMS && GRADIENT_ROWS * 2 <= MOST_SUMS &&
+                       LISTED_INPUTS * LISTED_INPUT_PANELS <= MOST_SUMS,
+                   "the gradient of a tile has room");
+    REAL gradient[MOST_SUMS * LANES];
     uint64_t steps[NAME(LISTED_STEPS) + LANES], *list = NULL;
     if (rows <= NAME(LISTED_STEPS) &&
         NAME(has_many_zeros)(nonzero, a_stride / LANES, NAME(sample_rows)(rows, last - first),

@@ -9,8 +9,12 @@
  * A tile takes all steps of the depth or those of a list, which leaves out steps where every value of `a`
  * is zero. The order of every sum is fixed: it depends on neither the tile nor the range of panels asked
  * for, and what is left out would have changed nothing (unless `b` is not finite).
- * Included after vector.h, with MULTIPLY_ADD(sum, value, vector) defined.
+ * Included after vector.h, with MULTIPLY_ADD(sum, value, vector) defined; and STEP_OF_ZEROS(sum), if a step
+ * whose values are all zero may make something else of a sum.
  */
+#ifndef STEP_OF_ZEROS
+#define STEP_OF_ZEROS(sum) (sum)
+#endif
 #undef TILE_ROWS
 #undef GRADIENT_ROWS
 #undef GRADIENT_PANELS
@@ -74,7 +78,12 @@ static ALWAYS_INLINE void NAME(tile)(const int rows, const int panels, const REA
         for (int j = 0; j < panels; j++)
             sum[i][j] = start ? NAME(load)(start + i * start_row + j * start_panel) : NAME(zero)();
     }
-    if (list) {
+    if (list) { /* as if no step was left out, however many there are */
+        UNROLL
+        for (int i = 0; i < rows; i++) {
+            UNROLL
+            for (int j = 0; j < panels; j++) sum[i][j] = STEP_OF_ZEROS(sum[i][j]);
+        }
         for (ptrdiff_t step = 0; step < depth; step++)
             NAME(add_step)(rows, panels, a + (uint32_t)list[step], a_row, b + (list[step] >> 32), b_panel,
                            sum);
@@ -177,7 +186,8 @@ static const NAME(tile_function) NAME(gradient_tiles)[][5] = {
 #undef WIDE_ENTRY
 #undef GRADIENT_ENTRY
 
-/* How many of the panels that are left a tile takes: as many as it may, 2 or 1; of 4 not 3 and then 1. */
+/* How many of the panels that are left a tile takes: as many as it may, 2 or 1. Where it may take 3, the last
+ * 4 are 2 and 2, not 3 and 1. */
 static inline ptrdiff_t NAME(panels_of_tile)(ptrdiff_t left, ptrdiff_t most) {
     if (most == 3 && left == 4) return 2;
     return left >= most ? most : left >= 2 ? 2 : 1;
