@@ -12,8 +12,8 @@ SHORTEST = 3e-4
 FIRST_PAUSE, LONGEST_PAUSE = 8, 64
 """After so many calls with one thread all are tried again; twice as many each time they lose.
 
-The first time they lose, at the start or after having won, they are tried again at once: something
-may have come in between, once.
+The first time they lose after having won they are tried again at once: something may have come in
+between, once.
 """
 
 
@@ -29,7 +29,7 @@ class ThreadChoice:
     def __init__(self, n_threads: int) -> None:
         self.n_threads = n_threads
         self.seconds_per_row: dict[int, float] = {}  # by number of threads, of the last call
-        self.pause, self.calls_left = 0, 0
+        self.pause, self.calls_left = FIRST_PAUSE, 0
 
     def choose(self) -> int:
         """Return how many threads the next call takes."""
@@ -44,7 +44,9 @@ class ThreadChoice:
         self.seconds_per_row[n_threads] = seconds / n_rows
         if n_threads == 1:
             self.calls_left = max(0, self.calls_left - 1)
-        elif self.seconds_per_row[n_threads] > self.seconds_per_row.get(1, float("inf")):
+        elif 1 not in self.seconds_per_row:
+            pass  # nothing to compare with
+        elif self.seconds_per_row[n_threads] > self.seconds_per_row[1]:
             self.calls_left = self.pause
             self.pause = min(max(2 * self.pause, FIRST_PAUSE), LONGEST_PAUSE)
         else:
