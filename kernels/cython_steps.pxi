@@ -7,7 +7,7 @@ cdef bint gather(Native *native, const Batch *batch, team *team, int thread) noe
     """
     cdef bint finite
     cdef char *panels = input_of(native, 0, batch.keys, thread)
-    cdef ptrdiff_t in_panels = native.input_bytes // (native.input_stride * native.value_bytes)
+    cdef ptrdiff_t in_panels = panels_of(native.layers[0].fan_in, native.lanes)
     cdef ptrdiff_t first = 0, last = batch.rows
     if batch.sparse is not NULL:
         return native.element.sparse_finite(batch.sparse, batch.order, batch.rows)
@@ -249,7 +249,7 @@ cdef void gradient_of_layer(Native *native, int index, const Batch *batch, char 
     """dw = a_in.T @ dz and db = the sum of dz, for what the thread owns."""
     cdef NativeLayer *layer = &native.layers[index]
     cdef ptrdiff_t first_input = 0, last_input = layer.fan_in, first = 0, last = layer.out_panels
-    cdef ptrdiff_t in_panels = (layer.fan_in + native.lanes - 1) // native.lanes, i
+    cdef ptrdiff_t in_panels = panels_of(layer.fan_in, native.lanes), i
     if layer.outputs_are_split:
         first = share(layer.out_panels, thread, team.n_threads)
         last = share(layer.out_panels, thread + 1, team.n_threads)

@@ -239,7 +239,7 @@ def gather_batch(address: int, order: int, rows: int, n_known: int, keys: int, t
     if call[INPUT_IS_SHARED] != 0:
         first = share_rows(rows, thread, call[N_THREADS])
         last = share_rows(rows, thread + 1, call[N_THREADS])
-    panels = call[INPUT] if call[INPUT_IS_SHARED] != 0 else input_of(call, index, keys, thread)
+    panels = input_of(call, index, keys, thread)
     to, known = panels + first * VECTOR, n_known - first
     nonzero = nonzero_of(call, index, thread) + first * 2
     call_address(call[GATHER], (address, order + first * 8, last - first, rows, known, to, nonzero))

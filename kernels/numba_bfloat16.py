@@ -50,7 +50,6 @@ from .numba_products import (
     list_inputs,
     list_rows,
     panels_of_tile,
-    sample_rows,
 )
 
 SUM_ROWS = 256
@@ -127,8 +126,7 @@ def bfloat16_sum(
     """Compute z = a @ w + b as `numba_products.weighted_sum` does, of rounded a and w."""
     a_block, w_block, of_block = memory_of_rows(), memory_of_weights(), memory_of_nonzeros()
     lists, depths = memory_of_lists(), int64s(memory_of_depths())
-    sample = sample_rows(all_rows, last - first)
-    is_listed = has_many_zeros(nonzero, a_stride // VECTOR, sample, fan_in)
+    is_listed = has_many_zeros(nonzero, a_stride // VECTOR, all_rows, fan_in, last - first)
     most_rows = (LISTED_BLOCK_ROWS if is_listed else SUM_ROWS) * PAIR
     list_bytes = SUM_DEPTH // PAIR * 8
     # Blocks of nearly equal depth, of whole panels.
@@ -216,12 +214,11 @@ def bfloat16_gradient(
     """
     a_block, dz_block, gradient = memory_of_inputs(), memory_of_slopes(), memory_of_gradients()
     of_block, list_of_tile = memory_of_nonzeros(), 0
-    sample = sample_rows(rows, last - first)
-    is_listed = has_many_zeros(nonzero, a_stride // VECTOR, sample, last_input)
+    is_listed = has_many_zeros(nonzero, a_stride // VECTOR, rows, last_input, last - first)
     if is_listed:
         list_of_tile = memory_of_lists()
     is_low = is_listed and last - first >= LISTED_PANELS
-    tile_inputs = LISTED_INPUTS if is_low else min(GRADIENT_ROWS, LANES)
+    tile_inputs = LISTED_INPUTS if is_low else GRADIENT_ROWS
     most_steps = (min(rows, GRADIENT_DEPTH) + PAIR - 1) // PAIR
     group = min(ROUNDED_PANELS, GRADIENT_VALUES // (most_steps * LANES) // 2 * 2)
     for group_first in range(first, last, group):

@@ -14,6 +14,7 @@ from numba.core import types as numba_types
 from numba.extending import intrinsic
 
 from .formulas import scaled_input
+from .numba_cpu import target_features
 
 cgutils: Any = numba_cgutils  # Numba has type hints in places only
 types: Any = numba_types
@@ -153,9 +154,7 @@ def list_of_lanes(lanes: int) -> Any:
         def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
             flags, step, increment, place = arguments
             n = ir.Constant(ADDRESS, 0)
-            # LLVM ends the process at an instruction that its target lacks.
-            features = context.codegen().magic_tuple()[2].split(",")
-            if lanes % at_once or "+avx512f" not in features:
+            if lanes % at_once or "+avx512f" not in target_features():
                 # No branch could be foreseen: every step is written, and the next may take its
                 # place.
                 for lane in range(lanes):

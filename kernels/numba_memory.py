@@ -11,8 +11,8 @@ import numpy as np
 from . import formulas
 from . import numba_names as names
 from .contract import N_ADJUSTMENTS, Array, Plan, SparseMatrix
+from .numba_names import CACHE_LINE
 
-CACHE_LINE = 64  # bytes
 TRANSPOSED_BYTES = 1 << 17
 OWN_INPUTS = 4  # so many threads gather their own input
 SOFTMAX = "softmax"

@@ -32,6 +32,7 @@ real: Any = float  # the plan's real type, SIZE its bytes
 plain: Callable[[int], int] = int  # for a constant: Numba compiles a function anew for each literal
 SIZE = LANES = VECTOR = 1  # LANES: numbers per vector, VECTOR: its bytes
 INFINITE_BITS = LARGEST_BITS = 1  # the bits of infinity, and all but the sign
+CACHE_LINE = 64  # bytes
 TILE_ROWS = GRADIENT_ROWS = GRADIENT_PANELS = 1  # of the register tiles: see numba_tiles
 PAIR = 1  # how many numbers of bfloat16 take the place of one in them
 # Of the low ones, with lists: of the weighted sum and of the weight gradient.

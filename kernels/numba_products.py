@@ -9,6 +9,7 @@ order of every sum is fixed, whatever the tile and whoever computes it.
 from __future__ import annotations
 
 from .numba_names import (
+    CACHE_LINE,
     FAN_IN,
     FAN_OUT,
     FLAT,
@@ -98,8 +99,6 @@ Few rows fetch those in their place in the next batch, which then come while thi
 
 FETCHED_BYTES = 4096
 
-CACHE_LINE = 64
-
 STEPS_TO_FETCH = 32
 """From so many steps on a tile's weights are fetched ahead: few do not hide what they wait for."""
 
@@ -131,25 +130,21 @@ def panels_of_tile(left: int, most: int) -> int:
 
 
 @compiled
-def sample_rows(rows: int, panels: int) -> int:
-    """Return how many rows a tile with lists has, for so many panels of outputs."""
-    return min(rows, LISTED_ROWS if panels >= LISTED_PANELS else TILE_ROWS)
-
-
-@compiled
-def has_many_zeros(nonzero: int, panel_rows: int, rows: int, inputs: int) -> bool:
+def has_many_zeros(nonzero: int, panel_rows: int, rows: int, inputs: int, out_panels: int) -> bool:
     """Return whether lists of steps pay: if over a quarter of the steps of a sample are all zeros.
 
-    The sample is the first rows, as many as a tile has with lists, in some of the panels.
+    The sample is the first rows, as many as a tile with lists has for so many panels of outputs, in
+    some of the panels.
     `nonzero` tells which lanes of a row of a panel of `a` are not zero, and the same row of the
     next panel `panel_rows` further: uint16; 0: nothing is known. Zeros are left out as if the other
     operand were finite.
     """
     if nonzero == 0:
         return False
+    tile_rows = LISTED_ROWS if out_panels >= LISTED_PANELS else TILE_ROWS
     steps, all_steps = 0, 0
     for panel in range(0, (inputs + LANES - 1) // LANES, PANELS_PER_SAMPLE):
-        lanes = some_lanes(nonzero + panel * panel_rows * 2, rows)
+        lanes = some_lanes(nonzero + panel * panel_rows * 2, min(rows, tile_rows))
         for lane in range(LANES):
             steps += lanes >> lane & 1
         all_steps += min(LANES, inputs - panel * LANES)
@@ -205,9 +200,7 @@ def weighted_sum(
     panel_rows, lists, depths = a_stride // VECTOR, memory_of_lists(), int64s(memory_of_depths())
     # A list costs as much as a few products per step.
     is_listed = min(all_rows, TILE_ROWS) * (last - first) >= 8
-    if is_listed:
-        sample = sample_rows(all_rows, last - first)
-        is_listed = has_many_zeros(nonzero, panel_rows, sample, fan_in)
+    is_listed = is_listed and has_many_zeros(nonzero, panel_rows, all_rows, fan_in, last - first)
     is_listed = is_listed and LISTED_STEPS * max(a_stride // LANES, w_step) <= LARGEST_DISTANCE
     block_rows = (1 if is_listed else 2) * BLOCK_BYTES // (BLOCK_DEPTH * SIZE)
     for row_block in range(0, all_rows, block_rows):
@@ -309,8 +302,7 @@ def weight_gradient(
     `nonzero`: see `has_many_zeros`.
     """
     gradient, list_of_tile, panel_rows = gradient_memory(), 0, a_stride // VECTOR
-    sample = sample_rows(rows, last - first)
-    if rows <= LISTED_STEPS and has_many_zeros(nonzero, panel_rows, sample, last_input):
+    if rows <= LISTED_STEPS and has_many_zeros(nonzero, panel_rows, rows, last_input, last - first):
         list_of_tile = memory_of_lists()
     is_low = list_of_tile != 0 and last - first >= LISTED_PANELS
     tile_inputs = LISTED_INPUTS if is_low else GRADIENT_ROWS

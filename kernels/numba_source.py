@@ -174,7 +174,7 @@ memory_of_rows = intrinsics.block_for("float32", (SUM_ROWS * PAIR + 1) * SUM_DEP
 memory_of_weights = intrinsics.block_for("float32", LISTED_PANELS * SUM_DEPTH // PAIR * LANES)
 memory_of_nonzeros = intrinsics.block_for(
     "uint16",
-    max((LISTED_BLOCK_ROWS * PAIR + 1) * SUM_DEPTH // LANES, GRADIENT_DEPTH) // PAIR + 16,
+    max((LISTED_BLOCK_ROWS * PAIR + 1) * SUM_DEPTH // LANES, GRADIENT_DEPTH) // PAIR + LANES,
 )
 memory_of_inputs = intrinsics.block_for("float32", GRADIENT_DEPTH // PAIR * LANES)
 memory_of_slopes = intrinsics.block_for("float32", GRADIENT_VALUES)
@@ -395,7 +395,7 @@ def load_bfloat16(cpu: Cpu) -> ModuleType:
     names += (ZEROS + TILES).format(precision="float32")
     k = numba_products
     text = _text_of(
-        *(k.some_lanes, k.panels_of_tile, k.sample_rows, k.has_many_zeros, k.list_inputs),
+        *(k.some_lanes, k.panels_of_tile, k.has_many_zeros, k.list_inputs),
         *(k.list_rows, k.fetch_weights, *_functions_of(numba_bfloat16)),
     )
     return load_module(_prelude("float32", cpu, ()) + names + text)

@@ -14,8 +14,8 @@ from collections.abc import Callable
 from queue import SimpleQueue
 
 from .contract import Array
-from .numba_memory import CACHE_LINE, address_of, aligned_zeros
-from .numba_names import ABORTED, ARRIVED, N_THREADS
+from .numba_memory import address_of, aligned_zeros
+from .numba_names import ABORTED, ARRIVED, CACHE_LINE, N_THREADS
 
 MAX_THREADS = 256
 

@@ -82,18 +82,15 @@ static ALWAYS_INLINE unsigned NAME(some_lanes)(const uint16_t *nonzero, ptrdiff_
     return lanes;
 }
 
-/* How many rows a tile with lists has, for so many panels of outputs: a sample has as many. */
-static ptrdiff_t NAME(sample_rows)(ptrdiff_t rows, ptrdiff_t panels) {
-    const ptrdiff_t tile_rows = panels >= LISTED_PANELS ? LISTED_ROWS : TILE_ROWS;
-    return rows < tile_rows ? rows : tile_rows;
-}
-
-/* Whether lists pay: in a sample, the first rows in some of the panels, less than three quarters of the
- * steps of the depth have a value other than zero. */
+/* Whether lists pay for so many panels of outputs: in a sample, the first rows, as many as a tile with lists
+ * has, in some of the panels, less than three quarters of the steps of the depth have a value other than
+ * zero. */
 static int NAME(has_many_zeros)(const uint16_t *nonzero, ptrdiff_t panel_rows, ptrdiff_t rows,
-                                ptrdiff_t inputs) {
+                                ptrdiff_t inputs, ptrdiff_t out_panels) {
+    const ptrdiff_t tile_rows = out_panels >= LISTED_PANELS ? LISTED_ROWS : TILE_ROWS;
     ptrdiff_t steps = 0, all_steps = 0;
     if (!nonzero) return 0;
+    if (rows > tile_rows) rows = tile_rows;
     for (ptrdiff_t panel = 0; panel * LANES < inputs; panel += NAME(PANELS_PER_SAMPLE)) {
         const unsigned lanes = NAME(some_lanes)(nonzero + panel * panel_rows, rows);
         UNROLL

@@ -43,8 +43,8 @@ static void NAME(bfloat16_sum)(const REAL *a, ptrdiff_t a_stride, const uint16_t
     uint16_t of_block[(LISTED_BLOCK_ROWS + 1) * SUM_DEPTH / PAIR / LANES]; /* what is not zero in a_block */
     uint64_t lists[NAME(LISTED_STEPS) + LANES];
     ptrdiff_t listed[LISTED_BLOCK_ROWS / LISTED_ROWS + 1]; /* steps of each tile */
-    const ptrdiff_t sample = NAME(sample_rows)(all_rows, last - first);
-    const int is_listed = NAME(has_many_zeros)(nonzero, a_stride / LANES, sample, fan_in);
+    const int is_listed =
+        NAME(has_many_zeros)(nonzero, a_stride / LANES, all_rows, fan_in, last - first);
     const ptrdiff_t most_rows = is_listed ? LISTED_BLOCK_ROWS : SUM_ROWS;
     /* Blocks of nearly equal depth, of whole panels. */
     const ptrdiff_t n_blocks = fan_in > SUM_DEPTH ? (fan_in + SUM_DEPTH - 1) / SUM_DEPTH : 1;
@@ -127,8 +127,8 @@ static void NAME(bfloat16_weight_gradient)(const void *a_, ptrdiff_t a_stride,
     REAL gradient[ROUNDED_PANELS * LANES * LANES]; /* of an input panel: (panel, input, output) */
     uint16_t of_block[GRADIENT_DEPTH / PAIR + NONZERO_PADDING]; /* what is not zero in a_block */
     uint64_t list[GRADIENT_DEPTH / PAIR + LANES];
-    const ptrdiff_t sample = NAME(sample_rows)(rows, last - first);
-    const int is_listed = NAME(has_many_zeros)(nonzero, a_stride / LANES, sample, last_input);
+    const int is_listed =
+        NAME(has_many_zeros)(nonzero, a_stride / LANES, rows, last_input, last - first);
     const int is_low = is_listed && last - first >= LISTED_PANELS;
     const ptrdiff_t tile_inputs = is_low ? LISTED_INPUTS : GRADIENT_ROWS;
     const int adds_at_once = !update || (update->is_gradient_descent && !update->adjustments);

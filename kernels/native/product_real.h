@@ -17,8 +17,7 @@ static void NAME(weight_gradient)(const void *a_, ptrdiff_t a_stride, const uint
     REAL gradient[MOST_SUMS * LANES];
     uint64_t steps[NAME(LISTED_STEPS) + LANES], *list = NULL;
     if (rows <= NAME(LISTED_STEPS) &&
-        NAME(has_many_zeros)(nonzero, a_stride / LANES, NAME(sample_rows)(rows, last - first),
-                             last_input))
+        NAME(has_many_zeros)(nonzero, a_stride / LANES, rows, last_input, last - first))
         list = steps;
     const int is_low = list && last - first >= LISTED_PANELS;
     const ptrdiff_t tile_inputs = is_low ? LISTED_INPUTS : GRADIENT_ROWS;

@@ -26,8 +26,7 @@ static void NAME(weighted_sum)(const void *a_, ptrdiff_t a_stride, const uint16_
     /* A list costs as much as a few products per step. */
     const int is_listed = (all_rows < TILE_ROWS ? all_rows : TILE_ROWS) * (last - first) >= 8 &&
                           NAME(can_list)(fan_in, a_stride, w_step) &&
-                          NAME(has_many_zeros)(nonzero, a_stride / LANES,
-                                                NAME(sample_rows)(all_rows, last - first), fan_in);
+                          NAME(has_many_zeros)(nonzero, a_stride / LANES, all_rows, fan_in, last - first);
     const ptrdiff_t block_rows = is_listed ? NAME(BLOCK_ROWS) / 2 : NAME(BLOCK_ROWS);
     for (ptrdiff_t row_block = 0; row_block < all_rows; row_block += block_rows) {
         const ptrdiff_t rows_left = all_rows - row_block;
