@@ -29,15 +29,24 @@ INSTRUCTION_ROW = re.compile(r'^\s*(\w+)\((\w+), \w+, (\d+), "([^"]*)",', re.MUL
 UNIX_FLAGS = ["-O3", "-g0", "-std=c11", "-fno-math-errno", "-fno-trapping-math"]
 MSVC_FLAGS = ["/O2", "/std:c11"]
 # Formulas give the same bits on every ISA; products use fused multiply-add where there is one.
-BFLOAT16_UNIT, AMX_UNIT, INT8_UNIT = "product_bfloat16_unit.c", "product_amx_unit.c", "int8_unit.c"
+BFLOAT16_UNIT, INT8_UNIT = "product_bfloat16_unit.c", "int8_unit.c"
+AMX_UNIT, AMX_FLOAT32_UNIT = "product_amx_unit.c", "product_amx_float32_unit.c"
 # Instructions that only some compilers know: the rows of isa_table.h, by the unit they compile.
-INSTRUCTIONS = {BFLOAT16_UNIT: "BFLOAT16", AMX_UNIT: "AMX", INT8_UNIT: "INT8"}
+INSTRUCTIONS = {
+    BFLOAT16_UNIT: "BFLOAT16",
+    AMX_UNIT: "AMX",
+    AMX_FLOAT32_UNIT: "AMX",
+    INT8_UNIT: "INT8",
+}
+# What is compiled for whole sets: the rows ISA.
+UNITS_OF_SETS = ("element_unit.c", "product_unit.c", INT8_UNIT, "probe_unit.c")
 UNITS = {
     "fastmlp.kernels.cython_backend": {
         "element_unit.c": (["-ffp-contract=off"], ["/fp:precise"]),
         "product_unit.c": (["-ffp-contract=fast"], ["/fp:contract"]),
         BFLOAT16_UNIT: (["-ffp-contract=fast"], []),
         AMX_UNIT: (["-ffp-contract=fast"], []),
+        AMX_FLOAT32_UNIT: (["-ffp-contract=fast"], []),
         INT8_UNIT: (["-ffp-contract=off"], ["/fp:precise"]),
     },
     "fastmlp.kernels.machine_probe": {
@@ -58,7 +67,7 @@ def isa_rows(unit: str, is_msvc: bool) -> list[tuple[str, str, list[str]]]:
     isas = [
         (name, vector_bytes, (msvc_flags if is_msvc else unix_flags).split())
         for name, family, vector_bytes, unix_flags, msvc_flags in ISA_ROW.findall(text)
-        if unit not in (BFLOAT16_UNIT, AMX_UNIT) and (family == "any" or is_x86())
+        if unit in UNITS_OF_SETS and (family == "any" or is_x86())
     ]
     instructions = [
         (name, vector_bytes, flags.split())
@@ -132,8 +141,9 @@ class BuildNative(build_ext):
                     raise
                 print(f"built without {name}: the compiler has none", file=sys.stderr)
             else:
-                if name in instructions:
-                    ext.define_macros.append((f"FASTMLP_{name.upper()}", "1"))
+                macro = (f"FASTMLP_{name.upper()}", "1")
+                if name in instructions and macro not in ext.define_macros:
+                    ext.define_macros.append(macro)
         ext.sources = [s for s in ext.sources if s not in pyx] + made[0].sources
         super().build_extension(ext)
 

@@ -41,6 +41,8 @@ class BackendInfo:
         Whose instructions multiply bfloat16; empty if it is emulated or not taken.
     bfloat16_note : str
         Why not those that the CPU says it has; empty if nothing is left aside.
+    float32_products : str
+        How float32 is multiplied, if FASTMLP_FLOAT32_PRODUCTS asks for something special.
     """
 
     name: str
@@ -51,6 +53,7 @@ class BackendInfo:
     precisions: tuple[str, ...] = ()
     bfloat16_isa: str = ""
     bfloat16_note: str = ""
+    float32_products: str = ""
 
 
 @dataclass(frozen=True)
@@ -201,7 +204,9 @@ def _willing(backend: Backend, plan: Plan | None) -> Backend:
 
 
 def _product(backend: Backend, precision: str) -> str:
-    """Return what a reason says of the products of bfloat16; nothing for other precisions."""
+    """Return what a reason says of products: those of bfloat16, and float32's if asked for."""
+    if precision == "float32" and backend.float32_products:
+        return f"; products of float32 {backend.float32_products}"
     if precision != "bfloat16":
         return ""
     note = f" ({backend.bfloat16_note})" if backend.bfloat16_note else ""
@@ -248,6 +253,7 @@ def backends() -> list[BackendInfo]:
                     loaded.precisions,
                     loaded.bfloat16_isa,
                     loaded.bfloat16_note,
+                    loaded.float32_products,
                 )
             )
     return infos

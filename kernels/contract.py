@@ -351,6 +351,11 @@ class Backend(ABC):
         return ""
 
     @property
+    def float32_products(self) -> str:
+        """How float32 is multiplied, where something else than the set's own way was asked for."""
+        return ""
+
+    @property
     def int8_isa(self) -> str:
         """Whose instructions multiply int8; empty if `compile_int8` gives the NumPy reference."""
         return ""

@@ -25,6 +25,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uintptr_
 from . import formulas
 from .contract import N_ADJUSTMENTS, Backend, Engine, Gradients, SparseMatrix
 from .cpus import available_cpus
+from .float32_products import requested_float32_products
 from .thread_choice import ThreadChoice
 
 include "cython_declarations.pxi"
@@ -547,11 +548,22 @@ class CythonBackend(Backend):
 
     @property
     def bfloat16_isa(self):
-        return kernels_for("bfloat16").bfloat16_isa.decode()
+        return kernels_for("bfloat16").product_isa.decode()
 
     @property
     def bfloat16_note(self):
-        return kernels_for("bfloat16").bfloat16_note.decode()
+        return kernels_for("bfloat16").product_note.decode()
+
+    @property
+    def float32_products(self):
+        cdef const kernels *table = kernels_for("float32")
+        if requested_float32_products() != "amx":
+            return ""
+        if table.product_isa[0]:
+            return f"by {table.product_isa.decode()}, of numbers in three bfloat16"
+        why = table.product_note.decode() or (
+            "this CPU has none, FASTMLP_MAX_ISA leaves it out, or the compiler did not know it")
+        return f"by {table.isa.decode()}, not AMX: {why}"
 
     @property
     def int8_isa(self):

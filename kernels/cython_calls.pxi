@@ -156,8 +156,8 @@ cdef struct Product:
 cdef void multiply_rows(void *context, team *team, int thread) noexcept nogil:
     """The thread's rows: to panels, the product, and back."""
     cdef Product *product = <Product *>context
-    cdef ptrdiff_t first = share(product.rows, thread, team.n_threads)
-    cdef ptrdiff_t rows = share(product.rows, thread + 1, team.n_threads) - first
+    cdef ptrdiff_t first = share_rows(product.rows, thread, team.n_threads)
+    cdef ptrdiff_t rows = share_rows(product.rows, thread + 1, team.n_threads) - first
     cdef ptrdiff_t lanes = product.lanes, size = product.value_bytes
     cdef ptrdiff_t in_panels = (product.inner + lanes - 1) // lanes
     cdef ptrdiff_t out_panels = (product.columns + lanes - 1) // lanes

@@ -160,8 +160,8 @@ cdef extern from "kernels.h":
 
     struct kernels:
         const char *isa
-        const char *bfloat16_isa
-        const char *bfloat16_note
+        const char *product_isa
+        const char *product_note
         int lanes
         int value_bytes
         product_kernels product
@@ -169,7 +169,7 @@ cdef extern from "kernels.h":
         int8_kernels int8
 
     const kernels *fastmlp_kernels(const char *cap)
-    void fastmlp_try_amx()
+    void fastmlp_try_amx(precision_number precision)
     const char *fastmlp_isa_name(int i)
     const char *fastmlp_activation_name(int i)
     const char *fastmlp_loss_name(int i)
@@ -241,11 +241,13 @@ cdef choose_kernels():
             f"the environment variable FASTMLP_MAX_ISA must be one of {', '.join(ISA_NAMES)}; "
             f"got {cap!r}"
         )
+    if requested_float32_products() == "amx":
+        fastmlp_try_amx(FLOAT32)
 
 
 cdef const kernels *kernels_for(str precision):
     if precision == "bfloat16":
-        fastmlp_try_amx()
+        fastmlp_try_amx(BFLOAT16)
         return &kernel_tables[<int>BFLOAT16]
     return &kernel_tables[<int>FLOAT32 if precision == "float32" else <int>FLOAT64]
 

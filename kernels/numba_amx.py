@@ -1,7 +1,7 @@
 """Products of the `numba` backend in bfloat16 by the tiles of AMX: templates, see `numba_names`.
 
 The same functions as in `numba_bfloat16`, for panels of 16 numbers, and the same way as in
-`native/product_amx_unit.c`: a tile of 16 x 16 sums is 16 rows of one panel of z or of w, so it is
+`native/product_amx.h`: a tile of 16 x 16 sums is 16 rows of one panel of z or of w, so it is
 loaded and stored where it belongs, and two by two of them are computed together. Operands are
 rounded and packed to tiles of pairs, block by block, into memory that stays in the caches.
 

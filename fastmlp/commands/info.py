@@ -30,6 +30,8 @@ def run(arguments: argparse.Namespace) -> int:
             if "bfloat16" in info.precisions:
                 note = f"; {info.bfloat16_note}" if info.bfloat16_note else ""
                 facts += f" ({info.bfloat16_isa or 'emulated'}{note})"
+            if info.float32_products:
+                facts += f"; products of float32 {info.float32_products}"
         else:
             facts = f"missing    {info.reason}"
         print(f"  {info.name:8}{facts}")

@@ -37,13 +37,15 @@ const char *amx_refusal(void) { return NULL; } /* where nobody must be asked */
 /* One more than a tile holds each, and of the depth than two tiles in a row hold numbers. */
 enum { ROWS = 17, INPUTS = 34, OUTPUTS = 18, WIDTH = 16, PANEL = INPUTS * WIDTH };
 
-/* In [1, 2), with two bits more than bfloat16 keeps, so that there is rounding down and up, and ties.
- * The products of what they are rounded to, and sums of so few of them, are exact in float32: the order
- * of a sum does not matter. */
+/* In [1, 2) or (-2, -1], with two bits more than bfloat16 keeps, so that there is rounding down and up, and
+ * ties. Their products have 18 bits of fraction, or less if they were rounded, and sums of so few of them,
+ * whose signs differ, are below 2^6: exact in float32, so that the order of a sum does not matter. */
 static float number(int row, int column) {
     const float value = 1.0f + (float)((row * 37 + column * 101 + row * column) % 512) / 512.0f;
-    return (row + column) % 3 ? value : -value;
+    return (row + 2 * column) % 7 < 3 ? value : -value;
 }
+
+static float as_it_is(float value) { return value; }
 
 /* Where row and column lie in panels of PANEL numbers. */
 static int place(int row, int column) { return column / WIDTH * PANEL + row * WIDTH + column % WIDTH; }
@@ -55,8 +57,9 @@ static void fill(float *panels, int rows, int columns, int salt) {
             panels[place(row, column)] = number(row + salt, column);
 }
 
-const char *bfloat16_products_fault(const struct bfloat16_products *products) {
+const char *products_fault(const struct three_products *products, int rounds) {
     float a[3 * PANEL], w[3 * PANEL], b[3 * PANEL], dz[3 * PANEL], found[3 * PANEL];
+    float (*const taken)(float) = rounds ? rounded : as_it_is;
     fill(a, ROWS, INPUTS, 1);
     fill(w, INPUTS, OUTPUTS, 2);
     fill(b, 1, OUTPUTS, 3); /* its second panel lies too far off: */
@@ -68,7 +71,7 @@ const char *bfloat16_products_fault(const struct bfloat16_products *products) {
         for (int column = 0; column < OUTPUTS; column++) {
             float sum = b[column];
             for (int i = 0; i < INPUTS; i++)
-                sum += rounded(a[place(row, i)]) * rounded(w[place(i, column)]);
+                sum += taken(a[place(row, i)]) * taken(w[place(i, column)]);
             if (found[place(row, column)] != sum) return "a weighted sum";
         }
 
@@ -77,16 +80,17 @@ const char *bfloat16_products_fault(const struct bfloat16_products *products) {
         for (int column = 0; column < OUTPUTS; column++) {
             float sum = 0;
             for (int i = 0; i < ROWS; i++)
-                sum += rounded(a[place(i, input)]) * rounded(dz[place(i, column)]);
+                sum += taken(a[place(i, input)]) * taken(dz[place(i, column)]);
             if (found[place(input, column)] != sum) return "a weight gradient";
         }
 
+    if (!products->input_gradient) return NULL;
     products->input_gradient(dz, PANEL, w, PANEL, found, PANEL, ROWS, INPUTS, OUTPUTS, 0, 3);
     for (int row = 0; row < ROWS; row++)
         for (int input = 0; input < INPUTS; input++) {
             float sum = 0;
             for (int i = 0; i < OUTPUTS; i++)
-                sum += rounded(dz[place(row, i)]) * rounded(w[place(input, i)]);
+                sum += taken(dz[place(row, i)]) * taken(w[place(input, i)]);
             if (found[place(row, input)] != sum) return "an input gradient";
         }
     return NULL;

@@ -8,7 +8,8 @@
  * then there for all threads of the process, and for those of its forks. */
 const char *amx_refusal(void);
 
-/* Tries products of bfloat16 on small matrices: NULL if they are right, else which one is wrong. */
-const char *bfloat16_products_fault(const struct bfloat16_products *products);
+/* Tries products on small matrices whose numbers it rounds to bfloat16, or not: NULL if they are right,
+ * else which one is wrong. */
+const char *products_fault(const struct three_products *products, int rounds);
 
 #endif

@@ -21,12 +21,14 @@ FOREACH_ISA(DECLARE)
 FOREACH_INT8(DECLARE_INT8)
 #endif
 #define DECLARE_BFLOAT16(name, ...) \
-    extern const struct bfloat16_products fastmlp_product_##name##_bfloat16;
+    extern const struct three_products fastmlp_product_##name##_bfloat16;
 #if defined(FASTMLP_AVX512_BF16)
 FOREACH_BFLOAT16(DECLARE_BFLOAT16)
 #endif
 #if defined(FASTMLP_AMX)
-FOREACH_AMX(DECLARE_BFLOAT16)
+#define DECLARE_AMX(name, ...) \
+    extern const struct three_products fastmlp_product_##name##_bfloat16, fastmlp_product_##name##_float32;
+FOREACH_AMX(DECLARE_AMX)
 #endif
 
 #define NAME_ROW(name, ...) #name,
@@ -42,11 +44,12 @@ const char *fastmlp_loss_name(int i) { return loss_names[i]; }
 const char *fastmlp_step_name(int i) { return step_names[i]; }
 
 static struct kernels tables[N_PRECISIONS];
-static int may_try_amx;
+static int may_try_amx[N_PRECISIONS];
 
-static void multiply_bfloat16(const char *isa, const struct bfloat16_products *products) {
-    struct kernels *table = &tables[BFLOAT16];
-    table->bfloat16_isa = isa;
+static void multiply_by(const char *isa, const struct three_products *products,
+                        enum precision precision) {
+    struct kernels *table = &tables[precision];
+    table->product_isa = isa;
     table->product.weighted_sum = products->weighted_sum;
     table->product.weight_gradient = products->weight_gradient;
     table->product.input_gradient = products->input_gradient;
@@ -77,42 +80,42 @@ const struct kernels *fastmlp_kernels(const char *cap) {
     FOREACH_INT8(CHOOSE_INT8)
 #define CHOOSE_BFLOAT16(name, needs, bytes, flags, runs)                             \
     if (i++ <= last && !strcmp(tables[BFLOAT16].isa, #needs) && (runs))              \
-        multiply_bfloat16(#name, &fastmlp_product_##name##_bfloat16);
+        multiply_by(#name, &fastmlp_product_##name##_bfloat16, BFLOAT16);
 #if !defined(FASTMLP_AVX512_BF16)
 #undef CHOOSE_BFLOAT16
 #define CHOOSE_BFLOAT16(...) i++;
 #endif
     FOREACH_BFLOAT16(CHOOSE_BFLOAT16)
-#define CHOOSE_AMX(name, needs, ...) may_try_amx = i++ <= last && !strcmp(tables[BFLOAT16].isa, #needs);
+#define CHOOSE_AMX(name, needs, ...) \
+    may_try_amx[FLOAT32] = may_try_amx[BFLOAT16] = i++ <= last && !strcmp(tables[FLOAT32].isa, #needs);
     FOREACH_AMX(CHOOSE_AMX)
     return tables;
 }
 
 #if defined(FASTMLP_AMX)
-/* Returns why tiles are left aside that the CPU says it has, or NULL. */
-static const char *try_tiles(const char *isa, const struct bfloat16_products *products) {
-    static char reason[160];
+/* Uses the tiles, or notes why they are left aside where the CPU says it has them. */
+static void try_tiles(const char *isa, const struct three_products *products, enum precision precision) {
+    static char reasons[N_PRECISIONS][160];
     const char *refusal = amx_refusal();
-    if (refusal) return refusal;
-    const char *fault = bfloat16_products_fault(products);
-    if (!fault) {
-        multiply_bfloat16(isa, products);
-        return NULL;
+    const char *fault = refusal ? NULL : products_fault(products, precision == BFLOAT16);
+    if (!refusal && !fault) {
+        multiply_by(isa, products, precision);
+        return;
     }
-    snprintf(reason, sizeof reason,
-             "AMX computes %s wrong here: a fault of the CPU, an emulator or a hypervisor", fault);
-    return reason;
+    if (fault)
+        snprintf(reasons[precision], sizeof *reasons,
+                 "AMX computes %s wrong here: a fault of the CPU, an emulator or a hypervisor", fault);
+    tables[precision].product_note = refusal ? refusal : reasons[precision];
 }
 #endif
 
-void fastmlp_try_amx(void) {
+void fastmlp_try_amx(enum precision precision) {
 #if defined(FASTMLP_AMX)
 #define TRY_AMX(name, needs, bytes, flags, runs)                                         \
-    if (may_try_amx && (runs)) {                                                         \
-        const char *reason = try_tiles(#name, &fastmlp_product_##name##_bfloat16);       \
-        if (reason) tables[BFLOAT16].bfloat16_note = reason;                             \
-    }
+    if (may_try_amx[precision] && (runs))                                                \
+        try_tiles(#name, precision == FLOAT32 ? &fastmlp_product_##name##_float32        \
+                                              : &fastmlp_product_##name##_bfloat16, precision);
     FOREACH_AMX(TRY_AMX)
-    may_try_amx = 0;
 #endif
+    may_try_amx[precision] = 0;
 }

@@ -45,8 +45,8 @@
 #define FOREACH_BFLOAT16(BFLOAT16)
 #endif
 
-/* Tiles that multiply bfloat16: where GCC or Clang knows them, setup.py compiles product_amx_unit.c once
- * and defines FASTMLP_AMX. They are tried when bfloat16 is first asked for, and not before: the system
+/* Tiles that multiply bfloat16: where GCC or Clang knows them, setup.py compiles the product_amx units
+ * once and defines FASTMLP_AMX. They are tried when they are first asked for, and not before: the system
  * must allow them, which makes the frames of signals larger.
  *
  *   AMX(name, needs, vector bytes, "flags of GCC and Clang", test at run time)

@@ -112,8 +112,9 @@ typedef void (*input_gradient_function)(const void *dz, ptrdiff_t dz_stride, con
                                         ptrdiff_t rows, ptrdiff_t fan_in, ptrdiff_t fan_out,
                                         ptrdiff_t first, ptrdiff_t last);
 
-/* What an instruction for bfloat16 supplies: the products of float32 panels, rounded on the way. */
-struct bfloat16_products {
+/* What an instruction for bfloat16 supplies: the products of float32 panels, rounded on the way, or split
+ * into three bfloat16. `input_gradient` may be NULL, as below. */
+struct three_products {
     weighted_sum_function weighted_sum;
     weight_gradient_function weight_gradient;
     input_gradient_function input_gradient;
@@ -239,8 +240,8 @@ enum precision { FLOAT32, FLOAT64, BFLOAT16, N_PRECISIONS };
 
 struct kernels {
     const char *isa;
-    const char *bfloat16_isa; /* whose instruction multiplies; "" if it is emulated, or not bfloat16 */
-    const char *bfloat16_note; /* why not one that the CPU says it has; or "" */
+    const char *product_isa; /* whose instruction for bfloat16 multiplies, in place of `isa`; or "" */
+    const char *product_note; /* why not one that the CPU says it has; or "" */
     int lanes;
     int value_bytes;
     struct product_kernels product;
@@ -251,8 +252,9 @@ struct kernels {
 /* A table per precision for the best ISA of this CPU that is not above `cap` (a name, or NULL for no
  * cap). That of bfloat16 is float32's with other products. NULL if `cap` is not a name of isa_table.h. */
 const struct kernels *fastmlp_kernels(const char *cap);
-/* Lets AMX multiply bfloat16 from now on, if CPU, system and cap allow it; asks them once. */
-void fastmlp_try_amx(void);
+/* Lets AMX multiply in a precision from now on, float32 or bfloat16, if CPU, system and cap allow it. They
+ * are asked once. Must come before anybody uses that precision's table. */
+void fastmlp_try_amx(enum precision precision);
 /* The names of the ISAs of this build, weakest first; NULL past the last. */
 const char *fastmlp_isa_name(int i);
 /* The names in the formula tables, in order; NULL past the last. */

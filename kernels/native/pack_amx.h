@@ -3,8 +3,12 @@
  * Tiles of one operand lie one behind the other along the depth of the product, 32 numbers each: the
  * next 16 rows (of a) or columns (of b) come after all of the depth. What is missing at the end of the
  * depth is zero on both sides, since whatever is there gets multiplied.
+ *
+ * With PIECES of 3 every tile is followed by two more: of what rounding took from the numbers of the
+ * first, and of what rounding took from that. The sum of the three is the number, exactly, unless pieces
+ * fall below 2^-126, which become zero.
  */
-enum { SIDE = 16, TILE_DEPTH = 2 * SIDE, TILE_PAIRS = SIDE * SIDE };
+enum { SIDE = 16, TILE_DEPTH = 2 * SIDE, TILE_PAIRS = SIDE * SIDE, TILE_WORDS = PIECES * TILE_PAIRS };
 
 typedef float unaligned_numbers __attribute__((vector_size(64), aligned(4), may_alias));
 typedef uint32_t unaligned_pairs __attribute__((vector_size(64), aligned(4), may_alias));
@@ -21,6 +25,69 @@ static ALWAYS_INLINE pairs first_lanes(ptrdiff_t n) {
 
 static ALWAYS_INLINE numbers only(pairs lanes, numbers values) {
     return (numbers)((pairs)values & lanes);
+}
+
+/* What is known of packed numbers, where they have three pieces. */
+struct extent {
+    pairs least; /* in each lane the least number but zero: its bits without the sign, less one */
+    pairs rests; /* the bits of all other pieces than the first */
+};
+#define NO_EXTENT ((struct extent){(pairs){0} - 1u, {0}})
+
+static ALWAYS_INLINE void see(struct extent *extent, numbers values) {
+    const pairs less = ((pairs)values & 0x7fffffffu) - 1u; /* of zero: all bits */
+    const pairs is_less = (pairs)(less < extent->least);
+    extent->least = (less & is_less) | (extent->least & ~is_less);
+}
+
+/* The exponent of the least number but zero as float32 has it (2^0 is 127), or at most one less; 511 if
+ * there is none. */
+static ALWAYS_INLINE int least_exponent(const struct extent *extent) {
+    uint32_t least = extent->least[0];
+    for (int i = 1; i < SIDE; i++) least = extent->least[i] < least ? extent->least[i] : least;
+    return (int)(least >> 23);
+}
+
+static ALWAYS_INLINE int has_rests(const struct extent *extent) {
+    uint32_t rests = 0;
+    for (int i = 0; i < SIDE; i++) rests |= extent->rests[i];
+    return rests != 0;
+}
+
+typedef uint16_t halves __attribute__((vector_size(32))); /* 16 of them */
+
+/* What rounding took from 32 numbers side by side, or from those of two rows; NaN for an infinity. */
+static ALWAYS_INLINE void subtract_columns(pairs rounded, numbers *first, numbers *second) {
+    halves half[2];
+    memcpy(half, &rounded, sizeof half);
+    *first -= (numbers)(__builtin_convertvector(half[0], pairs) << 16);
+    *second -= (numbers)(__builtin_convertvector(half[1], pairs) << 16);
+}
+static ALWAYS_INLINE void subtract_rows(pairs rounded, numbers *above, numbers *below) {
+    *above -= (numbers)(rounded << 16);
+    *below -= (numbers)(rounded & 0xffff0000u);
+}
+
+/* Both kinds of pairs to `line`, piece by piece. */
+#define DEFINE_PIECES(kind)                                                                        \
+    static ALWAYS_INLINE void pieces_of_##kind(numbers one, numbers other, pairs line[PIECES],     \
+                                               struct extent *extent) {                            \
+        line[0] = pairs_of_##kind(one, other);                                                     \
+        if (PIECES == 1) return;                                                                   \
+        see(extent, one);                                                                          \
+        see(extent, other);                                                                        \
+        for (int piece = 1; piece < PIECES; piece++) {                                             \
+            subtract_##kind(line[piece - 1], &one, &other);                                        \
+            line[piece] = pairs_of_##kind(one, other);                                             \
+            extent->rests |= line[piece];                                                          \
+        }                                                                                          \
+    }
+DEFINE_PIECES(columns)
+DEFINE_PIECES(rows)
+#undef DEFINE_PIECES
+
+static ALWAYS_INLINE void store_pieces(uint32_t *out, const pairs line[PIECES]) {
+    for (int piece = 0; piece < PIECES; piece++) store_pairs(out + piece * TILE_PAIRS, line[piece]);
 }
 
 #if defined(__clang__)
@@ -54,84 +121,121 @@ static ALWAYS_INLINE void transpose_lines(pairs line[SIDE]) {
 #undef LIST
 #undef CHOOSE
 
+/* 16 lines of pieces, transposed, to the tiles of these pieces. */
+static ALWAYS_INLINE void store_transposed(pairs lines[SIDE][PIECES], uint32_t *out) {
+    for (int piece = 0; piece < PIECES; piece++, out += TILE_PAIRS) {
+        pairs line[SIDE];
+        UNROLL
+        for (int i = 0; i < SIDE; i++) line[i] = lines[i][piece];
+        transpose_lines(line);
+        UNROLL
+        for (int i = 0; i < SIDE; i++) store_pairs(out + i * SIDE, line[i]);
+    }
+}
+
 /* For a: rows of the panels as rows of tiles, the depth along the columns. Rows that are missing in the
- * last tile stay as they are: nobody reads what they make. */
+ * last tile stay as they are: nobody reads what they make. Each 16 rows have an extent. */
 static void pack_columns(const float *panels, ptrdiff_t stride, ptrdiff_t rows, ptrdiff_t columns,
-                         uint32_t *out) {
+                         uint32_t *out, struct extent *extents) {
     for (ptrdiff_t first = 0; first < rows; first += SIDE) {
         const ptrdiff_t height = rows - first < SIDE ? rows - first : SIDE;
-        for (ptrdiff_t column = 0; column < columns; column += TILE_DEPTH, out += TILE_PAIRS) {
+        struct extent extent = NO_EXTENT;
+        for (ptrdiff_t column = 0; column < columns; column += TILE_DEPTH, out += TILE_WORDS) {
             const float *from = panels + column / SIDE * stride + first * SIDE;
             /* Past the last column there may be anything, or no panel at all. */
             const ptrdiff_t left = columns - column, next = left > SIDE ? stride : 0;
             const pairs low = first_lanes(left), high = first_lanes(left - SIDE);
-            for (ptrdiff_t row = 0; row < height; row++, from += SIDE)
-                store_pairs(out + row * SIDE, pairs_of_columns(only(low, load_numbers(from)),
-                                                               only(high, load_numbers(from + next))));
+            for (ptrdiff_t row = 0; row < height; row++, from += SIDE) {
+                pairs line[PIECES];
+                pieces_of_columns(only(low, load_numbers(from)), only(high, load_numbers(from + next)),
+                                  line, &extent);
+                store_pieces(out + row * SIDE, line);
+            }
         }
+        extents[first / SIDE] = extent;
     }
 }
 
-/* Pair number `pair` of rows of a panel that are `step` apart. */
-static ALWAYS_INLINE pairs pair_of_rows(const float *panel, ptrdiff_t step, ptrdiff_t rows,
-                                        ptrdiff_t pair) {
-    const numbers none = {0};
+/* Pair number `pair` of rows of a panel that are `step` apart. Of an extent the lanes past the first
+ * ones are left out. */
+static ALWAYS_INLINE void pieces_of_pair(const float *panel, ptrdiff_t step, ptrdiff_t rows,
+                                         ptrdiff_t pair, pairs lanes, pairs line[PIECES],
+                                         struct extent *extent) {
     const float *above = panel + 2 * pair * step;
-    if (2 * pair + 1 < rows) return pairs_of_rows(load_numbers(above), load_numbers(above + step));
-    return 2 * pair < rows ? pairs_of_rows(load_numbers(above), none) : (pairs)none;
+    numbers one = {0}, other = {0};
+    if (2 * pair < rows) one = load_numbers(above);
+    if (2 * pair + 1 < rows) other = load_numbers(above + step);
+    if (PIECES > 1) one = only(lanes, one), other = only(lanes, other);
+    pieces_of_rows(one, other, line, extent);
 }
 
 /* For b: one panel, the depth along its rows. */
-static void pack_rows(const float *panel, ptrdiff_t step, ptrdiff_t rows, uint32_t *out) {
-    const ptrdiff_t whole = rows / 2, all = (rows + TILE_DEPTH - 1) / TILE_DEPTH * SIDE;
-    for (ptrdiff_t pair = 0; pair < whole; pair++, panel += 2 * step)
-        store_pairs(out + pair * SIDE, pairs_of_rows(load_numbers(panel), load_numbers(panel + step)));
-    for (ptrdiff_t pair = whole; pair < all; pair++)
-        store_pairs(out + pair * SIDE, pair_of_rows(panel, step, rows % 2, pair - whole));
+static struct extent pack_rows(const float *panel, ptrdiff_t step, ptrdiff_t rows, uint32_t *out) {
+    const pairs every_lane = first_lanes(SIDE);
+    struct extent extent = NO_EXTENT;
+    for (ptrdiff_t row = 0; row < rows; row += TILE_DEPTH, out += TILE_WORDS) {
+        const float *from = panel + row * step;
+        const ptrdiff_t left = rows - row, whole = left < TILE_DEPTH ? left / 2 : SIDE;
+        pairs line[PIECES];
+        for (ptrdiff_t pair = 0; pair < whole; pair++, from += 2 * step) {
+            pieces_of_rows(load_numbers(from), load_numbers(from + step), line, &extent);
+            store_pieces(out + pair * SIDE, line);
+        }
+        for (ptrdiff_t pair = whole; pair < SIDE; pair++) {
+            pieces_of_pair(from, step, left % 2, pair - whole, every_lane, line, &extent);
+            store_pieces(out + pair * SIDE, line);
+        }
+    }
+    return extent;
 }
 
-/* For a: the columns of one panel as rows of tiles, the depth along its rows. */
-static void pack_rows_transposed(const float *panel, ptrdiff_t rows, uint32_t *out) {
-    for (ptrdiff_t row = 0; row < rows; row += TILE_DEPTH, out += TILE_PAIRS) {
+/* For a: the first columns of one panel, `width` of them, as rows of tiles, the depth along its rows. */
+static struct extent pack_rows_transposed(const float *panel, ptrdiff_t rows, ptrdiff_t width,
+                                          uint32_t *out) {
+    const pairs lanes = first_lanes(width);
+    struct extent extent = NO_EXTENT;
+    for (ptrdiff_t row = 0; row < rows; row += TILE_DEPTH, out += TILE_WORDS) {
         const float *from = panel + row * SIDE;
-        pairs line[SIDE]; /* first a pair of rows, at the end a column of them */
+        pairs lines[SIDE][PIECES]; /* of a pair of rows each */
         if (rows - row >= TILE_DEPTH) {
             UNROLL
-            for (int i = 0; i < SIDE; i++) line[i] = pair_of_rows(from, SIDE, TILE_DEPTH, i);
+            for (int i = 0; i < SIDE; i++)
+                pieces_of_pair(from, SIDE, TILE_DEPTH, i, lanes, lines[i], &extent);
         } else {
             UNROLL
-            for (int i = 0; i < SIDE; i++) line[i] = pair_of_rows(from, SIDE, rows - row, i);
+            for (int i = 0; i < SIDE; i++)
+                pieces_of_pair(from, SIDE, rows - row, i, lanes, lines[i], &extent);
         }
-        transpose_lines(line);
-        UNROLL
-        for (int i = 0; i < SIDE; i++) store_pairs(out + i * SIDE, line[i]);
+        store_transposed(lines, out);
     }
+    return extent;
 }
 
 /* For b: up to 16 rows of panels as columns of tiles, the depth along the columns, which are zero past
  * the last. */
-static void pack_columns_transposed(const float *panels, ptrdiff_t stride, ptrdiff_t rows,
-                                    ptrdiff_t columns, uint32_t *out) {
+static struct extent pack_columns_transposed(const float *panels, ptrdiff_t stride, ptrdiff_t rows,
+                                             ptrdiff_t columns, uint32_t *out) {
     const numbers none = {0};
-    for (ptrdiff_t column = 0; column < columns; column += TILE_DEPTH, out += TILE_PAIRS) {
+    struct extent extent = NO_EXTENT;
+    for (ptrdiff_t column = 0; column < columns; column += TILE_DEPTH, out += TILE_WORDS) {
         const float *from = panels + column / SIDE * stride;
         const int has_next = columns - column > SIDE;
-        pairs line[SIDE];
+        pairs lines[SIDE][PIECES];
         if (rows >= SIDE && has_next) {
             UNROLL
             for (int i = 0; i < SIDE; i++)
-                line[i] = pairs_of_columns(load_numbers(from + i * SIDE),
-                                           load_numbers(from + i * SIDE + stride));
+                pieces_of_columns(load_numbers(from + i * SIDE), load_numbers(from + i * SIDE + stride),
+                                  lines[i], &extent);
         } else {
             UNROLL
             for (int i = 0; i < SIDE; i++) {
                 const int next = i < rows && has_next;
-                line[i] = pairs_of_columns(i < rows ? load_numbers(from + i * SIDE) : none,
-                                           next ? load_numbers(from + i * SIDE + stride) : none);
+                pieces_of_columns(i < rows ? load_numbers(from + i * SIDE) : none,
+                                  next ? load_numbers(from + i * SIDE + stride) : none, lines[i],
+                                  &extent);
             }
         }
-        transpose_lines(line);
-        UNROLL
-        for (int i = 0; i < SIDE; i++) store_pairs(out + i * SIDE, line[i]);
+        store_transposed(lines, out);
     }
+    return extent;
 }

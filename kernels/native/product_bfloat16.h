@@ -12,7 +12,7 @@
  *     round_rows         PAIR rows of a panel, one below the other, become one row
  *     round_transposed   PAIR columns become one row: round_rows of the transpose of the panels
  * What is missing at the end of the depth counts as zero. The order of every sum is fixed, as in
- * product_real.h. A unit for another instruction (AMX) fills a struct bfloat16_products of its own.
+ * product_real.h. A unit for another instruction (AMX) fills a struct three_products of its own.
  */
 enum {
     SUM_ROWS = 256 * PAIR, /* of `a`, rounded together */

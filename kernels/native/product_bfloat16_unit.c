@@ -106,6 +106,6 @@ static void round_transposed(const float *panels, ptrdiff_t stride, ptrdiff_t ro
 
 #include "product_bfloat16.h"
 
-const struct bfloat16_products TABLE(product) = {
+const struct three_products TABLE(product) = {
     NAME(bfloat16_weighted_sum), NAME(bfloat16_weight_gradient), NAME(bfloat16_input_gradient),
 };

@@ -10,14 +10,16 @@ struct emulated_tile {
     int rows, row_bytes;
     uint32_t values[16][16];
 };
-static _Thread_local struct emulated_tile emulated_tiles[8];
-static _Thread_local int emulated_is_configured;
+/* Two units include this, and have the same tiles. */
+#define SHARED __attribute__((weak))
+SHARED _Thread_local struct emulated_tile emulated_tiles[8];
+SHARED _Thread_local int emulated_is_configured;
 
 /* What the tests ask for, and what they set: an emulation, or a hypervisor, that is wrong. */
 enum { NO_MISTAKE, CUTS_OFF, LEAVES_OUT_ODD, FORGETS_THE_SUM };
-int emulated_mistake;
-int emulated_faults;
-int emulated_tiles_in_use(void) { return emulated_is_configured; }
+SHARED int emulated_mistake;
+SHARED int emulated_faults;
+SHARED int emulated_tiles_in_use(void) { return emulated_is_configured; }
 
 static void check(int holds) { emulated_faults += !holds; }
 
@@ -88,19 +90,24 @@ static void TILE_MULTIPLY(int c, int a, int b) {
     check(c != a && c != b && a != b);
     check(left->rows == sums->rows && left->row_bytes == 4 * right->rows);
     check(right->row_bytes == sums->row_bytes);
-    for (int row = 0; row < sums->rows; row++)
-        for (int column = 0; column < sums->row_bytes / 4; column++) {
-            float even = 0, odd = 0;
-            for (int k = 0; k < right->rows; k++) {
-                const uint32_t one = left->values[row][k], other = right->values[k][column];
-                even = flushed(fmaf(low(one), low(other), even));
-                if (emulated_mistake == LEAVES_OUT_ODD) continue;
-                odd = flushed(fmaf(high(one), high(other), odd));
+    for (int row = 0; row < sums->rows; row++) {
+        float even[16] = {0}, odd[16] = {0};
+        for (int k = 0; k < right->rows; k++) {
+            const uint32_t one = left->values[row][k];
+            const float one_low = low(one), one_high = emulated_mistake == LEAVES_OUT_ODD ? 0 : high(one);
+            for (int column = 0; column < 16; column++) { /* vectors of them: a test takes long enough */
+                const uint32_t other = right->values[k][column];
+                even[column] = flushed(fmaf(one_low, low(other), even[column]));
+                odd[column] = flushed(fmaf(one_high, high(other), odd[column]));
             }
+        }
+        for (int column = 0; column < sums->row_bytes / 4; column++) {
             if (emulated_mistake == FORGETS_THE_SUM) sums->values[row][column] = 0;
-            const float sum = flushed(even + odd), old = flushed(float_of(sums->values[row][column]));
+            const float sum = flushed(even[column] + odd[column]);
+            const float old = flushed(float_of(sums->values[row][column]));
             sums->values[row][column] = bits_of(flushed(old + sum));
         }
+    }
 }
 
 /* VCVTNE2PS2BF16: to nearest, ties to even; a NaN stays one. */
@@ -126,4 +133,4 @@ static inline pairs pairs_of_rows(numbers above, numbers below) {
 }
 
 /* For the test of the checks. */
-void emulated_product_without_tiles(void) { TILE_MULTIPLY(0, 1, 2); }
+SHARED void emulated_product_without_tiles(void) { TILE_MULTIPLY(0, 1, 2); }

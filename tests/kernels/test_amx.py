@@ -1,195 +1,63 @@
-"""The unit of AMX, compiled with emulated tiles: right, within bounds, nothing left behind.
+"""The units of AMX, compiled with emulated tiles: right, within bounds, nothing left behind.
 
-No CPU with AMX is needed: kernels/native/product_amx_unit.c is the file that the extension is built
+No CPU with AMX is needed: kernels/native/product_amx.h is the file that the extension is built
 from; only what amx.h says of these CPUs comes from amx_emulation.h here. On a CPU that has AMX, the
-tests of test_bfloat16.py run the instructions themselves.
+tests of test_bfloat16.py run the instructions themselves. What is particular to float32 by split
+products is in test_amx_float32.py.
 """
 
 from __future__ import annotations
 
 import ctypes
-import mmap
 import platform
-import shlex
-import shutil
-import subprocess
 import sys
-import sysconfig
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
+from amx_products import (
+    ADJUST,
+    LANES,
+    SENTINEL,
+    SHAPES,
+    STEP,
+    Panels,
+    Products,
+    Update,
+    check,
+    empty,
+    numbers,
+    product_of,
+    products_of,
+    weight_gradient,
+    weighted_sum,
+)
 
 from fastmlp.kernels.bfloat16 import rounded_array
 
-HERE = Path(__file__).parent
-NATIVE = HERE.parents[1] / "kernels" / "native"
-LANES = 16
-SENTINEL = 12345.0  # in what must stay as it is
 
-VALUES, N, NUMBER = ctypes.c_void_p, ctypes.c_ssize_t, ctypes.c_double
-STEP = ctypes.CFUNCTYPE(None, VALUES, VALUES, VALUES, N, VALUES, N)
-ADJUST = ctypes.CFUNCTYPE(None, VALUES, VALUES, VALUES, N)
+@pytest.fixture(params=["bfloat16", "float32"])
+def products(
+    amx_library: ctypes.CDLL, without_faults: None, request: pytest.FixtureRequest
+) -> Products:
+    return products_of(amx_library, request.param)
 
-
-class Update(ctypes.Structure):
-    """As in kernels.h."""
-
-    _fields_ = (
-        ("step", STEP),
-        ("adjust", ADJUST),
-        ("adjustments", VALUES),
-        ("bias_adjustments", VALUES),
-        ("is_gradient_descent", ctypes.c_int),
-        ("state_offset", N),
-        ("state_stride", N),
-        ("coefficients", VALUES),
-    )
-
-
-class Products(ctypes.Structure):
-    """As in kernels.h."""
-
-    _fields_ = (
-        (
-            "weighted_sum",
-            ctypes.CFUNCTYPE(None, VALUES, N, VALUES, VALUES, N, N, VALUES, VALUES, *[N] * 5),
-        ),
-        (
-            "weight_gradient",
-            ctypes.CFUNCTYPE(None, VALUES, N, VALUES, VALUES, N, VALUES, N, VALUES, *[N] * 5),
-        ),
-        ("input_gradient", ctypes.CFUNCTYPE(None, VALUES, N, VALUES, N, VALUES, *[N] * 6)),
-    )
-
-
-def compiler() -> list[str]:
-    """The C compiler that the build would take."""
-    if sys.platform == "win32":
-        pytest.skip("the unit is built with GCC or Clang, as on Linux and macOS")
-    command = shlex.split(sysconfig.get_config_var("CC") or "cc")
-    if shutil.which(command[0]) is None:
-        pytest.skip(f"there is no C compiler {command[0]!r} here")
-    return command
-
-
-@pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
-    """The unit, with emulated tiles, as a library of its own."""
-    built = tmp_path_factory.mktemp("amx") / "amx.so"
-    command = [
-        *compiler(), "-O2", "-std=c11", "-Wall", "-Wextra", "-Wno-psabi", "-fPIC",
-        "-shared", "-DFASTMLP_EMULATES_AMX", "-DFASTMLP_ISA=amx", f"-I{NATIVE}", f"-I{HERE}",
-        str(NATIVE / "product_amx_unit.c"), str(NATIVE / "amx_check.c"), "-o", str(built), "-lm",
-    ]  # fmt: skip
-    result = subprocess.run(command, capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr
-    return ctypes.CDLL(str(built))
-
-
-@pytest.fixture
-def products(library: ctypes.CDLL) -> Iterator[Products]:
-    """Its three products; no instruction may fail in the test, and no tile stay in use."""
-    faults = ctypes.c_int.in_dll(library, "emulated_faults")
-    faults.value = 0
-    yield Products.in_dll(library, "fastmlp_product_amx_bfloat16")
-    assert faults.value == 0
-    assert library.emulated_tiles_in_use() == 0
-
-
-def at_an_end(n: int) -> np.ndarray:
-    """float32 (n,) filled with sentinels, past which no byte may be read or written."""
-    n_bytes = -(-4 * n // mmap.PAGESIZE) * mmap.PAGESIZE
-    memory = mmap.mmap(-1, n_bytes + mmap.PAGESIZE)
-    start = ctypes.addressof(ctypes.c_char.from_buffer(memory))
-    protect = ctypes.CDLL(None).mprotect
-    assert protect(ctypes.c_void_p(start + n_bytes), ctypes.c_size_t(mmap.PAGESIZE), 0) == 0
-    values = np.frombuffer(memory, np.float32, n, n_bytes - 4 * n)
-    values[:] = SENTINEL
-    return values
-
-
-class Panels:
-    """A matrix (rows, columns) as panels (row, lane), with rows of sentinels between them.
-
-    `past` is what the lanes past the last column hold.
-    """
-
-    def __init__(self, matrix: np.ndarray, past: float = 0.0, spare: int = 3) -> None:
-        self.rows, self.columns = matrix.shape
-        self.n = -(-self.columns // LANES)
-        size, self.stride = self.rows * LANES, (self.rows + spare) * LANES
-        self.memory = at_an_end((self.n - 1) * self.stride + size)
-        starts = range(0, self.n * self.stride, self.stride)
-        self.values = [self.memory[at : at + size].reshape(-1, LANES) for at in starts]
-        self.between = [self.memory[at + size : at + self.stride] for at in starts]
-        wide = np.full((self.rows, self.n * LANES), past, np.float32)
-        wide[:, : self.columns] = matrix
-        for index, panel in enumerate(self.values):
-            panel[:] = wide[:, index * LANES : (index + 1) * LANES]
-        self.at = self.memory.ctypes.data
-
-    def matrix(self) -> np.ndarray:
-        """The matrix again; what lies between the panels must be as it was."""
-        assert all((rows == SENTINEL).all() for rows in self.between)
-        return self.wide()[:, : self.columns]
-
-    def padded(self) -> np.ndarray:
-        """The matrix of a product: what lies past its last column must be zero."""
-        assert (self.wide()[:, self.columns :] == 0.0).all()
-        return self.matrix()
-
-    def wide(self) -> np.ndarray:
-        return np.hstack(self.values)
-
-
-def empty(rows: int, columns: int) -> Panels:
-    return Panels(np.full((rows, columns), SENTINEL, np.float32), SENTINEL)
-
-
-def numbers(seed: int, *shape: int) -> np.ndarray:
-    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
-
-
-def check(found: np.ndarray, a: np.ndarray, b: np.ndarray, plus: Any = 0.0) -> None:
-    """Componentwise within n + 1 roundings of float32 of the product of rounded operands."""
-    a, b = (rounded_array(np.asarray(each)).astype(np.longdouble) for each in (a, b))
-    bound = (a.shape[1] + 1) * 2.0**-24 * (abs(a) @ abs(b) + abs(plus))
-    assert (abs(found - (a @ b + plus)) <= bound).all()
-
-
-SHAPES = [
-    (1, 1, 1), (1, 784, 10), (2, 3, 5), (10, 784, 30), (15, 31, 15), (16, 32, 16), (17, 33, 17),
-    (31, 64, 32), (33, 65, 33), (48, 20, 48), (128, 784, 128), (128, 417, 10), (130, 50, 96),
-    (255, 416, 31), (257, 833, 47), (513, 40, 20), (1030, 4, 33), (64, 513, 300),
-]  # fmt: skip
-"""Rows, inputs and outputs: at and around the sides of tiles, and the sizes of blocks."""
 
 some_shapes = pytest.mark.parametrize("shape", SHAPES, ids=str)
 
 
-def weighted_sum(
-    products: Products, a: Panels, w: Panels, b: np.ndarray | None, z: Panels, first: int, last: int
-) -> None:
-    bias = None if b is None else Panels(b.reshape(1, -1), spare=0)
-    products.weighted_sum(
-        a.at, a.stride, None, w.at, w.stride, LANES, bias and bias.at, z.at, z.stride, a.rows,
-        w.rows, first, last,
-    )  # fmt: skip
-
-
 @pytest.fixture
-def fault_of(library: ctypes.CDLL) -> Iterator[Callable[[int], bytes | None]]:
+def fault_of(
+    amx_library: ctypes.CDLL, products: Products
+) -> Iterator[Callable[[int], bytes | None]]:
     """What the check of the products says where the tiles make one of the emulation's mistakes."""
-    mistake = ctypes.c_int.in_dll(library, "emulated_mistake")
-    library.bfloat16_products_fault.restype = ctypes.c_char_p
+    mistake = ctypes.c_int.in_dll(amx_library, "emulated_mistake")
+    amx_library.products_fault.restype = ctypes.c_char_p
 
     def check_with(number: int) -> bytes | None:
         mistake.value = number
-        products = Products.in_dll(library, "fastmlp_product_amx_bfloat16")
-        found: bytes | None = library.bfloat16_products_fault(ctypes.byref(products))
+        found: bytes | None = amx_library.products_fault(ctypes.byref(products), products.rounds)
         return found
 
     yield check_with
@@ -206,30 +74,19 @@ def test_weighted_sum(products: Products, shape: tuple[int, int, int]) -> None:
     for bias in (b, None):
         z = empty(rows, fan_out)
         weighted_sum(products, Panels(x, past=np.nan), Panels(w), bias, z, 0, z.n)
-        check(z.padded(), x, w, 0.0 if bias is None else bias)
+        check(z.padded(), x, w, 0.0 if bias is None else bias, rounds=products.rounds)
 
 
 @some_shapes
-def test_input_gradient(products: Products, shape: tuple[int, int, int]) -> None:
+def test_input_gradient(bfloat16_products: Products, shape: tuple[int, int, int]) -> None:
     rows, fan_in, fan_out = shape
     dz, w = numbers(0, rows, fan_out), numbers(1, fan_in, fan_out)
     slopes, weights, da = Panels(dz), Panels(w), empty(rows, fan_in)
-    products.input_gradient(
+    bfloat16_products.input_gradient(  # float32 takes transposed weights instead
         slopes.at, slopes.stride, weights.at, weights.stride, da.at, da.stride, rows, fan_in,
         fan_out, 0, da.n,
     )  # fmt: skip
     check(da.padded(), dz, w.T)
-
-
-def weight_gradient(
-    products: Products, x: np.ndarray, dz: np.ndarray, out: Panels, update: Update | None,
-    inputs: tuple[int, int], panels: tuple[int, int],
-) -> None:  # fmt: skip
-    a, slopes = Panels(x, past=np.nan), Panels(dz)
-    products.weight_gradient(
-        a.at, a.stride, None, slopes.at, slopes.stride, out.at, out.stride,
-        None if update is None else ctypes.addressof(update), len(x), *inputs, *panels,
-    )  # fmt: skip
 
 
 @some_shapes
@@ -238,7 +95,7 @@ def test_weight_gradient(products: Products, shape: tuple[int, int, int]) -> Non
     x, dz = numbers(0, rows, fan_in), numbers(1, rows, fan_out)
     dw = empty(fan_in, fan_out)
     weight_gradient(products, x, dz, dw, None, (0, fan_in), (0, dw.n))
-    check(dw.padded(), x.T, dz)
+    check(dw.padded(), x.T, dz, rounds=products.rounds)
 
 
 @some_shapes
@@ -249,7 +106,7 @@ def test_gradient_descent(products: Products, shape: tuple[int, int, int]) -> No
     update = Update(is_gradient_descent=1, coefficients=rate.ctypes.data)
     weights = Panels(w)
     weight_gradient(products, x, dz, weights, update, (0, fan_in), (0, weights.n))
-    check(weights.padded(), -0.25 * x.T, dz, w)
+    check(weights.padded(), -0.25 * x.T, dz, w, rounds=products.rounds)
 
 
 @some_shapes
@@ -277,7 +134,7 @@ def test_a_step_after_an_adjustment(
         state.at - weights.at, 77, coefficients.ctypes.data,
     )  # fmt: skip
     weight_gradient(products, x, dz, weights, update, (0, fan_in), (0, weights.n))
-    check(weights.padded(), -2.0 * x.T, dz, w)
+    check(weights.padded(), -2.0 * x.T, dz, w, rounds=products.rounds)
     assert (state.matrix() == 1.0).all()  # each of them once
 
 
@@ -292,7 +149,7 @@ def test_few_rows_of_a_row_major_matrix(products: Products, fan_in: int) -> None
     products.weighted_sum(
         a.at, a.stride, None, w.ctypes.data, LANES, 48, None, z.at, z.stride, 5, fan_in, 0, 3
     )
-    check(z.matrix(), x, w)
+    check(z.matrix(), x, w, rounds=products.rounds)
 
 
 @pytest.mark.parametrize("shape", [(130, 50, 96), (37, 450, 96), (600, 70, 96)], ids=str)
@@ -333,17 +190,13 @@ def test_nothing_asked_for(products: Products) -> None:
 # ----------------------------------------------------------------------------------- numbers
 
 
-def product_of(products: Products, x: np.ndarray, w: np.ndarray) -> np.ndarray:
-    z = empty(len(x), w.shape[1])
-    weighted_sum(products, Panels(x, past=np.nan), Panels(w), None, z, 0, z.n)
-    return z.matrix()
-
-
-def test_a_product_with_one_is_the_rounded_number(products: Products) -> None:
+def test_a_product_with_one_is_the_number(products: Products) -> None:
     bits = np.random.default_rng(2).integers(0, 1 << 32, 3000, dtype=np.uint32)
     x = bits.view(np.float32)
     x = x[np.isfinite(x) & (np.abs(x) < 3.3e38)].reshape(-1, 1)
-    wanted = np.where(np.abs(x) < 2.0**-126, np.float32(0.0), rounded_array(x))
+    wanted = x
+    if products.rounds:
+        wanted = np.where(np.abs(x) < 2.0**-126, np.float32(0.0), rounded_array(x))
     assert np.array_equal(product_of(products, x, np.ones((1, 1), np.float32)), wanted)
 
 
@@ -359,14 +212,14 @@ def test_products_of_wide_range(products: Products) -> None:
     random = np.random.default_rng(0)
     x = (numbers(0, 40, 70) * 10.0 ** random.uniform(-18, 18, (40, 70))).astype(np.float32)
     w = (numbers(1, 70, 20) * 10.0 ** random.uniform(-15, 15, (70, 20))).astype(np.float32)
-    check(product_of(products, x, w), x, w)
+    check(product_of(products, x, w), x, w, rounds=products.rounds)
 
 
-def test_the_emulation_knows_what_a_cpu_refuses(library: ctypes.CDLL) -> None:
+def test_the_emulation_knows_what_a_cpu_refuses(amx_library: ctypes.CDLL) -> None:
     """The check that no instruction fails can fail itself: a product without its tiles does."""
-    faults = ctypes.c_int.in_dll(library, "emulated_faults")
+    faults = ctypes.c_int.in_dll(amx_library, "emulated_faults")
     faults.value = 0
-    library.emulated_product_without_tiles()
+    amx_library.emulated_product_without_tiles()
     assert faults.value > 0
 
 
@@ -378,29 +231,33 @@ def test_right_products_pass_the_check(fault_of: Callable[[int], bytes | None]) 
 
 
 @pytest.mark.parametrize("mistake", [1, 2, 3])
-def test_wrong_products_do_not(fault_of: Callable[[int], bytes | None], mistake: int) -> None:
-    assert fault_of(mistake) == b"a weighted sum"
+def test_wrong_products_do_not(
+    fault_of: Callable[[int], bytes | None], products: Products, mistake: int
+) -> None:
+    # What is cut off instead of rounded (1) is in the second piece of three.
+    is_right = mistake == 1 and not products.rounds
+    assert fault_of(mistake) == (None if is_right else b"a weighted sum")
 
 
-def test_the_check_finds_each_product(library: ctypes.CDLL, products: Products) -> None:
+def test_the_check_finds_each_product(amx_library: ctypes.CDLL, products: Products) -> None:
     """One of the three is left out at a time: what it should have computed is missing."""
     for name, wanted in (
         ("weighted_sum", b"a weighted sum"),
         ("weight_gradient", b"a weight gradient"),
         ("input_gradient", b"an input gradient"),
-    ):
+    )[: 3 if products.rounds else 2]:
         others = Products.from_buffer_copy(products)
         nothing = dict(Products._fields_)[name](lambda *_: None)
         setattr(others, name, nothing)
-        library.bfloat16_products_fault.restype = ctypes.c_char_p
-        assert library.bfloat16_products_fault(ctypes.byref(others)) == wanted
+        amx_library.products_fault.restype = ctypes.c_char_p
+        assert amx_library.products_fault(ctypes.byref(others), products.rounds) == wanted
 
 
-def test_a_system_without_tiles_refuses_with_a_reason(library: ctypes.CDLL) -> None:
+def test_a_system_without_tiles_refuses_with_a_reason(amx_library: ctypes.CDLL) -> None:
     if not (sys.platform == "linux" and platform.machine() == "x86_64"):
         pytest.skip("elsewhere nobody is asked")
-    library.amx_refusal.restype = ctypes.c_char_p
-    reason = library.amx_refusal()
+    amx_library.amx_refusal.restype = ctypes.c_char_p
+    reason = amx_library.amx_refusal()
     if "amx_tile" not in Path("/proc/cpuinfo").read_text().split():
         assert reason is not None
     assert reason is None or reason.startswith(b"the system does not")

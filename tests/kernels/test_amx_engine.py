@@ -1,4 +1,4 @@
-"""The cython engine with AMX, all of it built with emulated tiles: as test_bfloat16.py wants it.
+"""The cython engine with AMX, all of it built with emulated tiles: as the tests of the engines want it.
 
 Panels are 16 numbers wide then, by AVX2's vectors: slow, but the same code.
 """
@@ -65,7 +65,8 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(installed: Path, *arguments: str, **environment: str) -> str:
-    inherited = {name: value for name, value in os.environ.items() if name != "FASTMLP_MAX_ISA"}
+    left_out = ("FASTMLP_MAX_ISA", "FASTMLP_FLOAT32_PRODUCTS")
+    inherited = {name: value for name, value in os.environ.items() if name not in left_out}
     result = subprocess.run(
         [sys.executable, *arguments],
         env=inherited | {"PYTHONPATH": str(installed), "PYTHONSAFEPATH": "1"} | environment,
@@ -92,8 +93,42 @@ def test_amx_is_taken_unless_it_is_capped_or_refused(installed: Path) -> None:
     assert refused == "avx512; emulated; no tiles today\n"
 
 
+def run_tests(installed: Path, selected: str, *names: str, **environment: str) -> None:
+    tests = [str(Path(__file__).with_name(name)) for name in names]
+    pytest_run = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", selected)
+    found = run(installed, *pytest_run, *tests, **environment)
+    assert re.search(r"^\d+ passed", found, re.MULTILINE) and "failed" not in found
+
+
 @pytest.mark.slow
 def test_training_and_prediction(installed: Path) -> None:
-    tests = str(Path(__file__).with_name("test_bfloat16.py"))
-    found = run(installed, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "not numba", tests)
-    assert re.search(r"^\d+ passed", found, re.MULTILINE) and "failed" not in found
+    run_tests(installed, "not numba", "test_bfloat16.py")
+
+
+# ------------------------------------------------------------------- float32 by split products
+
+REASON = """
+import fastmlp
+print(fastmlp.Trainer(fastmlp.Network([20, 3]), backend="cython").backend_reason)
+"""
+
+
+@pytest.mark.slow
+def test_float32_is_split_where_it_is_asked_for(installed: Path) -> None:
+    asked_for = {"FASTMLP_FLOAT32_PRODUCTS": "amx"}
+    plain = run(installed, "-c", REASON)
+    assert plain == "cython: asked for by name\n"
+    split = "products of float32 by amx, of numbers in three bfloat16"
+    assert run(installed, "-c", REASON, **asked_for) == f"{plain[:-1]}; {split}\n"
+    refused = "; products of float32 by avx512, not AMX: no tiles today\n"
+    found = run(installed, "-c", REASON, REFUSE_AMX="no tiles today", **asked_for)
+    assert found == plain[:-1] + refused
+    info = run(installed, "-m", "fastmlp", "info", **asked_for)
+    assert f"bfloat16 (amx); {split}" in info
+
+
+@pytest.mark.slow
+def test_float32_as_every_engine_computes_it(installed: Path) -> None:
+    names = ("test_contract_parity.py", "test_cython_backend.py", "test_combinations.py")
+    selected = "(cython or not numpy and not python and not numba) and not float64"
+    run_tests(installed, selected, *names, FASTMLP_FLOAT32_PRODUCTS="amx")

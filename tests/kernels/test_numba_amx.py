@@ -20,6 +20,7 @@ import pytest
 pytest.importorskip("numba", reason="Numba is not installed: pip install 'fastmlp[numba]'")
 
 import llvmlite.binding as llvm
+from amx_products import compiler
 
 from fastmlp.kernels import numba_amx_check, numba_cpu
 from fastmlp.kernels.numba_cpu import Cpu
@@ -40,11 +41,6 @@ def trap(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip("this needs Linux and a CPU without AMX")
     if not llvm.get_host_cpu_features().get("avx2"):
         pytest.skip("without AVX2 vectors of 512 bits take too long")
-    sys.path.insert(0, str(HERE))
-    try:
-        from test_amx import compiler
-    finally:
-        sys.path.remove(str(HERE))
     built = tmp_path_factory.mktemp("trap") / "amx_trap.so"
     command = [
         *compiler(), "-O2", "-std=gnu11", "-Wall", "-Wextra", "-Wno-psabi", "-fPIC", "-shared",

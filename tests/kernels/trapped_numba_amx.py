@@ -10,8 +10,7 @@ from typing import Any
 import amx_trap
 import numpy as np
 import pytest
-from amx_trap import cpu
-from test_amx import (  # library and products are fixtures
+from amx_products import (
     ADJUST,
     SENTINEL,
     SHAPES,
@@ -20,10 +19,9 @@ from test_amx import (  # library and products are fixtures
     Products,
     check,
     empty,
-    library,  # noqa: F401
     numbers,
-    products,  # noqa: F401
 )
+from amx_trap import cpu
 
 import fastmlp
 from fastmlp.kernels.numba_amx_check import products_fault, tile_products
@@ -83,7 +81,8 @@ def weight_gradient(
 
 @some_shapes
 def test_weighted_sum(
-    kernels: ModuleType, emulated: ModuleType, products: Products, shape: tuple[int, int, int]  # noqa: F811
+    kernels: ModuleType, emulated: ModuleType, bfloat16_products: Products,
+    shape: tuple[int, int, int],
 ) -> None:  # fmt: skip
     rows, fan_in, fan_out = shape
     x, w, b = numbers(0, rows, fan_in), numbers(1, fan_in, fan_out), numbers(2, fan_out)
@@ -94,7 +93,7 @@ def test_weighted_sum(
         check(z.padded(), x, w, plus)
         a, weights = Panels(x, past=np.nan), Panels(w)
         of_bias = None if bias is None else Panels(bias.reshape(1, -1), spare=0)
-        products.weighted_sum(
+        bfloat16_products.weighted_sum(
             a.at, a.stride, None, weights.at, weights.stride, 16, of_bias and of_bias.at, of_c.at,
             of_c.stride, rows, fan_in, 0, z.n,
         )  # fmt: skip
@@ -112,7 +111,8 @@ def close(found: np.ndarray, other: np.ndarray, a: np.ndarray, b: np.ndarray, pl
 
 @some_shapes
 def test_weight_gradient(
-    kernels: ModuleType, emulated: ModuleType, products: Products, shape: tuple[int, int, int]  # noqa: F811
+    kernels: ModuleType, emulated: ModuleType, bfloat16_products: Products,
+    shape: tuple[int, int, int],
 ) -> None:  # fmt: skip
     rows, fan_in, fan_out = shape
     x, dz = numbers(0, rows, fan_in), numbers(1, rows, fan_out)
@@ -120,7 +120,7 @@ def test_weight_gradient(
     weight_gradient(kernels, x, dz, dw, (0, fan_in), (0, dw.n))
     check(dw.padded(), x.T, dz)
     a, slopes = Panels(x, past=np.nan), Panels(dz)
-    products.weight_gradient(
+    bfloat16_products.weight_gradient(
         a.at, a.stride, None, slopes.at, slopes.stride, of_c.at, of_c.stride, None, rows, 0,
         fan_in, 0, dw.n,
     )  # fmt: skip

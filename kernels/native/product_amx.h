@@ -1,0 +1,364 @@
+/* Matrix products by the tiles of AMX; see amx.h for those, kernels.h for the panels. The unit that
+ * includes this says how many PIECES of bfloat16 a number has: 1, it is rounded; or 3, whose sum it is.
+ *
+ * A tile of 16 x 16 sums is 16 rows of one panel of z, of da or of w, so it is loaded and stored where
+ * it belongs. Two by two of them are computed together: four loads for four products. Operands are
+ * rounded and packed in blocks (pack_amx.h) into memory that stays in the caches, each of them once per
+ * call, but for more rows than a block has. The order of every sum depends on its length alone.
+ *
+ * Tiles are configured when a product begins and released when it ends: no thread keeps state, which
+ * the system would have to save, and nobody who uses tiles too finds anything but what he has set.
+ *
+ * Three pieces. Of the nine products of pieces six count; the other three are below 2^-26 of the largest.
+ * The small ones are added first, over the depth of a block, while the sum is small: so its roundings are,
+ * too. (A sum that is one product has 1.25 roundings of float32, with what is left out.) What the pieces cannot do is left to the kernel of float32, one tile of sums at a time, whatever the
+ * threads share: where numbers are so small that pieces or their products fall below 2^-126, the tile is
+ * filled with NaN; infinities, NaN and numbers that round to infinity make their sums NaN or infinite by
+ * themselves (an infinity less itself is NaN); and a tile with such a sum is computed again.
+ */
+#include <math.h>
+#include <string.h>
+
+#include "amx.h"
+#include "pack_amx.h"
+
+/* Of the ISA that AMX's row in isa_table.h needs. */
+extern const struct product_kernels fastmlp_product_avx512_float32;
+#define MULTIPLY_ADD_KERNELS fastmlp_product_avx512_float32
+/* Sums of so few products are more exact, and faster, by multiply-add. */
+#define IS_SHALLOW(depth) (PIECES > 1 && (depth) < SIDE)
+
+/* Of the memory of the first-level cache, 48 KB, two panels of `b` and two rows of tiles of `a` take
+ * 2 * SUM_DEPTH * 64 * PIECES bytes, and blocks of `a` a part of the second-level one, 2 MB. All are of
+ * whole tiles. */
+enum {
+    SUM_ROWS = 256,
+    SUM_DEPTH = PIECES == 1 ? 416 : 128,
+    GRADIENT_DEPTH = 512, /* rows of a and dz */
+    GRADIENT_WORDS = PIECES == 1 ? 1 << 16 : 1 << 17, /* of dz: 256 or 512 KB */
+    GRADIENT_PANELS = GRADIENT_WORDS / (GRADIENT_DEPTH / 2 * SIDE * PIECES) /* of dz, if it is that deep */
+};
+
+/* Tiles 0 to 3 are sums (two rows of tiles, two panels), 4 and 5 of `a`, 6 and 7 of `b`. */
+static void configure(ptrdiff_t height) {
+    struct tile_configuration configuration = {.palette = 1};
+    for (int tile = 0; tile < 8; tile++) {
+        configuration.row_bytes[tile] = 64;
+        configuration.rows[tile] = (uint8_t)(tile < 6 ? height : SIDE);
+    }
+    TILES_CONFIGURE(&configuration);
+}
+
+/* Adds the product of two pieces to up to two by two tiles of sums; what is not new is still there. */
+static ALWAYS_INLINE void add_product(const int tile_rows, const int panels, const uint32_t *a,
+                                      const int a_is_new, const uint32_t *b, const int b_is_new,
+                                      ptrdiff_t next) {
+    if (a_is_new) TILE_LOAD(4, a, 64);
+    if (b_is_new) TILE_LOAD(6, b, 64);
+    TILE_MULTIPLY(0, 4, 6);
+    if (panels == 2) {
+        if (b_is_new) TILE_LOAD(7, b + next, 64);
+        TILE_MULTIPLY(1, 4, 7);
+    }
+    if (tile_rows == 2) {
+        if (a_is_new) TILE_LOAD(5, a + next, 64);
+        TILE_MULTIPLY(2, 5, 6);
+        if (panels == 2) TILE_MULTIPLY(3, 5, 7);
+    }
+}
+
+/* The small products of three pieces, each of which shares an operand with the one before. What `a` is
+ * rounded to may be all of it (`a_has_rests` is false). */
+static ALWAYS_INLINE void add_small_products(const int tile_rows, const int panels,
+                                             const int a_has_rests, const uint32_t *a,
+                                             const uint32_t *b, ptrdiff_t next) {
+    const uint32_t *const rest = a + TILE_PAIRS, *const last = a + 2 * TILE_PAIRS;
+    add_product(tile_rows, panels, a, 1, b + 2 * TILE_PAIRS, 1, next);
+    add_product(tile_rows, panels, a, 0, b + TILE_PAIRS, 1, next);
+    if (!a_has_rests) return;
+    add_product(tile_rows, panels, rest, 1, b + TILE_PAIRS, 0, next);
+    add_product(tile_rows, panels, rest, 0, b, 1, next);
+    add_product(tile_rows, panels, last, 1, b, 0, next);
+}
+
+/* out = start + a @ b for so many rows of tiles and panels, over `steps` tiles of depth. The rows of
+ * `start` (NULL for zero) lie start_row bytes apart, 64 or 0; its panels, and those of `out`, so many
+ * numbers. */
+static ALWAYS_INLINE void multiply(const int tile_rows, const int panels, const int a_has_rests,
+                                   const uint32_t *a, const uint32_t *b, ptrdiff_t steps,
+                                   const float *start, ptrdiff_t start_row, ptrdiff_t start_panel,
+                                   float *out, ptrdiff_t out_panel) {
+    const ptrdiff_t next = steps * TILE_WORDS, start_tile = start_row / 4 * SIDE;
+    if (start) {
+        TILE_LOAD(0, start, start_row);
+        if (panels == 2) TILE_LOAD(1, start + start_panel, start_row);
+        if (tile_rows == 2) TILE_LOAD(2, start + start_tile, start_row);
+        if (tile_rows == 2 && panels == 2) TILE_LOAD(3, start + start_tile + start_panel, start_row);
+    } else {
+        TILE_ZERO(0);
+        if (panels == 2) TILE_ZERO(1);
+        if (tile_rows == 2) TILE_ZERO(2);
+        if (tile_rows == 2 && panels == 2) TILE_ZERO(3);
+    }
+    for (ptrdiff_t at = 0; PIECES > 1 && at < next; at += TILE_WORDS)
+        add_small_products(tile_rows, panels, a_has_rests, a + at, b + at, next);
+    for (ptrdiff_t at = 0; at < next; at += TILE_WORDS)
+        add_product(tile_rows, panels, a + at, 1, b + at, 1, next);
+    TILE_STORE(0, out, 64);
+    if (panels == 2) TILE_STORE(1, out + out_panel, 64);
+    if (tile_rows == 2) TILE_STORE(2, out + TILE_PAIRS, 64);
+    if (tile_rows == 2 && panels == 2) TILE_STORE(3, out + TILE_PAIRS + out_panel, 64);
+}
+
+typedef void (*multiply_function)(const uint32_t *a, const uint32_t *b, ptrdiff_t steps,
+                                  const float *start, ptrdiff_t start_row, ptrdiff_t start_panel,
+                                  float *out, ptrdiff_t out_panel);
+/* A function of its own each, with all registers to itself. */
+#define MULTIPLY(tile_rows, panels, rests)                                                         \
+    static NEVER_INLINE void multiply_##tile_rows##_##panels##_##rests(                            \
+        const uint32_t *a, const uint32_t *b, ptrdiff_t steps, const float *start,                 \
+        ptrdiff_t start_row, ptrdiff_t start_panel, float *out, ptrdiff_t out_panel) {             \
+        multiply(tile_rows, panels, rests, a, b, steps, start, start_row, start_panel, out,        \
+                 out_panel);                                                                       \
+    }
+#define MULTIPLY_ALL(rests) \
+    MULTIPLY(1, 1, rests) MULTIPLY(1, 2, rests) MULTIPLY(2, 1, rests) MULTIPLY(2, 2, rests)
+#define MULTIPLY_TABLE(rests) \
+    {{multiply_1_1_##rests, multiply_1_2_##rests}, {multiply_2_1_##rests, multiply_2_2_##rests}}
+MULTIPLY_ALL(0)
+#if PIECES == 1
+static const multiply_function multiply_tiles[1][2][2] = {MULTIPLY_TABLE(0)};
+#else
+MULTIPLY_ALL(1)
+static const multiply_function multiply_tiles[2][2][2] = {MULTIPLY_TABLE(0), MULTIPLY_TABLE(1)};
+#endif
+
+static ptrdiff_t least(ptrdiff_t x, ptrdiff_t y) { return x < y ? x : y; }
+
+/* Whether pieces, or products of them, of two operands with these least exponents may fall below 2^-126:
+ * so that six of them per term are less than 2^-30 of it. */
+static int are_too_small(int exponent, int other) {
+    enum { BIAS = 127, LEAST = BIAS - 100, LEAST_SUM = 2 * BIAS - 92 };
+    return exponent < LEAST || other < LEAST || exponent + other < LEAST_SUM;
+}
+
+static void fill(float *values, ptrdiff_t n, float value) {
+    for (ptrdiff_t i = 0; i < n; i++) values[i] = value;
+}
+
+/* n is a multiple of 16. */
+static int are_finite(const float *values, ptrdiff_t n) {
+    pairs found = {0};
+    for (ptrdiff_t i = 0; i < n; i += SIDE)
+        found |= (pairs)(((pairs)load_numbers(values + i) & 0x7f800000u) == 0x7f800000u);
+    uint32_t any = 0;
+    for (int i = 0; i < SIDE; i++) any |= found[i];
+    return !any;
+}
+
+/* The sums of up to 32 rows and 2 panels. Tiles are as high as configured: where there are fewer rows
+ * left, their sums are made elsewhere and copied. */
+static void sum_rows(ptrdiff_t rows, ptrdiff_t height, ptrdiff_t panels, int a_has_rests,
+                     const uint32_t *a, const uint32_t *b, ptrdiff_t steps, const float *start, ptrdiff_t start_row,
+                     ptrdiff_t start_panel, float *out, ptrdiff_t out_panel) {
+    enum { PANEL = 2 * TILE_PAIRS };
+    _Alignas(64) float sums[2 * PANEL];
+    const ptrdiff_t tile_rows = (rows + SIDE - 1) / SIDE;
+    const multiply_function function = multiply_tiles[a_has_rests][tile_rows - 1][panels - 1];
+    if (rows == height || rows == 2 * height) {
+        function(a, b, steps, start, start_row, start_panel, out, out_panel);
+        return;
+    }
+    const size_t n_bytes = rows * SIDE * sizeof(float);
+    if (start && start_row) { /* else all rows begin with the same */
+        for (ptrdiff_t j = 0; j < panels; j++)
+            memcpy(sums + j * PANEL, start + j * start_panel, n_bytes);
+        start = sums, start_panel = PANEL;
+    }
+    function(a, b, steps, start, start_row, start_panel, sums, PANEL);
+    for (ptrdiff_t j = 0; j < panels; j++) memcpy(out + j * out_panel, sums + j * PANEL, n_bytes);
+}
+
+/* z = a @ w + b as in kernels.h; or a @ w.T, if w has `transposed_rows` (else 0) and fan_in columns. */
+static void sum(const float *a, ptrdiff_t a_stride, const float *w, ptrdiff_t w_stride,
+                ptrdiff_t w_step, ptrdiff_t transposed_rows, const float *b, float *z,
+                ptrdiff_t z_stride, ptrdiff_t all_rows, ptrdiff_t fan_in, ptrdiff_t first,
+                ptrdiff_t last) {
+    _Alignas(64) uint32_t a_block[SUM_ROWS * SUM_DEPTH / 2 * PIECES];
+    _Alignas(64) uint32_t w_block[2 * SIDE * SUM_DEPTH / 2 * PIECES];
+    struct extent a_extents[SUM_ROWS / SIDE], w_extents[2];
+    int a_least[SUM_ROWS / SIDE] = {0};
+    if (all_rows <= 0 || first >= last) return; /* a tile has a row at least */
+    const ptrdiff_t height = least(all_rows, SIDE);
+    /* Blocks of nearly equal depth. */
+    const ptrdiff_t n_blocks = fan_in > SUM_DEPTH ? (fan_in + SUM_DEPTH - 1) / SUM_DEPTH : 1;
+    const ptrdiff_t share = (fan_in + n_blocks - 1) / n_blocks;
+    const ptrdiff_t depth = (share + TILE_DEPTH - 1) / TILE_DEPTH * TILE_DEPTH;
+    configure(height);
+    for (ptrdiff_t row_block = 0; row_block < all_rows; row_block += SUM_ROWS) {
+        const ptrdiff_t rows = least(all_rows - row_block, SUM_ROWS);
+        ptrdiff_t input = 0;
+        do { /* once even if there is nothing to sum: then z is b */
+            const ptrdiff_t inputs = least(fan_in - input, depth);
+            const ptrdiff_t steps = (inputs + TILE_DEPTH - 1) / TILE_DEPTH;
+            const int is_last = input + depth >= fan_in;
+            int a_has_rests = 0;
+            pack_columns(a + input / SIDE * a_stride + row_block * SIDE, a_stride, rows, inputs,
+                         a_block, a_extents);
+            for (ptrdiff_t i = 0; PIECES > 1 && i * SIDE < rows; i++) {
+                a_least[i] = least_exponent(&a_extents[i]);
+                a_has_rests |= has_rests(&a_extents[i]);
+            }
+            for (ptrdiff_t panel = first; panel < last; panel += 2) {
+                const ptrdiff_t panels = least(last - panel, 2);
+                for (ptrdiff_t j = 0; j < panels; j++) {
+                    uint32_t *packed = w_block + j * steps * TILE_WORDS;
+                    const ptrdiff_t row = (panel + j) * SIDE;
+                    if (transposed_rows)
+                        w_extents[j] = pack_columns_transposed(
+                            w + input / SIDE * w_stride + row * SIDE, w_stride, transposed_rows - row,
+                            inputs, packed);
+                    else
+                        w_extents[j] = pack_rows(w + (panel + j) * w_stride + input * w_step, w_step,
+                                                 inputs, packed);
+                }
+                for (ptrdiff_t row = 0; row < rows; row += 2 * SIDE) {
+                    float *out = z + panel * z_stride + (row_block + row) * SIDE;
+                    const float *bias = b ? b + panel * SIDE : NULL;
+                    sum_rows(least(rows - row, 2 * SIDE), height, panels, a_has_rests,
+                             a_block + row / SIDE * steps * TILE_WORDS, w_block, steps,
+                             input ? out : bias, input ? 64 : 0, input ? z_stride : SIDE, out,
+                             z_stride);
+                    for (ptrdiff_t tile = 0; PIECES > 1 && tile < 2 * panels; tile++) {
+                        const ptrdiff_t j = tile / 2, first_row = row + tile % 2 * SIDE;
+                        const ptrdiff_t height = least(rows - first_row, SIDE);
+                        float *sums = out + j * z_stride + tile % 2 * TILE_PAIRS;
+                        if (height <= 0) continue;
+                        if (are_too_small(a_least[first_row / SIDE], least_exponent(&w_extents[j])))
+                            fill(sums, height * SIDE, NAN);
+                        if (is_last && !are_finite(sums, height * SIDE))
+                            MULTIPLY_ADD_KERNELS.weighted_sum(
+                                a + (row_block + first_row) * SIDE, a_stride, NULL,
+                                w + (panel + j) * w_stride, w_stride, w_step, b ? bias + j * SIDE : NULL,
+                                sums, z_stride, height, fan_in, 0, 1);
+                    }
+                }
+            }
+            input += depth;
+        } while (input < fan_in);
+    }
+    TILES_RELEASE();
+}
+
+static void weighted_sum(const void *a, ptrdiff_t a_stride, const uint16_t *nonzero, const void *w,
+                         ptrdiff_t w_stride, ptrdiff_t w_step, const void *b, void *z,
+                         ptrdiff_t z_stride, ptrdiff_t rows, ptrdiff_t fan_in, ptrdiff_t first,
+                         ptrdiff_t last) {
+    if (IS_SHALLOW(fan_in)) {
+        MULTIPLY_ADD_KERNELS.weighted_sum(a, a_stride, nonzero, w, w_stride, w_step, b, z, z_stride, rows,
+                                          fan_in, first, last);
+        return;
+    }
+    sum(a, a_stride, w, w_stride, w_step, 0, b, z, z_stride, rows, fan_in, first, last);
+}
+
+#if PIECES == 1
+static void input_gradient(const void *dz, ptrdiff_t dz_stride, const void *w, ptrdiff_t w_stride,
+                           void *da, ptrdiff_t da_stride, ptrdiff_t rows, ptrdiff_t fan_in,
+                           ptrdiff_t fan_out, ptrdiff_t first, ptrdiff_t last) {
+    sum(dz, dz_stride, w, w_stride, SIDE, fan_in, NULL, da, da_stride, rows, fan_out, first, last);
+}
+#else
+#define input_gradient NULL /* a weighted sum, by weights that are transposed before */
+#endif
+
+/* What becomes of n numbers of a gradient: see struct update. Plain gradient descent is the formula
+ * `sgd` on vectors. */
+static void take_step(const struct update *update, float *gradient, float *out, ptrdiff_t n) {
+    if (!update) {
+        memcpy(out, gradient, n * sizeof(float));
+    } else if (update->is_gradient_descent && !update->adjustments) {
+        const float factor = -*(const float *)update->coefficients;
+        for (ptrdiff_t i = 0; i < n; i += SIDE)
+            store_numbers(out + i, load_numbers(out + i) + factor * load_numbers(gradient + i));
+    } else {
+        if (update->adjustments) update->adjust(out, gradient, update->adjustments, n);
+        update->step(out, gradient, (char *)out + update->state_offset, update->state_stride,
+                     update->coefficients, n);
+    }
+}
+
+static void weight_gradient(const void *a_, ptrdiff_t a_stride, const uint16_t *nonzero,
+                            const void *dz_, ptrdiff_t dz_stride, void *out_, ptrdiff_t out_stride,
+                            const struct update *update, ptrdiff_t rows, ptrdiff_t first_input,
+                            ptrdiff_t last_input, ptrdiff_t first, ptrdiff_t last) {
+    if (IS_SHALLOW(rows)) {
+        MULTIPLY_ADD_KERNELS.weight_gradient(a_, a_stride, nonzero, dz_, dz_stride, out_, out_stride, update,
+                                             rows, first_input, last_input, first, last);
+        return;
+    }
+    enum { WIDTH = 2 * SIDE, PANEL = WIDTH * SIDE }; /* inputs together, and their sums of a panel */
+    const float *a = a_, *dz = dz_;
+    float *out = out_;
+    _Alignas(64) uint32_t a_block[GRADIENT_DEPTH / 2 * WIDTH * PIECES], dz_block[GRADIENT_WORDS];
+    _Alignas(64) float gradient[GRADIENT_PANELS * PANEL]; /* (panel, input, output) */
+    int dz_least[GRADIENT_WORDS / TILE_WORDS]; /* exponents, of each panel of dz_block */
+    const ptrdiff_t most_steps = (least(rows, GRADIENT_DEPTH) + TILE_DEPTH - 1) / TILE_DEPTH;
+    const ptrdiff_t group =
+        most_steps ? GRADIENT_WORDS / (most_steps * TILE_WORDS) / 2 * 2 : GRADIENT_PANELS;
+    configure(SIDE);
+    for (ptrdiff_t group_first = first; group_first < last; group_first += group) {
+        const ptrdiff_t group_last = least(group_first + group, last);
+        for (ptrdiff_t input = first_input; input < last_input; input += WIDTH) {
+            const ptrdiff_t width = least(last_input - input, WIDTH);
+            const ptrdiff_t tile_rows = (width + SIDE - 1) / SIDE;
+            for (ptrdiff_t row = 0; row < rows; row += GRADIENT_DEPTH) {
+                const ptrdiff_t block_rows = least(rows - row, GRADIENT_DEPTH);
+                const ptrdiff_t steps = (block_rows + TILE_DEPTH - 1) / TILE_DEPTH;
+                int a_has_rests = 0, a_least[2] = {0};
+                for (ptrdiff_t i = 0; i < tile_rows; i++) {
+                    const struct extent extent = pack_rows_transposed(
+                        a + (input / SIDE + i) * a_stride + row * SIDE, block_rows, width - i * SIDE,
+                        a_block + i * steps * TILE_WORDS);
+                    if (PIECES == 1) continue;
+                    a_least[i] = least_exponent(&extent);
+                    a_has_rests |= has_rests(&extent);
+                }
+                if (input == first_input || rows > GRADIENT_DEPTH)
+                    for (ptrdiff_t panel = group_first; panel < group_last; panel++) {
+                        const struct extent extent =
+                            pack_rows(dz + panel * dz_stride + row * SIDE, SIDE, block_rows,
+                                      dz_block + (panel - group_first) * steps * TILE_WORDS);
+                        if (PIECES > 1) dz_least[panel - group_first] = least_exponent(&extent);
+                    }
+                for (ptrdiff_t panel = group_first; panel < group_last; panel += 2) {
+                    const ptrdiff_t panels = least(group_last - panel, 2);
+                    /* Sums that go on wait in a place of their own. */
+                    float *sums = gradient + (rows > GRADIENT_DEPTH ? panel - group_first : 0) * PANEL;
+                    const int is_last = row + block_rows == rows;
+                    multiply_tiles[a_has_rests][tile_rows - 1][panels - 1](
+                        a_block, dz_block + (panel - group_first) * steps * TILE_WORDS, steps,
+                        row ? sums : NULL, 64, PANEL, sums, PANEL);
+                    for (ptrdiff_t tile = 0; PIECES > 1 && tile < tile_rows * panels; tile++) {
+                        const ptrdiff_t i = tile % tile_rows, j = tile / tile_rows;
+                        const ptrdiff_t inputs = least(width - i * SIDE, SIDE);
+                        float *of_tile = sums + j * PANEL + i * TILE_PAIRS;
+                        if (are_too_small(a_least[i], dz_least[panel - group_first + j]))
+                            fill(of_tile, inputs * SIDE, NAN);
+                        if (is_last && !are_finite(of_tile, inputs * SIDE))
+                            MULTIPLY_ADD_KERNELS.weight_gradient(
+                                a + (input / SIDE + i) * a_stride, a_stride, NULL,
+                                dz + (panel + j) * dz_stride, dz_stride, of_tile, PANEL, NULL, rows, 0,
+                                inputs, 0, 1);
+                    }
+                    for (ptrdiff_t j = 0; j < panels && is_last; j++)
+                        take_step(update, sums + j * PANEL,
+                                  out + (panel + j) * out_stride + input * SIDE, width * SIDE);
+                }
+            }
+        }
+    }
+    TILES_RELEASE();
+}
+
+const struct three_products TABLE(product) = {weighted_sum, weight_gradient, input_gradient};

@@ -1,0 +1,212 @@
+"""float32 by split products (product_amx_float32_unit.c): as exact as multiply-add, or by it.
+
+With emulated tiles, as in test_amx.py, which tries all shapes. An error is measured in units of
+|a| @ |b|, number by number, against longdouble.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import itertools
+
+import numpy as np
+import pytest
+from amx_products import (
+    LANES,
+    VALUES,
+    Panels,
+    Products,
+    empty,
+    numbers,
+    product_of,
+    products_of,
+    weight_gradient,
+    weighted_sum,
+)
+
+SPLIT_BY_ROWS = (0, 16, 48, 64)
+"""Where threads may divide a batch: after whole tiles."""
+
+
+class Kernels(ctypes.Structure):
+    """The start of product_kernels, as in kernels.h."""
+
+    _fields_ = (
+        ("gather", VALUES),
+        ("to_panels", VALUES),
+        ("from_panels", VALUES),
+        *Products._fields_[:2],
+    )
+
+
+@pytest.fixture
+def split(amx_library: ctypes.CDLL, without_faults: None) -> Products:
+    return products_of(amx_library, "float32")
+
+
+@pytest.fixture
+def multiply_add(amx_library: ctypes.CDLL) -> Products:
+    """The kernel of float32, which what cannot be split is left to."""
+    kernels = Kernels.in_dll(amx_library, "fastmlp_product_avx512_float32")
+    found = Products(kernels.weighted_sum, kernels.weight_gradient)
+    found.rounds = False
+    return found
+
+
+def errors(found: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Return the errors of a @ b where there is anything to multiply."""
+    wide_a, wide_b = a.astype(np.longdouble), b.astype(np.longdouble)
+    size = abs(wide_a) @ abs(wide_b)
+    is_any = size > 0
+    return np.asarray(abs(found - wide_a @ wide_b)[is_any] / size[is_any], np.float64)
+
+
+def gradient_of(products: Products, x: np.ndarray, dz: np.ndarray) -> np.ndarray:
+    dw = empty(x.shape[1], dz.shape[1])
+    weight_gradient(products, x, dz, dw, None, (0, x.shape[1]), (0, dw.n))
+    return dw.matrix()
+
+
+def of_range(seed: int, exponents: float, *shape: int) -> np.ndarray:
+    """Numbers of both signs, of 10**-exponents to 10**exponents."""
+    random = np.random.default_rng(seed)
+    sizes = 10.0 ** random.uniform(-exponents, exponents, shape)
+    return (sizes * random.choice([-1.0, 1.0], shape)).astype(np.float32)
+
+
+OPERANDS = {
+    "normal": (numbers(0, 128, 800), numbers(1, 800, 64)),
+    "positive": (abs(numbers(0, 64, 300)), abs(numbers(1, 300, 40))),
+    "depth 16": (numbers(0, 512, 16), numbers(1, 16, 64)),
+    "wide": (of_range(0, 6, 96, 200), of_range(1, 6, 200, 48)),
+    "pixels and weights": (
+        np.random.default_rng(0).integers(0, 256, (64, 784)).astype(np.float32),
+        numbers(1, 784, 64),
+    ),
+    "slopes": (numbers(0, 48, 128), of_range(1, 4, 128, 48) * np.float32(1e-8)),
+    "from 1e-30 to 1e30": (of_range(0, 30, 64, 100), of_range(1, 6, 100, 32)),
+    "denormals": (of_range(0, 1, 48, 64) * np.float32(1e-40), of_range(1, 1, 64, 32)),
+    "products that are denormals": (
+        of_range(0, 1, 48, 64) * np.float32(1e-20),
+        of_range(1, 1, 64, 32) * np.float32(1e-17),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OPERANDS)
+def test_errors_are_not_above_those_of_multiply_add(
+    split: Products, multiply_add: Products, name: str
+) -> None:
+    a, b = OPERANDS[name]
+    transposed = np.ascontiguousarray(a.T)
+    for ours, theirs in (
+        (product_of(split, a, b), product_of(multiply_add, a, b)),
+        (gradient_of(split, transposed, b), gradient_of(multiply_add, transposed, b)),
+    ):
+        found, known = errors(ours, a, b), errors(theirs, a, b)
+        assert found.max() <= known.max()
+        assert np.sqrt((found**2).mean()) <= np.sqrt((known**2).mean())
+
+
+@pytest.mark.parametrize("depth", [1, 2, 15])
+def test_short_sums_are_left_to_multiply_add(
+    split: Products, multiply_add: Products, depth: int
+) -> None:
+    a, b = numbers(0, 40, depth), numbers(1, depth, 64)
+    assert np.array_equal(product_of(split, a, b), product_of(multiply_add, a, b))
+    x = np.ascontiguousarray(a.T)
+    assert np.array_equal(gradient_of(split, x, b), gradient_of(multiply_add, x, b))
+
+
+def test_a_sum_that_is_one_product(split: Products) -> None:
+    """What six products leave out shows there, beside one rounding."""
+    a, b = np.where(np.arange(100) == 37, numbers(0, 60, 100), np.float32(0.0)), numbers(1, 100, 64)
+    assert errors(product_of(split, a, b), a, b).max() <= 1.25 * 2.0**-24
+
+
+LARGEST = np.finfo(np.float32).max
+
+
+@pytest.mark.parametrize(
+    "value", [np.inf, -np.inf, np.nan, LARGEST, -0.999 * LARGEST, 1e-38, 1e-45, 1e-31], ids=str
+)
+def test_what_cannot_be_split_is_left_to_multiply_add(
+    split: Products, multiply_add: Products, value: float
+) -> None:
+    """One tile of sums at a time: the others are as without that number."""
+    x, w, dz = numbers(0, 40, 300), numbers(1, 300, 40), numbers(2, 40, 40)
+    plain, slopes = product_of(split, x, w), gradient_of(split, x, dz)
+    x[20, 150] = value
+    with np.errstate(all="ignore"):
+        found, wanted = product_of(split, x, w), product_of(multiply_add, x, w)
+    assert np.array_equal(found[16:32], wanted[16:32], equal_nan=True)
+    for others in (slice(0, 16), slice(32, 40)):
+        assert np.array_equal(found[others], plain[others])
+        assert not np.array_equal(found[others], wanted[others])
+    with np.errstate(all="ignore"):
+        found, wanted = gradient_of(split, x, dz), gradient_of(multiply_add, x, dz)
+    assert np.array_equal(found[144:160], wanted[144:160], equal_nan=True)
+    for others in (slice(0, 144), slice(160, 300)):
+        assert np.array_equal(found[others], slopes[others])
+        assert not np.array_equal(found[others], wanted[others])
+
+
+def test_sums_that_are_infinite(split: Products) -> None:
+    x, w = np.full((20, 40), 1e30, np.float32), np.full((40, 20), 1e30, np.float32)
+    w[:, 3] = -1e30
+    with np.errstate(over="ignore"):
+        assert np.array_equal(product_of(split, x, w), x @ w)
+
+
+def with_everything(seed: int, *shape: int) -> np.ndarray:
+    """Blocks of 16 rows and columns: normal numbers, whole or tiny ones, infinity, zeros."""
+    random = np.random.default_rng(seed)
+    values = numbers(seed, *shape)
+    for row in range(0, shape[0], LANES):
+        for column in range(0, shape[1], LANES):
+            block = values[row : row + LANES, column : column + LANES]
+            kind = random.integers(8)
+            if kind == 0:
+                block *= np.float32(1e-36)
+            elif kind == 1:
+                block[:] = np.rint(100 * block)
+            elif kind == 2 and random.integers(6) == 0:
+                block[random.integers(len(block)), 0] = np.inf
+            elif kind == 3:
+                block[:] = 0.0
+    return values
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_bits_do_not_depend_on_who_shares_the_work(split: Products, seed: int) -> None:
+    rows, fan_in, fan_out = SPLIT_BY_ROWS[-1] - 3, 430, 80
+    x, w, dz = (
+        with_everything(seed, rows, fan_in),
+        with_everything(seed + 10, fan_in, fan_out),
+        with_everything(seed + 20, rows, fan_out),
+    )
+    whole, dw = empty(rows, fan_out), empty(fan_in, fan_out)
+    parts, dw_parts = empty(rows, fan_out), empty(fan_in, fan_out)
+    bias = numbers(seed, fan_out)
+    weighted_sum(split, Panels(x), Panels(w), bias, whole, 0, 5)
+    for first, last in ((0, 1), (1, 2), (2, 5)):
+        weighted_sum(split, Panels(x), Panels(w), bias, parts, first, last)
+    assert np.array_equal(whole.matrix(), parts.matrix(), equal_nan=True)
+    for first, last in itertools.pairwise(SPLIT_BY_ROWS):
+        few = x[first:last]
+        part = empty(len(few), fan_out)
+        weighted_sum(split, Panels(few), Panels(w), bias, part, 0, 5)
+        assert np.array_equal(whole.matrix()[first:last], part.matrix(), equal_nan=True)
+    weight_gradient(split, x, dz, dw, None, (0, fan_in), (0, 5))
+    for inputs in ((0, 16), (16, 112), (112, fan_in)):
+        for panels in ((0, 3), (3, 5)):
+            weight_gradient(split, x, dz, dw_parts, None, inputs, panels)
+    assert np.array_equal(dw.matrix(), dw_parts.matrix(), equal_nan=True)
+    assert np.isfinite(dw.matrix()).any() and np.isfinite(whole.matrix()).any()
+
+
+def test_rests_that_are_zero_change_nothing(split: Products) -> None:
+    """Rows of whole numbers take fewer products, unless their block has another row."""
+    x, w = np.rint(100 * numbers(0, 32, 64)), numbers(1, 64, 32)
+    other = np.vstack((x, np.full((1, 64), 1 / 3, np.float32)))
+    assert np.array_equal(product_of(split, x, w), product_of(split, other, w)[:32])
