@@ -1,4 +1,4 @@
-"""The cython engine with AMX, all of it built with emulated tiles: as the tests of the engines want it.
+"""The cython engine with AMX, built with emulated tiles: as the tests of the engines want it.
 
 Panels are 16 numbers wide then, by AVX2's vectors: slow, but the same code.
 """
