@@ -73,10 +73,8 @@ cdef class Workspace:
             total += 4 * layer.out_panels * (panel_bytes + sizeof(double))
             if layer.normalization != NOT_NORMALIZED:
                 total += 2 * layer.out_panels * panel_bytes + panel_bytes + 5 * layer.vector_bytes
-        self.row_memory = Memory(total + n_threads * native.transposed_bytes)
+        self.row_memory = Memory(total)
         cdef char *at = self.row_memory.start
-        native.transposed = at
-        at += n_threads * native.transposed_bytes
         native.input = at
         at += n_inputs * native.input_bytes
         for index in range(native.n_layers):
@@ -235,7 +233,7 @@ cdef class NativeEngine:
 
     cdef lay_out_parameters(self, plan):
         cdef Native *native = &self.native
-        cdef ptrdiff_t offset = 0, panel_bytes, longest = 0
+        cdef ptrdiff_t offset = 0, longest = 0
         cdef NativeLayer *layer
         for index, described in enumerate(plan.layers):
             layer = &native.layers[index]
@@ -266,14 +264,6 @@ cdef class NativeEngine:
             layer.flat_statistics = described.statistics.start
             offset += layer.n_vectors * layer.vector_bytes
             longest = max(longest, layer.vector_bytes)
-            if index > 0:  # the input gradient of the first layer is not needed
-                layer.transposed_stride = stride_for(native, layer.fan_out)
-                panel_bytes = layer.transposed_stride * native.value_bytes
-                # An even number: a tile takes two.
-                layer.transposed_panels = max(2, TRANSPOSED_BYTES // panel_bytes // 2 * 2)
-                native.transposed_bytes = max(
-                    native.transposed_bytes,
-                    min(layer.transposed_panels, panels(native, layer.fan_in)) * panel_bytes)
         native.packed_bytes = offset
         self.parameter_memory = Memory((1 + native.n_states) * offset)
         native.parameters = self.parameter_memory.start

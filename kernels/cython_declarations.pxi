@@ -202,7 +202,6 @@ cdef enum:
     WAKE_UP = 50
     OWN_INPUTS = 4  # so many threads gather their own input
     MAX_COEFFICIENTS = 24
-    TRANSPOSED_BYTES = 1 << 17
     N_ADJUSTED = 3  # contract.N_ADJUSTMENTS
     # How a layer is normalised:
     NOT_NORMALIZED = 0

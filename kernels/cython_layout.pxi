@@ -45,9 +45,6 @@ cdef struct NativeLayer:
     const char *gamma
     ptrdiff_t w_panel
     ptrdiff_t w_step
-    # The input gradient takes so many panels of the transposed weights at a time.
-    ptrdiff_t transposed_stride
-    ptrdiff_t transposed_panels
     # Dropout of its inputs while training, if `drops`: (rows, fan_in) panels of what is kept. The
     # network's inputs are dropped where they are.
     bint drops
@@ -118,8 +115,6 @@ cdef struct Native:
     ptrdiff_t input_bytes
     uint16_t *nonzero  # which of their values are not zero (see kernels.h), nonzero_bytes per thread
     ptrdiff_t nonzero_bytes
-    char *transposed  # each thread's own panels of transposed weights
-    ptrdiff_t transposed_bytes
     # Whether a batch must wait until the one before is done everywhere (see `train_batches`).
     bint batches_touch
     double *block_losses    # of each LOSS_BLOCK rows: summed in order, whoever computed them

@@ -206,7 +206,9 @@ cdef void backward(Native *native, const Batch *batch, const update_rule *update
             before = &native.layers[index - 1]
             first = share(before.out_panels, thread, team.n_threads)
             last = share(before.out_panels, thread + 1, team.n_threads)
-            input_gradient(native, layer, before.dz, batch.rows, first, last, thread)
+            native.product.input_gradient(
+                layer.dz, layer.stride, native.parameters + layer.packed_weights, layer.w_stride,
+                before.dz, layer.stride, batch.rows, layer.fan_in, layer.fan_out, first, last)
             drop(native, index, batch.keys, before.dz, before.dz, 0, batch.rows, first, last)
             activation_slope(native, before, batch.rows, first, last)
             normalization_slope(native, before, batch.rows, first, last, team, thread)
@@ -216,32 +218,6 @@ cdef void backward(Native *native, const Batch *batch, const update_rule *update
                     or before.normalization == LAYER):
                 team_barrier(team)
         gradient_of_layer(native, index, batch, out, update, team, thread)
-
-
-cdef void input_gradient(Native *native, NativeLayer *layer, char *da, ptrdiff_t rows,
-                         ptrdiff_t first, ptrdiff_t last, int thread) noexcept nogil:
-    """da of the layer before = dz @ w.T, a weighted sum of slopes, for some of its panels.
-
-    Of the transposed weights there are only as many at a time as stay in the second-level cache.
-    """
-    if native.product.input_gradient is not NULL:
-        native.product.input_gradient(
-            layer.dz, layer.stride, native.parameters + layer.packed_weights, layer.w_stride, da,
-            layer.stride, rows, layer.fan_in, layer.fan_out, first, last)
-        return
-    cdef char *transposed = native.transposed + thread * native.transposed_bytes
-    cdef ptrdiff_t panel = first, end, panel_bytes = layer.transposed_stride * native.value_bytes
-    while panel < last:
-        end = min(last, panel + layer.transposed_panels)
-        # Both count panels from 0: the first one of these lies at the start of the memory.
-        native.product.transpose(
-            native.parameters + layer.packed_weights, layer.w_stride,
-            transposed - panel * panel_bytes, layer.transposed_stride, layer.fan_in,
-            layer.fan_out, panel, end)
-        native.product.weighted_sum(
-            layer.dz, layer.stride, NULL, transposed - panel * panel_bytes, layer.transposed_stride,
-            native.lanes, NULL, da, layer.stride, rows, layer.fan_out, panel, end)
-        panel = end
 
 
 cdef void gradient_of_layer(Native *native, int index, const Batch *batch, char *out,

@@ -113,7 +113,7 @@ typedef void (*input_gradient_function)(const void *dz, ptrdiff_t dz_stride, con
                                         ptrdiff_t first, ptrdiff_t last);
 
 /* What an instruction for bfloat16 supplies: the products of float32 panels, rounded on the way, or split
- * into three bfloat16. `input_gradient` may be NULL, as below. */
+ * into three bfloat16. */
 struct three_products {
     weighted_sum_function weighted_sum;
     weight_gradient_function weight_gradient;
@@ -141,7 +141,6 @@ struct product_kernels {
     void (*transpose)(const void *w, ptrdiff_t w_stride, void *w_transposed,
                       ptrdiff_t transposed_stride, ptrdiff_t fan_in, ptrdiff_t fan_out,
                       ptrdiff_t first, ptrdiff_t last);
-    /* NULL where it is the weighted sum of dz and transposed weights. */
     input_gradient_function input_gradient;
 };
 

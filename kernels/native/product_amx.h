@@ -236,11 +236,16 @@ static void sum(const float *a, ptrdiff_t a_stride, const float *w, ptrdiff_t w_
                         if (height <= 0) continue;
                         if (are_too_small(a_least[first_row / SIDE], least_exponent(&w_extents[j])))
                             fill(sums, height * SIDE, NAN);
-                        if (is_last && !are_finite(sums, height * SIDE))
+                        if (!is_last || are_finite(sums, height * SIDE)) continue;
+                        const float *a_rows = a + (row_block + first_row) * SIDE;
+                        if (transposed_rows)
+                            MULTIPLY_ADD_KERNELS.input_gradient(
+                                a_rows, a_stride, w + (panel + j) * SIDE * SIDE, w_stride, sums, z_stride,
+                                height, transposed_rows - (panel + j) * SIDE, fan_in, 0, 1);
+                        else
                             MULTIPLY_ADD_KERNELS.weighted_sum(
-                                a + (row_block + first_row) * SIDE, a_stride, NULL,
-                                w + (panel + j) * w_stride, w_stride, w_step, b ? bias + j * SIDE : NULL,
-                                sums, z_stride, height, fan_in, 0, 1);
+                                a_rows, a_stride, NULL, w + (panel + j) * w_stride, w_stride, w_step,
+                                b ? bias + j * SIDE : NULL, sums, z_stride, height, fan_in, 0, 1);
                     }
                 }
             }
@@ -262,15 +267,16 @@ static void weighted_sum(const void *a, ptrdiff_t a_stride, const uint16_t *nonz
     sum(a, a_stride, w, w_stride, w_step, 0, b, z, z_stride, rows, fan_in, first, last);
 }
 
-#if PIECES == 1
 static void input_gradient(const void *dz, ptrdiff_t dz_stride, const void *w, ptrdiff_t w_stride,
                            void *da, ptrdiff_t da_stride, ptrdiff_t rows, ptrdiff_t fan_in,
                            ptrdiff_t fan_out, ptrdiff_t first, ptrdiff_t last) {
+    if (IS_SHALLOW(fan_out)) {
+        MULTIPLY_ADD_KERNELS.input_gradient(dz, dz_stride, w, w_stride, da, da_stride, rows, fan_in, fan_out,
+                                            first, last);
+        return;
+    }
     sum(dz, dz_stride, w, w_stride, SIDE, fan_in, NULL, da, da_stride, rows, fan_out, first, last);
 }
-#else
-#define input_gradient NULL /* a weighted sum, by weights that are transposed before */
-#endif
 
 /* What becomes of n numbers of a gradient: see struct update. Plain gradient descent is the formula
  * `sgd` on vectors. */

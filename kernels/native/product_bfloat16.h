@@ -165,7 +165,7 @@ static void NAME(bfloat16_weight_gradient)(const void *a_, ptrdiff_t a_stride,
                         REAL *place = out + panel * out_stride + (input + lane) * LANES;
                         const int is_done = is_last && adds_at_once;
                         if (update && is_last && depth >= NAME(STEPS_TO_FETCH))
-                            NAME(fetch_weights)(place, out_stride, panels, height * LANES);
+                            NAME(fetch)(place, out_stride, panels, height * LANES);
                         NAME(gradient_tiles)[height][panels](
                             a_block + lane, 0, dz_tile, steps * LANES, LANES, depth,
                             is_listed ? list : NULL, row ? sums : NULL, LANES, LANES * LANES,

@@ -47,7 +47,7 @@ static void NAME(weight_gradient)(const void *a_, ptrdiff_t a_stride, const uint
                 REAL *out_tile = out + panel * out_stride + input * LANES;
                 const NAME(tile_function) tile = NAME(gradient_tiles)[height][panels];
                 if (update && depth >= NAME(STEPS_TO_FETCH))
-                    NAME(fetch_weights)(out_tile, out_stride, panels, height * LANES);
+                    NAME(fetch)(out_tile, out_stride, panels, height * LANES);
                 if (!update || is_added) {
                     tile(a_tile, 0, dz_tile, dz_stride, LANES, depth, list, NULL, 0, 0,
                          update ? update->coefficients : NULL, out_tile, out_stride);
@@ -214,5 +214,5 @@ static int NAME(gather)(const struct source *x, const int64_t *order, ptrdiff_t 
 
 const struct product_kernels TABLE(product) = {
     NAME(gather),          NAME(to_panels),     NAME(from_panels), NAME(weighted_sum),
-    NAME(weight_gradient), NAME(bias_gradient), NAME(transpose),   NULL,
+    NAME(weight_gradient), NAME(bias_gradient), NAME(transpose),   NAME(input_gradient),
 };

@@ -15,11 +15,31 @@ enum {
 /* From so many tiles on, a block of w whose rows lie apart is first copied to where they do not. */
 enum { NAME(TILES_TO_COPY) = 3 };
 
-static void NAME(weighted_sum)(const void *a_, ptrdiff_t a_stride, const uint16_t *nonzero,
-                               const void *w_, ptrdiff_t w_stride, ptrdiff_t w_step, const void *b_,
-                               void *z_, ptrdiff_t z_stride, ptrdiff_t all_rows, ptrdiff_t fan_in,
-                               ptrdiff_t first, ptrdiff_t last) {
+/* Up to LANES rows of the panels of w, so many columns of them, as one panel whose rows are the columns. */
+static void NAME(copy_transposed)(const REAL *w, ptrdiff_t w_stride, ptrdiff_t rows, ptrdiff_t columns,
+                                  REAL *copy) {
+    for (ptrdiff_t column = 0; column < columns; column += LANES, w += w_stride, copy += LANES * LANES) {
+        if (rows >= LANES && columns - column >= LANES) {
+            UNROLL
+            for (int i = 0; i < LANES; i++) {
+                UNROLL
+                for (int lane = 0; lane < LANES; lane++) copy[i * LANES + lane] = w[lane * LANES + i];
+            }
+            continue;
+        }
+        for (ptrdiff_t i = 0; i < LANES && column + i < columns; i++)
+            for (ptrdiff_t lane = 0; lane < LANES; lane++)
+                copy[i * LANES + lane] = lane < rows ? w[lane * LANES + i] : 0;
+    }
+}
+
+/* z = a @ w + b as in kernels.h; or a @ w.T, if w has `transposed_rows` (else 0) and fan_in columns. */
+static void NAME(sum)(const void *a_, ptrdiff_t a_stride, const uint16_t *nonzero,
+                      const void *w_, ptrdiff_t w_stride, ptrdiff_t w_step, ptrdiff_t transposed_rows,
+                      const void *b_, void *z_, ptrdiff_t z_stride, ptrdiff_t all_rows,
+                      ptrdiff_t fan_in, ptrdiff_t first, ptrdiff_t last) {
     const REAL *a = a_, *w = w_, *b = b_;
+    enum { SQUARE = LANES * LANES };
     REAL *z = z_, copy[2 * NAME(BLOCK_DEPTH) * LANES];
     uint64_t lists[NAME(LISTED_STEPS) + LANES];
     ptrdiff_t listed[NAME(BLOCK_ROWS) / 2 / LISTED_ROWS + 1]; /* steps of each tile */
@@ -38,7 +58,7 @@ static void NAME(weighted_sum)(const void *a_, ptrdiff_t a_stride, const uint16_
          * 11. */
         const ptrdiff_t n_tiles = (rows + tile_rows - 1) / tile_rows;
         ptrdiff_t depth = NAME(BLOCK_VALUES) / rows / LANES * LANES, input = 0;
-        const int copies = w_step != LANES && n_tiles >= NAME(TILES_TO_COPY);
+        const int copies = transposed_rows || (w_step != LANES && n_tiles >= NAME(TILES_TO_COPY));
         const ptrdiff_t copied_depth = 2 * NAME(BLOCK_DEPTH) / tile_panels;
         if (depth < NAME(BLOCK_DEPTH) || copies) depth = NAME(BLOCK_DEPTH);
         if (is_listed) { /* blocks of nearly equal depth, of whole panels */
@@ -59,10 +79,14 @@ static void NAME(weighted_sum)(const void *a_, ptrdiff_t a_stride, const uint16_
                     inputs, a_stride, step, lists + tile * depth);
             }
             for (ptrdiff_t panel = first; panel < last; panel += panels) {
-                const int is_wide = rows == 1 && last - panel >= WIDE_PANELS;
+                const int is_wide = rows == 1 && last - panel >= WIDE_PANELS && !transposed_rows;
                 panels = is_wide ? WIDE_PANELS : NAME(panels_of_tile)(last - panel, tile_panels);
                 const REAL *block = w + panel * w_stride + input * w_step;
-                for (ptrdiff_t i = 0; copies && i < inputs; i++)
+                for (ptrdiff_t j = 0; transposed_rows && j < panels; j++)
+                    NAME(copy_transposed)(w + input / LANES * w_stride + (panel + j) * SQUARE,
+                                          w_stride, transposed_rows - (panel + j) * LANES, inputs,
+                                          copy + j * copied_depth * LANES);
+                for (ptrdiff_t i = 0; copies && !transposed_rows && i < inputs; i++)
                     for (ptrdiff_t j = 0; j < panels; j++)
                         NAME(store)(copy + (j * copied_depth + i) * LANES,
                                     NAME(load)(block + i * w_step + j * w_stride));
@@ -71,6 +95,13 @@ static void NAME(weighted_sum)(const void *a_, ptrdiff_t a_stride, const uint16_
                     const ptrdiff_t next = row_block + (tile + 1) * rows / n_tiles;
                     REAL *out = z + panel * z_stride + row * LANES;
                     const REAL *bias = b ? b + panel * LANES : NULL;
+                    if (input) /* the sums of the next tile */
+                        NAME(fetch)(out + (next - row) * LANES, z_stride, panels, (next - row) * LANES);
+                    if (transposed_rows && panel + 2 * panels <= last) /* a share of the next panels */
+                        for (ptrdiff_t i = tile * inputs / n_tiles / LANES;
+                             i < (tile + 1) * inputs / n_tiles / LANES; i++)
+                            NAME(fetch)(w + (input / LANES + i) * w_stride + (panel + panels) * SQUARE, 0, 1,
+                                        panels * SQUARE);
                     const NAME(tile_function) function =
                         is_wide ? NAME(sum_tile_1_8) : NAME(sum_tiles)[next - row][panels];
                     function(
@@ -84,4 +115,18 @@ static void NAME(weighted_sum)(const void *a_, ptrdiff_t a_stride, const uint16_
             input += depth;
         } while (input < fan_in);
     }
+}
+
+static void NAME(weighted_sum)(const void *a, ptrdiff_t a_stride, const uint16_t *nonzero, const void *w,
+                               ptrdiff_t w_stride, ptrdiff_t w_step, const void *b, void *z,
+                               ptrdiff_t z_stride, ptrdiff_t rows, ptrdiff_t fan_in, ptrdiff_t first,
+                               ptrdiff_t last) {
+    NAME(sum)(a, a_stride, nonzero, w, w_stride, w_step, 0, b, z, z_stride, rows, fan_in, first, last);
+}
+
+static void NAME(input_gradient)(const void *dz, ptrdiff_t dz_stride, const void *w, ptrdiff_t w_stride,
+                                 void *da, ptrdiff_t da_stride, ptrdiff_t rows, ptrdiff_t fan_in,
+                                 ptrdiff_t fan_out, ptrdiff_t first, ptrdiff_t last) {
+    NAME(sum)(dz, dz_stride, NULL, w, w_stride, LANES, fan_in, NULL, da, da_stride, rows, fan_out, first,
+              last);
 }

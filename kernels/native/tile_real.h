@@ -193,11 +193,11 @@ static inline ptrdiff_t NAME(panels_of_tile)(ptrdiff_t left, ptrdiff_t most) {
     return left >= most ? most : left >= 2 ? 2 : 1;
 }
 
-/* Fetches the weights that a tile of their gradient will be added to: from the last cache or from memory
- * they take as long as the steps of a small tile. */
-static inline void NAME(fetch_weights)(const REAL *w, ptrdiff_t stride, ptrdiff_t panels, ptrdiff_t n) {
+/* Fetches n numbers of some panels ahead: from the last cache or from memory they take as long as the steps
+ * of a small tile. */
+static inline void NAME(fetch)(const REAL *values, ptrdiff_t stride, ptrdiff_t panels, ptrdiff_t n) {
     for (ptrdiff_t j = 0; j < panels; j++)
-        for (ptrdiff_t i = 0; i < n; i += 64 / (ptrdiff_t)sizeof(REAL)) PREFETCH(w + j * stride + i);
+        for (ptrdiff_t i = 0; i < n; i += 64 / (ptrdiff_t)sizeof(REAL)) PREFETCH(values + j * stride + i);
 }
 
 /* From so many steps on: few do not hide what they wait for, and their weights are in a cache that is near. */

@@ -200,6 +200,15 @@ def weight_gradient(
     )  # fmt: skip
 
 
+def input_gradient(products: Products, dz: np.ndarray, w: np.ndarray) -> Panels:
+    slopes, weights, da = Panels(dz), Panels(w), empty(len(dz), len(w))
+    products.input_gradient(
+        slopes.at, slopes.stride, weights.at, weights.stride, da.at, da.stride, len(dz), len(w),
+        w.shape[1], 0, da.n,
+    )  # fmt: skip
+    return da
+
+
 def product_of(products: Products, x: np.ndarray, w: np.ndarray) -> np.ndarray:
     z = empty(len(x), w.shape[1])
     weighted_sum(products, Panels(x, past=np.nan), Panels(w), None, z, 0, z.n)

@@ -17,6 +17,7 @@ from amx_products import (
     Panels,
     Products,
     empty,
+    input_gradient,
     numbers,
     product_of,
     products_of,
@@ -29,13 +30,16 @@ SPLIT_BY_ROWS = (0, 16, 48, 64)
 
 
 class Kernels(ctypes.Structure):
-    """The start of product_kernels, as in kernels.h."""
+    """product_kernels, as in kernels.h."""
 
     _fields_ = (
         ("gather", VALUES),
         ("to_panels", VALUES),
         ("from_panels", VALUES),
         *Products._fields_[:2],
+        ("bias_gradient", VALUES),
+        ("transpose", VALUES),
+        Products._fields_[2],
     )
 
 
@@ -48,7 +52,7 @@ def split(amx_library: ctypes.CDLL, without_faults: None) -> Products:
 def multiply_add(amx_library: ctypes.CDLL) -> Products:
     """The kernel of float32, which what cannot be split is left to."""
     kernels = Kernels.in_dll(amx_library, "fastmlp_product_avx512_float32")
-    found = Products(kernels.weighted_sum, kernels.weight_gradient)
+    found = Products(kernels.weighted_sum, kernels.weight_gradient, kernels.input_gradient)
     found.rounds = False
     return found
 
@@ -98,10 +102,14 @@ def test_errors_are_not_above_those_of_multiply_add(
     split: Products, multiply_add: Products, name: str
 ) -> None:
     a, b = OPERANDS[name]
-    transposed = np.ascontiguousarray(a.T)
+    a_transposed, b_transposed = np.ascontiguousarray(a.T), np.ascontiguousarray(b.T)
     for ours, theirs in (
         (product_of(split, a, b), product_of(multiply_add, a, b)),
-        (gradient_of(split, transposed, b), gradient_of(multiply_add, transposed, b)),
+        (gradient_of(split, a_transposed, b), gradient_of(multiply_add, a_transposed, b)),
+        (
+            input_gradient(split, a, b_transposed).matrix(),
+            input_gradient(multiply_add, a, b_transposed).matrix(),
+        ),
     ):
         found, known = errors(ours, a, b), errors(theirs, a, b)
         assert found.max() <= known.max()
@@ -114,8 +122,10 @@ def test_short_sums_are_left_to_multiply_add(
 ) -> None:
     a, b = numbers(0, 40, depth), numbers(1, depth, 64)
     assert np.array_equal(product_of(split, a, b), product_of(multiply_add, a, b))
-    x = np.ascontiguousarray(a.T)
+    x, w = np.ascontiguousarray(a.T), np.ascontiguousarray(b.T)
     assert np.array_equal(gradient_of(split, x, b), gradient_of(multiply_add, x, b))
+    slopes = [input_gradient(products, a, w).matrix() for products in (split, multiply_add)]
+    assert np.array_equal(*slopes)
 
 
 def test_a_sum_that_is_one_product(split: Products) -> None:
@@ -135,10 +145,12 @@ def test_what_cannot_be_split_is_left_to_multiply_add(
 ) -> None:
     """One tile of sums at a time: the others are as without that number."""
     x, w, dz = numbers(0, 40, 300), numbers(1, 300, 40), numbers(2, 40, 40)
+    transposed = np.ascontiguousarray(w.T)
     plain, slopes = product_of(split, x, w), gradient_of(split, x, dz)
     x[20, 150] = value
     with np.errstate(all="ignore"):
         found, wanted = product_of(split, x, w), product_of(multiply_add, x, w)
+        assert np.array_equal(input_gradient(split, x, transposed).matrix(), found, equal_nan=True)
     assert np.array_equal(found[16:32], wanted[16:32], equal_nan=True)
     for others in (slice(0, 16), slice(32, 40)):
         assert np.array_equal(found[others], plain[others])
