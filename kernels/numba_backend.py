@@ -17,6 +17,7 @@ from numba.core import config as numba_config
 
 from . import formulas
 from .contract import Array, Backend, Engine, Gradients, Plan, SparseMatrix
+from .numba_ahead import compile_ahead
 from .numba_amx_check import tile_products
 from .numba_cpu import Cpu, multiplies_pairs, select_cpu, weaker_caps
 from .numba_memory import (
@@ -44,6 +45,7 @@ from .numba_names import (
     PREDICTED_ROWS,
 )
 from .numba_source import (
+    batches_text,
     lanes_of,
     load_activation,
     load_batches,
@@ -54,7 +56,9 @@ from .numba_source import (
     load_normalization,
     load_optimizer,
     load_orthogonal,
+    load_products,
     load_sparse,
+    loss_text,
 )
 from .numba_team import MAX_THREADS, give_way_address, team
 from .thread_choice import ThreadChoice
@@ -86,12 +90,14 @@ class NumbaEngine(Engine):
             if not array.flags.c_contiguous or array.dtype != precision:
                 raise ValueError(f"{name} must be contiguous {precision}; got {array.dtype}")
         self.n_threads = backend.usable_threads(plan.n_threads)
-        self.kernels = load_batches(precision, cpu)
         self.cpu = cpu
+        loss_of = (plan.loss, plan.targets_are_labels, precision, cpu)
+        compile_ahead([batches_text(precision, cpu), loss_text(*loss_of)])
+        products = load_products(precision, cpu)
         activations = [
             load_activation(each.activation, precision, cpu) for each in plan.layers[:-1]
         ]
-        loss = load_loss(plan.loss, plan.targets_are_labels, precision, cpu)
+        loss = load_loss(*loss_of)
         optimizer = load_optimizer(plan.optimizer, precision, cpu)
         self.panels = Panels(precision, lanes_of(precision, cpu))
         functions = {
@@ -109,9 +115,10 @@ class NumbaEngine(Engine):
             functions["ADJUST"] = load_limits(precision, cpu).adjust.address
         if plan.needs_whole_gradient:
             functions["UPDATE_WHOLE"] = load_limits(precision, cpu).update_whole.address
+        self.batches = load_batches(precision, cpu)  # last: it takes longest to compile
         self.memory = Parameters(
             *(plan, parameters, state, statistics),
-            *(self.panels, self.kernels, functions, activations),
+            *(self.panels, (products, self.batches), functions, activations),
         )
         self.load_normalization()
         if plan.matrix_layers:
@@ -227,7 +234,7 @@ class NumbaEngine(Engine):
         workspace.describe(x, targets, sample_weight, order, len(order), loss_sums, None)
         workspace.set(N_DONE=0)
         held = (self, workspace, x, targets, sample_weight, order, loss_sums, others)
-        team.run(self.kernels.train.ctypes, workspace.call, n_threads, held)
+        team.run(self.batches.train.ctypes, workspace.call, n_threads, held)
         found: list[float] = loss_sums[: workspace.call[N_DONE]].tolist()
         return found
 
@@ -311,7 +318,7 @@ class NumbaEngine(Engine):
             workspace.describe(x, targets, sample_weight, self.order, n_rows, losses, found)
         self.together[NOT_FINITE] = 0
         held = (self, x, targets, sample_weight, losses, found)
-        team.run(self.kernels.predict.ctypes, self.together, n_threads, held)
+        team.run(self.batches.predict.ctypes, self.together, n_threads, held)
         if not in_place:
             out[...] = found
         return 0.0 if losses is None else sum(losses.tolist())
@@ -375,7 +382,8 @@ class NumbaBackend(Backend):
         out = np.zeros((rows, columns), precision)
         if out.size == 0 or inner == 0:
             return out
-        kernels, size = load_batches(precision, cpu), panels.size
+        compile_ahead([batches_text(precision, cpu)])
+        products, size = load_products(precision, cpu), panels.size
         b_stride, b_step = panels.vector, columns * size
         if columns % panels.lanes:  # a row of b is not whole vectors
             b, b_stride, b_step = panels.of(b), inner * panels.vector, panels.vector
@@ -383,8 +391,8 @@ class NumbaBackend(Backend):
         a_panels = aligned_zeros(panels.count(inner) * stride)
         out_panels = aligned_zeros(panels.count(columns) * stride)
         words = np.zeros(CALL_WORDS, np.int64)
-        set_words(words, functions_of(kernels))
-        kernels.multiply_rows.ctypes(
+        set_words(words, functions_of(products, load_batches(precision, cpu)))
+        products.multiply_rows.ctypes(
             address_of(words),
             *(address_of(a), address_of(b), b_stride, b_step, address_of(out)),
             *(address_of(a_panels), address_of(out_panels), 0, rows, inner, columns, stride),
@@ -441,7 +449,8 @@ class NumbaBackend(Backend):
         panels, (rows, columns) = Panels(precision, lanes_of(precision, cpu)), matrix.shape
         own, stride = OrthogonalMemory(panels, [matrix.shape], {}), panels.stride(rows)
         call = np.zeros(CALL_WORDS, np.int64)
-        set_words(call, {"N_THREADS": 1, **functions_of(load_batches(precision, cpu))})
+        functions = functions_of(load_products(precision, cpu), load_batches(precision, cpu))
+        set_words(call, {"N_THREADS": 1, **functions})
         out, given = aligned_zeros(panels.count(columns) * stride), panels.of(matrix)
         of_start, n_bytes = panels.count(columns), rows * panels.vector
         start = own.memory[: of_start * stride].reshape(of_start, stride)

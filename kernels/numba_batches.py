@@ -127,7 +127,7 @@ from .numba_names import (
     real,
     reals,
 )
-from .numba_products import pack, share, unpack
+from .numba_panels import pack, share, unpack
 
 SPINS = 300
 """5 to 15 microseconds, as long as `pause` lasts on the CPU: more than a step of a small batch."""

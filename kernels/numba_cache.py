@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 from numba.core import config as numba_config
 
@@ -30,27 +30,41 @@ from .cache_folder import cache_folder
 config: Any = numba_config  # a module that makes its attributes when it is loaded
 
 
-def load_module(text: str) -> ModuleType:
-    """Return the module of this text, from the cache if it is there."""
-    # Compiled code depends on these too; Numba itself looks at the module's file alone.
-    versions = (
-        importlib.metadata.version("numba"),
-        sys.version,
-        inspect.getsource(bfloat16),
-        inspect.getsource(numba_amx_tiles),
-        inspect.getsource(numba_intrinsics),
-        inspect.getsource(numba_lanes),
-        inspect.getsource(numba_tiles),
-    )
-    key = hashlib.sha256("\0".join((text, *versions)).encode()).hexdigest()[:24]
-    name = f"fastmlp_numba_{key}"
-    path = write_module(text, key)
-    if not config.CACHE_DIR and not any((path.parent / "__pycache__").glob("*.nbi")):
-        announce(path.parent.parent)
+class SourceFile(NamedTuple):
+    """Where a module's text is kept, beside which Numba keeps what it compiles of it."""
+
+    path: str
+    name: str
+    """Of the module: compiled code is looked up by it."""
+
+    def is_compiled(self) -> bool:
+        """Return whether there is compiled code, or may be in the folder that a user has set."""
+        compiled = (Path(self.path).parent / "__pycache__").glob("*.nbi")
+        return bool(config.CACHE_DIR) or any(compiled)
+
+
+def source_file(text: str) -> SourceFile:
+    """Return the file of a module with this text, written if it was not there."""
+    key = hashlib.sha256("\0".join((text, *_versions())).encode()).hexdigest()[:24]
+    return SourceFile(str(write_module(text, key)), f"fastmlp_numba_{key}")
+
+
+@cache
+def _versions() -> tuple[str, ...]:
+    """Return what compiled code depends on, too; Numba itself looks at the module's file alone."""
+    included = (bfloat16, numba_amx_tiles, numba_intrinsics, numba_lanes, numba_tiles)
+    return importlib.metadata.version("numba"), sys.version, *map(inspect.getsource, included)
+
+
+def load_file(file: SourceFile) -> ModuleType:
+    """Return its module; what is not in the cache is compiled."""
+    path, name = file
+    if not file.is_compiled():
+        announce(Path(path).parent.parent)
     specification = importlib.util.spec_from_file_location(name, path)
     assert specification is not None and specification.loader is not None
     module = importlib.util.module_from_spec(specification)
-    sys.modules[name] = module  # compiled code is looked up by its module's name
+    sys.modules[name] = module
     with _without_garbage_collection():
         specification.loader.exec_module(module)
     return module

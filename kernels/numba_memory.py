@@ -134,7 +134,7 @@ class Parameters:
         state: Array,
         statistics: Array,
         panels: Panels,
-        kernels: ModuleType,
+        modules: tuple[ModuleType, ModuleType],
         functions: dict[str, int],
         activations: list[Any],
     ) -> None:
@@ -208,7 +208,7 @@ class Parameters:
             GROUPS=address_of(self.groups),
             ONE=address_of(self.one),
             ZEROS=address_of(self.zeros),
-            **(functions_of(kernels) | functions),
+            **(functions_of(*modules) | functions),
         )
 
     def set(self, **words: int) -> None:
@@ -234,10 +234,17 @@ class Parameters:
             words[names.DIFFERENTIATE] = module.differentiate.address
 
 
-def functions_of(kernels: ModuleType) -> dict[str, int]:
-    """Return the words of a call that name functions of the module of products and batches."""
-    all_of = ("to_panels", "from_panels", "gather", "transpose", "weighted_sum", "weight_gradient")
-    found = {name.upper(): getattr(kernels, name).address for name in all_of}
+def functions_of(products: ModuleType, batches: ModuleType) -> dict[str, int]:
+    """Return the words of a call that name functions of the modules of products and batches."""
+    names_of = {
+        products: ("transpose", "weighted_sum", "weight_gradient"),
+        batches: ("to_panels", "from_panels", "gather"),
+    }
+    found = {
+        name.upper(): getattr(module, name).address
+        for module, all_of in names_of.items()
+        for name in all_of
+    }
     return found | {
         "LAYER_SUM": found["WEIGHTED_SUM"],
         "LAYER_GRADIENT": found["WEIGHT_GRADIENT"],

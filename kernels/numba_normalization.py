@@ -61,7 +61,7 @@ from .numba_names import (
     sums_of_rows,
     vectors_of_rows,
 )
-from .numba_products import share
+from .numba_panels import share
 
 
 @compiled

@@ -51,7 +51,7 @@ from .numba_names import (
     real,
     reals,
 )
-from .numba_products import share
+from .numba_panels import share
 from .numba_regularization import scale, sum_of_squares
 
 PANEL_GROUPS = 16

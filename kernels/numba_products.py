@@ -10,66 +10,35 @@ from __future__ import annotations
 
 from .numba_names import (
     CACHE_LINE,
-    FAN_IN,
-    FAN_OUT,
-    FLAT,
-    FLOAT32,
     FROM_PANELS,
     GRADIENT_PANELS,
     GRADIENT_ROWS,
-    INPUT_CENTER,
-    INPUT_SCALE,
-    INPUT_STEP,
-    IS_READ_FLAT,
     LANES,
-    LAYER_WORDS,
-    LAYERS,
     LISTED_INPUT_PANELS,
     LISTED_INPUTS,
     LISTED_PANELS,
     LISTED_ROWS,
-    N_LAYERS,
-    N_THREADS,
-    N_VECTORS,
-    PACKED,
-    PACKED_STRIDE,
     SIZE,
-    STRIDE,
     TILE_ROWS,
     TO_PANELS,
-    UINT8,
     VECTOR,
     WEIGHTED_SUM,
-    X_STEP,
-    X_STRIDE,
-    X_TYPE,
-    Words,
-    X,
     add_steps,
     call_address,
     compiled,
-    convert_float32s,
-    convert_float64s,
-    convert_uint8s,
-    copy_vector,
     exported,
-    float32s,
-    float64s,
     gradient_memory,
     gradient_tile,
     int64s,
     memory_of_depths,
     memory_of_lists,
-    nonzero_lanes,
     nonzero_rows,
     plain,
     prefetch,
     real,
     reals,
-    scaled_input,
     sum_tile,
     transpose_vectors,
-    uint8s,
     uint16s,
 )
 
@@ -91,22 +60,8 @@ LARGEST_DISTANCE = (1 << 31) - 1
 PANELS_PER_SAMPLE = 4
 """One panel in so many tells whether there are many zeros."""
 
-LEAST_AHEAD, MOST_AHEAD = 8, 32
-"""Rows come in random order, which no hardware prefetcher foresees: so many are fetched ahead.
-
-Few rows fetch those in their place in the next batch, which then come while this one is worked on.
-"""
-
-FETCHED_BYTES = 4096
-
 STEPS_TO_FETCH = 32
 """From so many steps on a tile's weights are fetched ahead: few do not hide what they wait for."""
-
-
-@compiled
-def share(n: int, thread: int, n_threads: int) -> int:
-    """Return where a thread's part of n things begins; it ends where the next one's begins."""
-    return n * thread // n_threads
 
 
 @compiled
@@ -377,142 +332,6 @@ def transpose(
                     numbers, row = reals(source + other * SIZE), reals(square + other * VECTOR)
                     for lane in range(LANES):
                         row[lane] = numbers[lane * LANES] if lane < width else real(0.0)
-
-
-@exported
-def to_panels(matrix: int, columns: int, panels: int, stride: int, first: int, last: int) -> None:
-    """Copy the rows [first, last) of a row-major matrix; columns past the last are zero."""
-    whole = columns // LANES
-    for row in range(first, last):
-        source, to = matrix + row * columns * SIZE, panels + row * VECTOR
-        for panel in range(whole):
-            copy_vector(source + panel * VECTOR, to + panel * stride)
-        if whole * LANES < columns:
-            numbers, rest = reals(source + whole * VECTOR), reals(to + whole * stride)
-            for lane in range(LANES):
-                rest[lane] = numbers[lane] if lane < columns - whole * LANES else real(0.0)
-
-
-@exported
-def from_panels(panels: int, stride: int, columns: int, matrix: int, first: int, last: int) -> None:
-    """Copy the rows [first, last) of panels to a row-major matrix."""
-    whole = columns // LANES
-    for row in range(first, last):
-        source, to = panels + row * VECTOR, matrix + row * columns * SIZE
-        for panel in range(whole):
-            copy_vector(source + panel * stride, to + panel * VECTOR)
-        numbers, rest = reals(source + whole * stride), reals(to + whole * VECTOR)
-        for lane in range(columns - whole * LANES):
-            rest[lane] = numbers[lane]
-
-
-@compiled
-def pack(call: Words, flat: int, packed: int, thread: int) -> None:
-    """Copy the thread's part of one flat vector (parameters or a state) to its panels."""
-    for index in range(call[N_LAYERS]):
-        layer = int64s(call[LAYERS] + index * LAYER_WORDS * 8)
-        rows = layer[FAN_IN] + layer[N_VECTORS]  # after the weights biases, or beta and gamma
-        if layer[IS_READ_FLAT] == 0:
-            first = share(rows, thread, call[N_THREADS])
-            last = share(rows, thread + 1, call[N_THREADS])
-            to = packed + layer[PACKED]
-            call_address(
-                call[TO_PANELS],
-                (flat + layer[FLAT], layer[FAN_OUT], to, layer[PACKED_STRIDE], first, last),
-            )
-
-
-@compiled
-def unpack(call: Words, packed: int, flat: int, thread: int) -> None:
-    """Copy the thread's part of one packed vector back."""
-    for index in range(call[N_LAYERS]):
-        layer = int64s(call[LAYERS] + index * LAYER_WORDS * 8)
-        rows = layer[FAN_IN] + layer[N_VECTORS]
-        first = share(rows, thread, call[N_THREADS])
-        last = share(rows, thread + 1, call[N_THREADS])
-        source = packed + layer[PACKED]
-        call_address(
-            call[FROM_PANELS],
-            (source, layer[PACKED_STRIDE], layer[FAN_OUT], flat + layer[FLAT], first, last),
-        )
-
-
-@exported
-def gather(
-    address: int,
-    order: int,
-    n_rows: int,
-    batch_rows: int,
-    n_known: int,
-    panels: int,
-    nonzero: int,
-) -> None:
-    """Write rows of x to panels, as `formulas.scaled_input` makes them real.
-
-    And which of their values are not zero, for `has_many_zeros`: `nonzero`, of the first row.
-    `order` goes on from `n_rows` to `n_known`: rows of the next batch are fetched ahead. A thread
-    may gather only some of the `batch_rows`.
-    """
-    call = int64s(address)
-    x, x_stride, x_step = call[X], call[X_STRIDE], call[X_STEP]
-    n_columns = int64s(call[LAYERS])[FAN_IN]
-    stride, rows, x_type = call[STRIDE], int64s(order), call[X_TYPE]
-    center, scale, step = call[INPUT_CENTER], call[INPUT_SCALE], call[INPUT_STEP]
-    n_bytes = n_columns * x_step
-    rows_ahead = MOST_AHEAD if n_rows > MOST_AHEAD else max(batch_rows, LEAST_AHEAD)
-    whole = n_columns // LANES  # panels that are converted a vector at a time
-    if x_step != (1 if x_type == UINT8 else 4 if x_type == FLOAT32 else 8):
-        whole = 0
-    for row in range(n_rows):
-        source, to = x + rows[row] * x_stride, panels + row * VECTOR
-        if row + rows_ahead < n_known and n_bytes <= FETCHED_BYTES:
-            ahead = x + rows[row + rows_ahead] * x_stride
-            for offset in range(0, n_bytes, CACHE_LINE):
-                prefetch(ahead + offset)
-        if x_type == UINT8:
-            for panel in range(whole):
-                by = panel * LANES * step
-                convert_uint8s(source + panel * LANES, center + by, scale + by, to + panel * stride)
-            for column in range(whole * LANES, n_columns):
-                by = column * step
-                number = scaled_input(
-                    real(uint8s(source + column * x_step)[0]),
-                    reals(center + by)[0],
-                    reals(scale + by)[0],
-                )
-                reals(to + column // LANES * stride)[column % LANES] = number
-        elif x_type == FLOAT32:
-            for panel in range(whole):
-                by = panel * LANES * step
-                convert_float32s(
-                    source + panel * LANES * 4, center + by, scale + by, to + panel * stride
-                )
-            for column in range(whole * LANES, n_columns):
-                by = column * step
-                number = scaled_input(
-                    real(float32s(source + column * x_step)[0]),
-                    reals(center + by)[0],
-                    reals(scale + by)[0],
-                )
-                reals(to + column // LANES * stride)[column % LANES] = number
-        else:
-            for panel in range(whole):
-                by = panel * LANES * step
-                convert_float64s(
-                    source + panel * LANES * 8, center + by, scale + by, to + panel * stride
-                )
-            for column in range(whole * LANES, n_columns):
-                by = column * step
-                number = scaled_input(
-                    float64s(source + column * x_step)[0],
-                    float64s(center + by)[0],
-                    float64s(scale + by)[0],
-                )
-                reals(to + column // LANES * stride)[column % LANES] = real(number)
-        # Past the last column are zeros: lists rely on it.
-        for panel in range((n_columns + LANES - 1) // LANES):
-            known = nonzero_lanes(to + panel * stride)
-            uint16s(nonzero + panel * (stride // VECTOR) * 2)[row] = known
 
 
 @exported

@@ -50,7 +50,7 @@ from .numba_names import (
     reals,
     sums_of_lanes,
 )
-from .numba_products import share
+from .numba_panels import share
 
 
 @exported

@@ -1,8 +1,9 @@
 """Write the modules that the `numba` backend compiles.
 
 A module's text is the formulas that it needs and functions of the templates (`numba_names`). There
-is a module for products and batches, and one per activation, loss and optimizer, so that a new
-combination of known parts compiles nothing. `numba_cache` keeps them.
+is a module for products, one for batches, and one per activation, loss and optimizer, so that a new
+combination of known parts compiles nothing. `numba_cache` keeps them, and `numba_ahead` has some of
+them compiled at the same time.
 """
 
 from __future__ import annotations
@@ -23,11 +24,12 @@ from . import (
     numba_names,
     numba_normalization,
     numba_orthogonal,
+    numba_panels,
     numba_products,
     numba_regularization,
     numba_sparse,
 )
-from .numba_cache import load_module
+from .numba_ahead import load_module
 from .numba_cpu import Cpu, multiplies_pairs
 from .numba_memory import SOFTMAX
 from .subset import formula_trees
@@ -110,17 +112,24 @@ def sqrt(x):
 
 '''
 
-MATRICES = """
+PANELS_OF_ROWS = """
 copy_vector = intrinsics.vector_copy("{precision}", LANES)
 convert_float64s = intrinsics.vector_conversion("float64", "{precision}", LANES)
 convert_float32s = intrinsics.vector_conversion("float32", "{precision}", LANES)
 convert_uint8s = intrinsics.vector_conversion("uint8", "{precision}", LANES)
+prefetch = intrinsics.prefetch
+nonzero_lanes = intrinsics.vector_nonzeros("{precision}", LANES)
+coefficient_memory = intrinsics.address_for("{precision}", MAX_COEFFICIENTS)
+
+
+"""
+
+PRODUCTS = """
 transpose_vectors = intrinsics.vector_transpose("{precision}", LANES)
 gradient_memory = intrinsics.address_for(
     "{precision}",
     max(GRADIENT_ROWS * GRADIENT_PANELS, LISTED_INPUTS * LISTED_INPUT_PANELS) * LANES,
 )
-coefficient_memory = intrinsics.address_for("{precision}", MAX_COEFFICIENTS)
 memory_of_depths = intrinsics.block_for(
     "int64", BLOCK_BYTES // (BLOCK_DEPTH * SIZE) // LISTED_ROWS + 1
 )
@@ -130,7 +139,6 @@ memory_of_depths = intrinsics.block_for(
 
 ZEROS = """
 prefetch = intrinsics.prefetch
-nonzero_lanes = intrinsics.vector_nonzeros("{precision}", LANES)
 nonzero_rows = intrinsics.rows_with_lanes(LANES)
 add_steps = intrinsics.list_of_lanes(LANES)
 memory_of_lists = intrinsics.block_for("int64", LISTED_STEPS + LANES)
@@ -322,7 +330,8 @@ VALUE = {"place": "row * n_outputs", "target": "targets[place + output]"}
 
 
 TEMPLATES = (
-    *(numba_names, numba_products, numba_batches, numba_sparse, numba_orthogonal),
+    *(numba_names, numba_products, numba_panels, numba_batches, numba_sparse),
+    numba_orthogonal,
     *(numba_bfloat16, numba_amx),
 )
 """The modules whose constants the generated ones begin with: no two may differ in one."""
@@ -381,11 +390,25 @@ def _functions_of(template: ModuleType) -> list[Callable[..., Any]]:
 
 
 @cache
+def load_products(precision: str, cpu: Cpu) -> ModuleType:
+    """Return the module of the matrix products, the same for all plans of a precision."""
+    names = (PRODUCTS + ZEROS + TILES).format(precision=precision)
+    text = _text_of(*_functions_of(numba_products))
+    return load_module(_prelude(precision, cpu, ()) + names + text)
+
+
+@cache
+def batches_text(precision: str, cpu: Cpu) -> str:
+    """Return the module of panels and batches, the same for all plans of a precision."""
+    names = PANELS_OF_ROWS.format(precision=precision) + MEETINGS
+    text = _text_of(*_functions_of(numba_panels), *_functions_of(numba_batches))
+    return _prelude(precision, cpu, [formulas.scaled_input]) + names + text
+
+
+@cache
 def load_batches(precision: str, cpu: Cpu) -> ModuleType:
-    """Return the module of products and batches, the same for all plans of a precision."""
-    text = _text_of(*_functions_of(numba_products), *_functions_of(numba_batches))
-    names = (MATRICES + ZEROS + TILES).format(precision=precision) + MEETINGS
-    return load_module(_prelude(precision, cpu, [formulas.scaled_input]) + names + text)
+    """Return the module of `batches_text`."""
+    return load_module(batches_text(precision, cpu))
 
 
 @cache
@@ -424,7 +447,7 @@ def load_normalization(kind: str, precision: str, cpu: Cpu) -> ModuleType:
     """
     of_batches, k = numba_batches, numba_normalization
     text = _text_of(
-        *(numba_products.share, of_batches.meet, of_batches.layer_of, of_batches.share_rows),
+        *(numba_panels.share, of_batches.meet, of_batches.layer_of, of_batches.share_rows),
         *(k.gamma_of, k.clear, k.sum_slopes),
     )
     of_kind: tuple[Callable[..., Any], ...]
@@ -457,7 +480,7 @@ def load_sparse(precision: str, cpu: Cpu) -> ModuleType:
 def load_limits(precision: str, cpu: Cpu) -> ModuleType:
     """Return a module with `adjust` and `update_whole`."""
     k = numba_regularization
-    text = _text_of(numba_products.share, numba_batches.meet, numba_batches.layer_of)
+    text = _text_of(numba_panels.share, numba_batches.meet, numba_batches.layer_of)
     text += "\n\n" + _text_of(k.adjust, k.sum_of_squares, k.scale, k.limit_norm, k.update_whole)
     names = REGULARIZATION.format(precision=precision) + MEETINGS
     return load_module(_prelude(precision, cpu, [formulas.adjusted_gradient]) + names + text)
@@ -467,7 +490,7 @@ def load_limits(precision: str, cpu: Cpu) -> ModuleType:
 def load_orthogonal(precision: str, cpu: Cpu) -> ModuleType:
     """Return a module with `find_direction` and `orthogonalize_alone`."""
     k = numba_regularization
-    text = _text_of(numba_products.share, numba_batches.meet, numba_batches.layer_of)
+    text = _text_of(numba_panels.share, numba_batches.meet, numba_batches.layer_of)
     text += "\n\n" + _text_of(k.sum_of_squares, k.scale, *_functions_of(numba_orthogonal))
     names = REGULARIZATION.format(precision=precision) + MEETINGS
     return load_module(_prelude(precision, cpu, [formulas.gram_polynomial]) + names + text)
@@ -489,6 +512,12 @@ def load_activation(name: str, precision: str, cpu: Cpu) -> ModuleType:
 
 @cache
 def load_loss(name: str, targets_are_labels: bool, precision: str, cpu: Cpu) -> ModuleType:
+    """Return the module of `loss_text`."""
+    return load_module(loss_text(name, targets_are_labels, precision, cpu))
+
+
+@cache
+def loss_text(name: str, targets_are_labels: bool, precision: str, cpu: Cpu) -> str:
     """Return a module with `loss_rows`."""
     loss, k = formulas.LOSSES[name], numba_losses
     text = LOSS.format(
@@ -508,9 +537,7 @@ def load_loss(name: str, targets_are_labels: bool, precision: str, cpu: Cpu) -> 
     else:
         text += "\n\n" + _text_of(k.load_next, k.shift_and_sum, k.loss_of_log_softmax_rows)
     text += f"\n\nloss_rows = loss_of_{loss.of}_rows\n"
-    return load_module(
-        _prelude(precision, cpu, [formulas.exp, formulas.log, loss.value, loss.slope]) + text
-    )
+    return _prelude(precision, cpu, [formulas.exp, formulas.log, loss.value, loss.slope]) + text
 
 
 @cache

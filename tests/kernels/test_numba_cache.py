@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 pytest.importorskip("numba", reason="Numba is not installed: pip install 'fastmlp[numba]'")
 
 from fastmlp.kernels import numba_cache
+
+
+def load(text: str) -> ModuleType:
+    return numba_cache.load_file(numba_cache.source_file(text))
 
 
 def test_module_is_kept_in_the_cache_folder(
@@ -48,7 +53,7 @@ def test_compiling_is_announced_once_and_to_people_only(
     monkeypatch.setenv("FASTMLP_CACHE_DIR", str(tmp_path))
     monkeypatch.setattr("sys.stderr", stream)
     for text in ("x = 1\n", "x = 2\n"):
-        numba_cache.load_module(text)
+        load(text)
     lines = stream.getvalue().splitlines()
     assert len(lines) == n_lines
     assert all(str(tmp_path / "numba") in line for line in lines)
@@ -58,11 +63,11 @@ def test_what_is_compiled_already_is_not_announced(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("FASTMLP_CACHE_DIR", str(tmp_path))
-    module = numba_cache.load_module("x = 3\n")
+    module = load("x = 3\n")
     assert module.__file__ is not None
     kept = Path(module.__file__).parent / "__pycache__"
     kept.mkdir(exist_ok=True)
     (kept / "kernels.train.nbi").write_bytes(b"")  # what Numba writes
     monkeypatch.setattr("sys.stderr", stream := Terminal())
-    numba_cache.load_module("x = 3\n")
+    load("x = 3\n")
     assert stream.getvalue() == ""

@@ -16,7 +16,7 @@ pytest.importorskip("numba", reason="Numba is not installed: pip install 'fastml
 
 from fastmlp.kernels.numba_backend import usable_cpu
 from fastmlp.kernels.numba_memory import Panels, address_of, aligned_zeros
-from fastmlp.kernels.numba_source import lanes_of, load_batches
+from fastmlp.kernels.numba_source import lanes_of, load_batches, load_products
 
 RunPython = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -29,7 +29,8 @@ class Case:
 
     def __init__(self, precision: str) -> None:
         self.panels = Panels(precision, lanes_of(precision, usable_cpu()))
-        self.kernels = load_batches(precision, usable_cpu())
+        self.products = load_products(precision, usable_cpu())
+        self.batches = load_batches(precision, usable_cpu())
         self.random = np.random.default_rng(0)
         self.precision = precision
 
@@ -59,7 +60,7 @@ def test_weighted_sum(rows: int, fan_in: int, fan_out: int, precision: str, data
 
     def compute(z: Any, first_row: int, last_row: int, first: int, last: int) -> None:
         offset = first_row * vector
-        case.kernels.weighted_sum.ctypes(
+        case.products.weighted_sum.ctypes(
             *(address_of(a_panels) + offset, case.stride(rows), 0),
             *(address_of(w_panels), w_stride, vector, address_of(w_panels) + fan_in * vector),
             *(address_of(z) + offset, case.stride(rows)),
@@ -92,7 +93,7 @@ def test_weight_gradient(rows: int, fan_in: int, fan_out: int, precision: str, d
     def compute(
         out: Any, first_input: int, last_input: int, first: int, last: int, by: Any = None
     ) -> None:
-        case.kernels.weight_gradient.ctypes(
+        case.products.weight_gradient.ctypes(
             *(address_of(a_panels), stride, vector, 0, address_of(dz_panels), stride),
             *(address_of(out), case.stride(fan_in), rows, first_input, last_input, first, last),
             *(address_of(by), 0, 0, 0, 0, 0),
@@ -126,7 +127,7 @@ def test_transpose(fan_in: int, fan_out: int, precision: str) -> None:
     w = case.draw(fan_in, fan_out)
     w_panels, rows = panels.of(w), -(-fan_out // lanes) * lanes
     transposed = case.empty(rows, fan_in)
-    case.kernels.transpose.ctypes(
+    case.products.transpose.ctypes(
         *(address_of(w_panels), case.stride(fan_in), address_of(transposed), case.stride(rows)),
         *(fan_in, fan_out, 0, panels.count(fan_in)),
     )
@@ -144,11 +145,11 @@ def test_panels_and_back(rows: int, columns: int, precision: str, data: Any) -> 
     packed[:] = 0xFF
     middle = data.draw(st.integers(0, rows))
     for first, last in ((0, middle), (middle, rows)):
-        case.kernels.to_panels.ctypes(
+        case.batches.to_panels.ctypes(
             address_of(matrix), columns, address_of(packed), case.stride(rows), first, last
         )
     assert np.array_equal(packed, case.panels.of(matrix))
-    case.kernels.from_panels.ctypes(
+    case.batches.from_panels.ctypes(
         address_of(packed), case.stride(rows), columns, address_of(back), 0, rows
     )
     assert np.array_equal(back, matrix)
@@ -159,7 +160,7 @@ def test_deep_sums_go_on_where_they_stopped() -> None:
     rows, depth, columns = 70, 4000, 20  # more than a block of the second-level cache
     a, w = case.draw(rows, depth), case.draw(depth, columns)
     a_panels, w_panels, z = case.panels.of(a), case.panels.of(w), case.empty(rows, columns)
-    case.kernels.weighted_sum.ctypes(
+    case.products.weighted_sum.ctypes(
         *(address_of(a_panels), case.stride(rows), 0),
         *(address_of(w_panels), case.stride(depth), case.panels.vector, 0),
         *(address_of(z), case.stride(rows), rows, depth, 0, case.panels.count(columns)),
