@@ -360,7 +360,8 @@ def input_gradient(
 ) -> None:
     """Compute da of the layer before = dz @ w.T, a weighted sum of slopes, for some of its panels.
 
-    Of the transposed weights there are only as many at a time as stay in the second-level cache.
+    Of the transposed weights there are some panels at a time. For each part of them all slopes come
+    from a cache that is further away: so parts are not small.
     """
     memory, stride = call[TRANSPOSED] + thread * call[TRANSPOSED_BYTES], layer[TRANSPOSED_STRIDE]
     for panel in range(first, last, layer[TRANSPOSED_PANELS]):

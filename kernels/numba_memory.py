@@ -13,7 +13,7 @@ from . import numba_names as names
 from .contract import N_ADJUSTMENTS, Array, Plan, SparseMatrix
 from .numba_names import CACHE_LINE
 
-TRANSPOSED_BYTES = 1 << 17
+TRANSPOSED_BYTES = 1 << 20  # of transposed weights at a time
 OWN_INPUTS = 4  # so many threads gather their own input
 SOFTMAX = "softmax"
 NORMALIZATIONS = {None: names.NOT_NORMALIZED, "batch": names.BATCH, "layer": names.LAYER}

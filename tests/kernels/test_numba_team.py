@@ -94,7 +94,7 @@ def test_an_interrupt_before_the_beginning_lets_the_others_go() -> None:
     def interrupted(address: int, thread: int) -> None:
         if thread == 0:
             raise KeyboardInterrupt
-        engine.kernels.train.ctypes(address, thread)  # waits for thread 0, which never comes
+        engine.batches.train.ctypes(address, thread)  # waits for thread 0, which never comes
         left.set()
 
     with pytest.raises(KeyboardInterrupt):
