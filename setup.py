@@ -133,6 +133,7 @@ class BuildNative(build_ext):
                     "initializedcheck": False,
                 },
             )
+        missing = set()
         for (_, name), made_objects in objects.items():
             try:
                 ext.extra_objects += made_objects.result()
@@ -140,10 +141,9 @@ class BuildNative(build_ext):
                 if name not in instructions:
                     raise
                 print(f"built without {name}: the compiler has none", file=sys.stderr)
-            else:
-                macro = (f"FASTMLP_{name.upper()}", "1")
-                if name in instructions and macro not in ext.define_macros:
-                    ext.define_macros.append(macro)
+                missing.add(name)
+        built = {name for _, name in objects if name in instructions} - missing
+        ext.define_macros += [(f"FASTMLP_{name.upper()}", "1") for name in sorted(built)]
         ext.sources = [s for s in ext.sources if s not in pyx] + made[0].sources
         super().build_extension(ext)
 

@@ -343,7 +343,9 @@ cdef class NativeEngine:
         cdef double[::1] losses_view
         cdef double total = 0.0
         if wanted is None:  # else the order in which losses are summed would depend on the threads
-            block_rows = max(1, min(block_rows, (n_rows + n_threads - 1) // n_threads))
+            # Whole blocks of the loss, which are whole tiles of AMX: a row's bits may depend on its tile's.
+            block_rows = max(1, (n_rows + n_threads * LOSS_BLOCK - 1) // (n_threads * LOSS_BLOCK))
+            block_rows = min(PREDICTION_ROWS, LOSS_BLOCK * block_rows)
         n_blocks = (n_rows + block_rows - 1) // block_rows
         n_threads = min(n_threads, n_blocks, MAX_PREDICTING)
         self.make_room_for(x)
@@ -547,7 +549,7 @@ class CythonBackend(Backend):
     @property
     def float32_products(self):
         cdef const kernels *table = kernels_for("float32")
-        if requested_float32_products() != "amx":
+        if not float32_by_amx:
             return ""
         if table.product_isa[0]:
             return f"by {table.product_isa.decode()}, of numbers in three bfloat16"

@@ -227,11 +227,12 @@ STEP_NAMES = names_of(fastmlp_step_name)
 
 
 cdef const kernels *kernel_tables = NULL  # by precision_number
+cdef bint float32_by_amx = False  # asked for
 
 
 cdef choose_kernels():
     """Choose for this CPU, once: asking it takes long in a virtual machine."""
-    global kernel_tables
+    global kernel_tables, float32_by_amx
     cap = os.environ.get("FASTMLP_MAX_ISA", "").strip().lower()
     cdef bytes name = cap.encode()
     kernel_tables = fastmlp_kernels(<const char *>name if cap else NULL)
@@ -240,7 +241,8 @@ cdef choose_kernels():
             f"the environment variable FASTMLP_MAX_ISA must be one of {', '.join(ISA_NAMES)}; "
             f"got {cap!r}"
         )
-    if requested_float32_products() == "amx":
+    float32_by_amx = requested_float32_products() == "amx"
+    if float32_by_amx:
         fastmlp_try_amx(FLOAT32)
 
 

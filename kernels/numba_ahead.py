@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import atexit
 import json
+import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterable
+from pathlib import Path
 from types import ModuleType
 
 from .cpus import available_cpus
-from .numba_cache import SourceFile, load_file, source_file
+from .numba_cache import SourceFile, announce, config, load_file, source_file
 
 MOST_PROCESSES = 2
 """There are no more modules that take long."""
@@ -32,26 +35,53 @@ load_file(SourceFile(sys.argv[2], sys.argv[3]))
 _under_way: dict[SourceFile, subprocess.Popen[bytes]] = {}
 
 
-def compile_ahead(texts: Iterable[str]) -> None:
-    """Start to compile modules that are not in the cache, as far as there are CPUs for it.
+def compile_ahead(texts: Iterable[str], n_threads: int) -> None:
+    """Start to compile modules that are not in the cache, but for the first, left for here.
 
-    This process needs one for the modules that are not named.
+    There are no more processes together than threads wanted and CPUs to run them.
     """
-    free = min(available_cpus() - 1, MOST_PROCESSES) - len(_under_way)
-    for text in texts:
-        if free <= 0 or not sys.executable or getattr(sys, "frozen", False):
-            return
-        file = source_file(text)
-        if not file.is_compiled() and file not in _under_way:
-            command = [sys.executable, "-c", COMPILE, json.dumps(sys.path), *file]
-            quiet = subprocess.DEVNULL
-            try:
-                process = subprocess.Popen(command, stdin=quiet, stdout=quiet, stderr=quiet)
-            except OSError:  # none are allowed, or there is no memory for one
-                return
-            atexit.register(process.kill)
-            _under_way[file] = process
+    for file in [file for file, process in _under_way.items() if process.poll() is not None]:
+        del _under_way[file]  # done, and nobody asked for it
+    files = [file for file in map(source_file, texts) if not file.is_compiled()]
+    free = min(n_threads, available_cpus(), 1 + MOST_PROCESSES) - 1 - len(_under_way)
+    for file in files[1:]:
+        if free > 0 and file not in _under_way and _start(file):
+            announce(Path(file.path).parent.parent)
             free -= 1
+
+
+def _start(file: SourceFile) -> bool:
+    """Start the process, if there is an interpreter, and the system allows it."""
+    if not Path(sys.executable or "").name.lower().startswith(("python", "pypy")):
+        return False  # an application with Python in it
+    path = json.dumps([each for each in sys.path if isinstance(each, str)])
+    # The target of a cap, which Numba was told of in this process alone.
+    target = {"NUMBA_CPU_NAME": config.CPU_NAME, "NUMBA_CPU_FEATURES": config.CPU_FEATURES}
+    environment = os.environ | {name: value for name, value in target.items() if value is not None}
+    quiet = subprocess.DEVNULL
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-c", COMPILE, path, *file],
+            env=environment,
+            stdin=quiet,
+            stdout=quiet,
+            stderr=quiet,
+        )
+    except (OSError, ValueError):
+        return False
+    _under_way[file] = process
+    return True
+
+
+@atexit.register
+def _end_all() -> None:
+    while _under_way:
+        _end(_under_way.popitem()[1])
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    process.wait()
 
 
 def load_module(text: str) -> ModuleType:
@@ -60,9 +90,14 @@ def load_module(text: str) -> ModuleType:
     process = _under_way.pop(file, None)
     if process is not None:
         try:
-            process.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        atexit.unregister(process.kill)
+            _wait(process)
+        finally:
+            _end(process)
     return load_file(file)
+
+
+def _wait(process: subprocess.Popen[bytes]) -> None:
+    """Look every now and then: Popen.wait would hear Ctrl-C a quarter of a second later."""
+    deadline = time.monotonic() + PATIENCE
+    while process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.005)

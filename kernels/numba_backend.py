@@ -17,7 +17,6 @@ from numba.core import config as numba_config
 
 from . import formulas
 from .contract import Array, Backend, Engine, Gradients, Plan, SparseMatrix
-from .numba_ahead import compile_ahead
 from .numba_amx_check import tile_products
 from .numba_cpu import Cpu, multiplies_pairs, select_cpu, weaker_caps
 from .numba_memory import (
@@ -45,7 +44,6 @@ from .numba_names import (
     PREDICTED_ROWS,
 )
 from .numba_source import (
-    batches_text,
     lanes_of,
     load_activation,
     load_batches,
@@ -58,7 +56,7 @@ from .numba_source import (
     load_orthogonal,
     load_products,
     load_sparse,
-    loss_text,
+    start_compiling,
 )
 from .numba_team import MAX_THREADS, give_way_address, team
 from .thread_choice import ThreadChoice
@@ -92,7 +90,7 @@ class NumbaEngine(Engine):
         self.n_threads = backend.usable_threads(plan.n_threads)
         self.cpu = cpu
         loss_of = (plan.loss, plan.targets_are_labels, precision, cpu)
-        compile_ahead([batches_text(precision, cpu), loss_text(*loss_of)])
+        start_compiling(*loss_of, self.n_threads)
         products = load_products(precision, cpu)
         activations = [
             load_activation(each.activation, precision, cpu) for each in plan.layers[:-1]
@@ -382,7 +380,6 @@ class NumbaBackend(Backend):
         out = np.zeros((rows, columns), precision)
         if out.size == 0 or inner == 0:
             return out
-        compile_ahead([batches_text(precision, cpu)])
         products, size = load_products(precision, cpu), panels.size
         b_stride, b_step = panels.vector, columns * size
         if columns % panels.lanes:  # a row of b is not whole vectors

@@ -29,7 +29,7 @@ from . import (
     numba_regularization,
     numba_sparse,
 )
-from .numba_ahead import load_module
+from .numba_ahead import compile_ahead, load_module
 from .numba_cpu import Cpu, multiplies_pairs
 from .numba_memory import SOFTMAX
 from .subset import formula_trees
@@ -390,11 +390,26 @@ def _functions_of(template: ModuleType) -> list[Callable[..., Any]]:
 
 
 @cache
-def load_products(precision: str, cpu: Cpu) -> ModuleType:
+def start_compiling(
+    loss: str, targets_are_labels: bool, precision: str, cpu: Cpu, n_threads: int
+) -> None:
+    """Start to compile what takes long: the products, which are asked for first, are left."""
+    texts = (products_text(precision, cpu), batches_text(precision, cpu))
+    compile_ahead((*texts, loss_text(loss, targets_are_labels, precision, cpu)), n_threads)
+
+
+@cache
+def products_text(precision: str, cpu: Cpu) -> str:
     """Return the module of the matrix products, the same for all plans of a precision."""
     names = (PRODUCTS + ZEROS + TILES).format(precision=precision)
     text = _text_of(*_functions_of(numba_products))
-    return load_module(_prelude(precision, cpu, ()) + names + text)
+    return _prelude(precision, cpu, ()) + names + text
+
+
+@cache
+def load_products(precision: str, cpu: Cpu) -> ModuleType:
+    """Return the module of `products_text`."""
+    return load_module(products_text(precision, cpu))
 
 
 @cache

@@ -31,6 +31,8 @@ static void write_shared(volatile long *p, long value) { InterlockedExchange(p, 
 #else
 #include <pthread.h>
 #include <sched.h>
+/* Products have up to 700 KB of blocks there; what a system gives without being asked may be 128 KB. */
+#define STACK_BYTES ((size_t)2 << 20)
 typedef pthread_mutex_t mutex;
 typedef pthread_cond_t condition;
 #define MUTEX_INIT PTHREAD_MUTEX_INITIALIZER
@@ -156,6 +158,7 @@ static int start_thread(struct start *start) {
     }
     pthread_attr_init(&attributes);
     pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+    pthread_attr_setstacksize(&attributes, STACK_BYTES);
     const int failed = pthread_create(&id, &attributes, worker, start);
     pthread_attr_destroy(&attributes);
     return !failed;

@@ -9,9 +9,10 @@
  * Tiles are configured when a product begins and released when it ends: no thread keeps state, which
  * the system would have to save, and nobody who uses tiles too finds anything but what he has set.
  *
- * Three pieces. Of the nine products of pieces six count; the other three are below 2^-26 of the largest.
+ * Three pieces. Of the nine products of pieces six count; the other three together are up to 2^-24 of the
+ * largest, one rounding of float32, if they all have the same sign.
  * The small ones are added first, over the depth of a block, while the sum is small: so its roundings are,
- * too. (A sum that is one product has 1.25 roundings of float32, with what is left out.) What the pieces cannot do is left to the kernel of float32, one tile of sums at a time, whatever the
+ * too. What the pieces cannot do is left to the kernel of float32, one tile of sums at a time, whatever the
  * threads share: where numbers are so small that pieces or their products fall below 2^-126, the tile is
  * filled with NaN; infinities, NaN and numbers that round to infinity make their sums NaN or infinite by
  * themselves (an infinity less itself is NaN); and a tile with such a sum is computed again.

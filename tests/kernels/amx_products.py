@@ -20,7 +20,6 @@ from fastmlp.kernels import emit_c, formulas
 from fastmlp.kernels.bfloat16 import rounded_array
 
 HERE = Path(__file__).parent
-INFO = {info.name: info for info in fastmlp.backends()}["cython"]
 UNITS = ("product_amx_unit", "product_amx_float32_unit", "amx_check")
 NATIVE = HERE.parents[1] / "kernels" / "native"
 LANES = 16
@@ -82,7 +81,8 @@ def build(folder: Path) -> ctypes.CDLL:
         *compiler(), "-std=c11", "-Wall", "-Wextra", "-Wno-psabi", "-fPIC",
         "-fno-math-errno", "-fno-trapping-math", f"-I{NATIVE}", f"-I{HERE}", f"-I{folder}",
     ]  # fmt: skip
-    if "avx2" in INFO.isa or "avx512" in INFO.isa:
+    isa = {info.name: info.isa for info in fastmlp.backends()}["cython"]
+    if "avx2" in isa or "avx512" in isa:
         common += ["-mavx2", "-mfma"]
     # What is left to multiply-add: compiled at once, as nobody waits for it.
     left_over = ["-O0", "-DFASTMLP_ISA=avx512", "-DFASTMLP_VECTOR_BYTES=64", "-c"]

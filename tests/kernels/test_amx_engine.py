@@ -127,6 +127,25 @@ def test_float32_is_split_where_it_is_asked_for(installed: Path) -> None:
     assert f"bfloat16 (amx); {split}" in info
 
 
+PREDICTIONS = """
+import numpy as np
+import fastmlp
+x = np.random.default_rng(0).normal(size=(100, 40)).astype(np.float32)
+x[33, 5], x[70, 1] = 1e-36, 3e38  # whose tiles are left to multiply-add
+network = fastmlp.Network([40, 8000, 3], seed=0)  # enough for many threads
+found = set()
+for n_threads in range(1, 8):
+    trainer = fastmlp.Trainer(network, backend="cython", n_threads=n_threads)
+    found.add(trainer.predict_proba(x).tobytes())
+print(len(found))
+"""
+
+
+@pytest.mark.slow
+def test_predictions_do_not_depend_on_threads(installed: Path) -> None:
+    assert run(installed, "-c", PREDICTIONS, FASTMLP_FLOAT32_PRODUCTS="amx") == "1\n"
+
+
 @pytest.mark.slow
 def test_float32_as_every_engine_computes_it(installed: Path) -> None:
     names = ("test_contract_parity.py", "test_cython_backend.py", "test_combinations.py")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
-from collections.abc import Iterator
+import sys
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -39,33 +42,76 @@ def check(module: ModuleType, factor: int, *, was_in_the_cache: bool) -> None:
     assert module.times.cache_hits == was_in_the_cache
 
 
+def texts(*factors: object) -> list[str]:
+    return [TEXT.format(factor=factor) for factor in factors]
+
+
 def test_what_another_process_compiles_is_found() -> None:
-    text = TEXT.format(factor=2)
-    compile_ahead([text, TEXT.format(factor=3)])
-    assert list(numba_ahead._under_way) == [source_file(text)]  # one CPU is left for this process
-    check(load_module(text), 2, was_in_the_cache=True)
+    first, second, third = texts(1, 2, 3)
+    compile_ahead([first, second, third], 9)
+    assert list(numba_ahead._under_way) == [source_file(second)]  # the first is left, for one CPU
+    check(load_module(first), 1, was_in_the_cache=False)
+    check(load_module(second), 2, was_in_the_cache=True)
+    check(load_module(third), 3, was_in_the_cache=False)
+
+
+def test_it_compiles_for_the_target_of_this_process(run_python: Callable[..., Any]) -> None:
+    """A cap is a setting of Numba's that only this process was told of."""
+    code = """
+import numpy as np
+from fastmlp import Network, Trainer
+from fastmlp.kernels import numba_ahead, numba_backend, numba_source
+numba_ahead.available_cpus = lambda: 2
+trainer = Trainer(Network([3, 2]), backend="numba", n_threads=2)
+trainer.fit(np.zeros((4, 3), np.float32), np.zeros(4, int), epochs=1)
+batches = numba_source.load_batches("float32", numba_backend.usable_cpu())
+print(batches.train.cache_hits)
+"""
+    for cap in ("baseline", ""):
+        folder = Path(os.environ["FASTMLP_CACHE_DIR"]) / f"cap_{cap}"
+        result = run_python(code, isa_cap=cap, FASTMLP_CACHE_DIR=str(folder), NUMBA_NUM_THREADS="2")
+        assert (result.stdout, result.stderr) == ("1\n", "")
 
 
 def test_it_finds_what_this_process_imports(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "only_here.py").write_text("FACTOR = 7\n", encoding="utf-8")
-    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path), tmp_path, b"ignored"])
     text = "from only_here import FACTOR\n" + TEXT.format(factor="FACTOR")
-    compile_ahead([text])
+    compile_ahead([*texts(1), text], 2)
     check(load_module(text), 7, was_in_the_cache=True)
 
 
+def test_it_does_not_run_what_lies_in_the_current_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "json.py").write_text("raise SystemExit('not this one')", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    compile_ahead(texts(1, 10), 2)
+    check(load_module(*texts(10)), 10, was_in_the_cache=True)
+
+
 def test_what_is_compiled_is_left_alone() -> None:
-    text = TEXT.format(factor=4)
-    check(load_module(text), 4, was_in_the_cache=False)
-    compile_ahead([text])
+    """And what is left of the rest, if it is one module, is left to this process."""
+    compiled, other = texts(4, 5)
+    check(load_module(compiled), 4, was_in_the_cache=False)
+    compile_ahead([compiled, other], 2)
     assert not numba_ahead._under_way
 
 
-def test_without_a_second_cpu_nothing_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(numba_ahead, "available_cpus", lambda: 1)
-    compile_ahead([TEXT.format(factor=5)])
+@pytest.mark.parametrize(("n_cpus", "n_threads"), [(1, 2), (2, 1)])
+def test_without_a_second_thread_nothing_is_started(
+    n_cpus: int, n_threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(numba_ahead, "available_cpus", lambda: n_cpus)
+    compile_ahead(texts(1, 5), n_threads)
+    assert not numba_ahead._under_way
+
+
+def test_an_application_with_python_in_it_is_not_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/usr/bin/application")
+    compile_ahead(texts(1, 5), 2)
     assert not numba_ahead._under_way
 
 
@@ -74,22 +120,42 @@ def test_without_processes_it_is_compiled_here(monkeypatch: pytest.MonkeyPatch) 
         raise OSError("no processes today")
 
     monkeypatch.setattr(subprocess, "Popen", refuse)
-    text = TEXT.format(factor=6)
-    compile_ahead([text])
-    check(load_module(text), 6, was_in_the_cache=False)
+    compile_ahead(texts(1, 6), 2)
+    check(load_module(*texts(6)), 6, was_in_the_cache=False)
 
 
 def test_a_process_that_fails_or_takes_too_long_is_made_up_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    text = TEXT.format(factor=8)
     monkeypatch.setattr(numba_ahead, "COMPILE", "raise SystemExit(1)")
-    compile_ahead([text])
-    check(load_module(text), 8, was_in_the_cache=False)
-    text = TEXT.format(factor=9)
+    compile_ahead(texts(1, 8), 2)
+    check(load_module(*texts(8)), 8, was_in_the_cache=False)
     monkeypatch.setattr(numba_ahead, "COMPILE", "import time; time.sleep(60)")
     monkeypatch.setattr(numba_ahead, "PATIENCE", 0.1)
-    compile_ahead([text])
-    process = numba_ahead._under_way[source_file(text)]
-    check(load_module(text), 9, was_in_the_cache=False)
+    compile_ahead(texts(1, 9), 2)
+    process = numba_ahead._under_way[source_file(*texts(9))]
+    check(load_module(*texts(9)), 9, was_in_the_cache=False)
     assert process.returncode not in (None, 0)
+
+
+def test_processes_that_nobody_asked_for_take_no_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(numba_ahead, "COMPILE", "")
+    compile_ahead(texts(1, 11), 2)
+    [process] = numba_ahead._under_way.values()
+    process.wait()
+    compile_ahead(texts(1, 12), 2)
+    assert list(numba_ahead._under_way) == [source_file(*texts(12))]
+    numba_ahead._end_all()
+
+
+def test_ctrl_c_ends_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(numba_ahead, "COMPILE", "import time; time.sleep(60)")
+    compile_ahead(texts(1, 13), 2)
+    [process] = numba_ahead._under_way.values()
+    monkeypatch.setattr(time, "sleep", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        load_module(*texts(13))
+    assert process.returncode is not None
