@@ -33,11 +33,21 @@ static void NAME(copy_transposed)(const REAL *w, ptrdiff_t w_stride, ptrdiff_t r
     }
 }
 
-/* z = a @ w + b as in kernels.h; or a @ w.T, if w has `transposed_rows` (else 0) and fan_in columns. */
+/* So many columns of `rows` rows of panels, one column behind the other. */
+static void NAME(pack_rows)(const REAL *a, ptrdiff_t a_stride, ptrdiff_t rows, ptrdiff_t columns, REAL *to) {
+    for (ptrdiff_t column = 0; column < columns; column += LANES, a += a_stride) {
+        const ptrdiff_t width = columns - column < LANES ? columns - column : LANES;
+        for (ptrdiff_t lane = 0; lane < width; lane++, to += rows)
+            for (ptrdiff_t row = 0; row < rows; row++) to[row] = a[row * LANES + lane];
+    }
+}
+
+/* z = a @ w + b as in kernels.h; or a @ w.T, if w has `transposed_rows` (else 0) and fan_in columns. `packed`
+ * is room for BLOCK_ROWS by BLOCK_DEPTH values of `a`, or NULL: they are taken where they are. */
 static void NAME(sum)(const void *a_, ptrdiff_t a_stride, const uint16_t *nonzero,
                       const void *w_, ptrdiff_t w_stride, ptrdiff_t w_step, ptrdiff_t transposed_rows,
                       const void *b_, void *z_, ptrdiff_t z_stride, ptrdiff_t all_rows,
-                      ptrdiff_t fan_in, ptrdiff_t first, ptrdiff_t last) {
+                      ptrdiff_t fan_in, ptrdiff_t first, ptrdiff_t last, REAL *packed) {
     const REAL *a = a_, *w = w_, *b = b_;
     enum { SQUARE = LANES * LANES };
     REAL *z = z_, copy[2 * NAME(BLOCK_DEPTH) * LANES];
@@ -72,6 +82,13 @@ static void NAME(sum)(const void *a_, ptrdiff_t a_stride, const uint16_t *nonzer
             const ptrdiff_t inputs = fan_in - input < depth ? fan_in - input : depth;
             const ptrdiff_t step = copies ? LANES : w_step;
             ptrdiff_t panels;
+            /* Of so many rows tiles have TILE_ROWS or one less. */
+            const int packs = packed && !is_listed && rows >= TILE_ROWS * TILE_ROWS;
+            for (ptrdiff_t tile = 0; packs && tile < n_tiles; tile++) {
+                const ptrdiff_t row = tile * rows / n_tiles, next = (tile + 1) * rows / n_tiles;
+                NAME(pack_rows)(a + input / LANES * a_stride + (row_block + row) * LANES, a_stride,
+                                next - row, inputs, packed + row * inputs);
+            }
             for (ptrdiff_t tile = 0; is_listed && tile < n_tiles; tile++) {
                 const ptrdiff_t row = tile * rows / n_tiles, next = (tile + 1) * rows / n_tiles;
                 listed[tile] = NAME(list_inputs)(
@@ -103,9 +120,13 @@ static void NAME(sum)(const void *a_, ptrdiff_t a_stride, const uint16_t *nonzer
                             NAME(fetch)(w + (input / LANES + i) * w_stride + (panel + panels) * SQUARE, 0, 1,
                                         panels * SQUARE);
                     const NAME(tile_function) function =
-                        is_wide ? NAME(sum_tile_1_8) : NAME(sum_tiles)[next - row][panels];
+                        is_wide ? NAME(sum_tile_1_8)
+                        : packs ? NAME(packed_tiles)[next - row][panels]
+                                : NAME(sum_tiles)[next - row][panels];
                     function(
-                        a + input / LANES * a_stride + row * LANES, a_stride,
+                        packs ? packed + (row - row_block) * inputs
+                              : a + input / LANES * a_stride + row * LANES,
+                        a_stride,
                         copies ? copy : block, copies ? copied_depth * LANES : w_stride, step,
                         is_listed ? listed[tile] : inputs, is_listed ? lists + tile * depth : NULL,
                         input ? out : bias, input ? LANES : 0, input ? z_stride : LANES, NULL, out,
@@ -117,16 +138,34 @@ static void NAME(sum)(const void *a_, ptrdiff_t a_stride, const uint16_t *nonzer
     }
 }
 
+static NEVER_INLINE void NAME(sum_of_packed)(
+    const void *a, ptrdiff_t a_stride, const uint16_t *nonzero, const void *w, ptrdiff_t w_stride,
+    ptrdiff_t w_step, ptrdiff_t transposed_rows, const void *b, void *z, ptrdiff_t z_stride, ptrdiff_t rows,
+    ptrdiff_t fan_in, ptrdiff_t first, ptrdiff_t last) {
+    REAL packed[NAME(BLOCK_ROWS) * NAME(BLOCK_DEPTH)]; /* 256 KB, for those alone who need them */
+    NAME(sum)(a, a_stride, nonzero, w, w_stride, w_step, transposed_rows, b, z, z_stride, rows, fan_in, first,
+              last, packed);
+}
+
 static void NAME(weighted_sum)(const void *a, ptrdiff_t a_stride, const uint16_t *nonzero, const void *w,
                                ptrdiff_t w_stride, ptrdiff_t w_step, const void *b, void *z,
                                ptrdiff_t z_stride, ptrdiff_t rows, ptrdiff_t fan_in, ptrdiff_t first,
                                ptrdiff_t last) {
-    NAME(sum)(a, a_stride, nonzero, w, w_stride, w_step, 0, b, z, z_stride, rows, fan_in, first, last);
+    if (last - first >= PACKED_PANELS)
+        NAME(sum_of_packed)(a, a_stride, nonzero, w, w_stride, w_step, 0, b, z, z_stride, rows, fan_in, first,
+                            last);
+    else
+        NAME(sum)(a, a_stride, nonzero, w, w_stride, w_step, 0, b, z, z_stride, rows, fan_in, first, last,
+                  NULL);
 }
 
 static void NAME(input_gradient)(const void *dz, ptrdiff_t dz_stride, const void *w, ptrdiff_t w_stride,
                                  void *da, ptrdiff_t da_stride, ptrdiff_t rows, ptrdiff_t fan_in,
                                  ptrdiff_t fan_out, ptrdiff_t first, ptrdiff_t last) {
-    NAME(sum)(dz, dz_stride, NULL, w, w_stride, LANES, fan_in, NULL, da, da_stride, rows, fan_out, first,
-              last);
+    if (last - first >= PACKED_PANELS)
+        NAME(sum_of_packed)(dz, dz_stride, NULL, w, w_stride, LANES, fan_in, NULL, da, da_stride, rows,
+                            fan_out, first, last);
+    else
+        NAME(sum)(dz, dz_stride, NULL, w, w_stride, LANES, fan_in, NULL, da, da_stride, rows, fan_out, first,
+                  last, NULL);
 }

@@ -23,6 +23,7 @@
 #undef LISTED_INPUT_PANELS
 #undef WIDE_PANELS
 #undef LISTED_PANELS
+#undef PACKED_PANELS
 /* As many as fit the registers: 32 of them with AVX-512, else 16 (the vectors of b and 1 value kept). Tiles of
  * the weight gradient have so many inputs that panels of 8 or 16 are whole tiles; with 16 registers three
  * panels, since eight sums alone would wait for each other (4 cycles, and two units that add). */
@@ -38,6 +39,9 @@
 #define LISTED_INPUT_PANELS (FASTMLP_VECTOR_BYTES == 64 ? 4 : GRADIENT_PANELS)
 /* A single row takes so many panels at once: two sums alone would wait for each other. */
 #define WIDE_PANELS 8
+/* For so many panels a block of `a` is packed first, in the order in which tiles take it: else it lies in as
+ * many places as it has panels. (With AVX-512, whose tiles take twice as much of each, this was not tried.) */
+#define PACKED_PANELS (FASTMLP_VECTOR_BYTES == 64 ? PTRDIFF_MAX : 96)
 
 /* A step of a list is how far from the tile's its values of `a` are and, in the upper half, its vectors of
  * `b`: one number, which is added to and stored as such. */
@@ -131,6 +135,13 @@ typedef void (*NAME(tile_function))(TILE_PARAMETERS);
         NAME(tile)(rows, panels, a, 1, LANES, PTRDIFF_MAX, 0, b, b_panel, LANES, depth, list,     \
                    start, start_row, start_panel, learning_rate, out, out_panel);                 \
     }
+/* The same, of rows that were packed: those of a tile side by side, an input behind the other. */
+#define PACKED_TILE(rows, panels)                                                                 \
+    static void NAME(packed_tile_##rows##_##panels)(TILE_PARAMETERS) {                            \
+        (void)learning_rate, (void)a_segment, (void)list;                                         \
+        NAME(tile)(rows, panels, a, 1, rows, PTRDIFF_MAX, 0, b, b_panel, b_step, depth, NULL,     \
+                   start, start_row, start_panel, NULL, out, out_panel);                          \
+    }
 #define BOTH_PANELS(TILE, rows) TILE(rows, 1) TILE(rows, 2)
 
 SUM_TILE(1, 8)
@@ -146,6 +157,7 @@ BOTH_PANELS(GRADIENT_TILE, 1) BOTH_PANELS(GRADIENT_TILE, 2) BOTH_PANELS(GRADIENT
 BOTH_PANELS(GRADIENT_TILE, 4)
 #if FASTMLP_VECTOR_BYTES != 64
 GRADIENT_TILE(4, 3)
+BOTH_PANELS(PACKED_TILE, 5) BOTH_PANELS(PACKED_TILE, 6)
 #else
 BOTH_PANELS(GRADIENT_TILE, 5) BOTH_PANELS(GRADIENT_TILE, 6) BOTH_PANELS(GRADIENT_TILE, 7)
 BOTH_PANELS(GRADIENT_TILE, 8)
@@ -170,6 +182,13 @@ static const NAME(tile_function) NAME(sum_tiles)[][5] = {
     TILE_ENTRY(sum, 11), TILE_ENTRY(sum, 12), TILE_ENTRY(sum, 13),
 #endif
 };
+/* None where nothing is packed. */
+static const NAME(tile_function) NAME(packed_tiles)[][3] = {
+    {0, 0},
+#if FASTMLP_VECTOR_BYTES != 64
+    {0, 0}, {0, 0}, {0, 0}, {0, 0}, TILE_ENTRY(packed, 5), TILE_ENTRY(packed, 6),
+#endif
+};
 static const NAME(tile_function) NAME(gradient_tiles)[][5] = {
     {0, 0}, TILE_ENTRY(gradient, 1), TILE_ENTRY(gradient, 2), TILE_ENTRY(gradient, 3),
     GRADIENT_ENTRY(gradient, 4),
@@ -181,6 +200,7 @@ static const NAME(tile_function) NAME(gradient_tiles)[][5] = {
 #undef TILE_PARAMETERS
 #undef SUM_TILE
 #undef GRADIENT_TILE
+#undef PACKED_TILE
 #undef BOTH_PANELS
 #undef TILE_ENTRY
 #undef WIDE_ENTRY

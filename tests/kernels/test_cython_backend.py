@@ -37,6 +37,7 @@ for dtype in ("float32", "float64"):
         (1, 1, 1), (1, 784, 10), (3, 17, 5), (13, 16, 16), (14, 33, 31), (27, 100, 33),
         (128, 784, 128),
         (5, 1000, 3), (64, 2, 129), (200, 7, 16), (12, 15, 17), (26, 64, 48),
+        (300, 300, 800), (37, 3, 1601),  # rows are packed first
     ]:
         a = random.standard_normal((rows, inner)).astype(dtype)
         b = random.standard_normal((inner, columns)).astype(dtype)
@@ -111,7 +112,10 @@ def trained(n_threads: int, sizes: list[int], batch_size: int, **settings: str) 
     )
 
 
-@pytest.mark.parametrize("sizes", [[5, 3], [20, 40, 10], [70, 100, 33, 3], [3, 200, 150]])
+# The last one is so wide that one thread packs rows first, and several do not.
+@pytest.mark.parametrize(
+    "sizes", [[5, 3], [20, 40, 10], [70, 100, 33, 3], [3, 200, 150], [9, 901, 800, 3]]
+)
 @pytest.mark.parametrize("batch_size", [1, 10, 64])
 def test_bits_do_not_depend_on_the_number_of_threads(
     sizes: list[int], batch_size: int, monkeypatch: pytest.MonkeyPatch
