@@ -90,7 +90,8 @@ def build(folder: Path) -> ctypes.CDLL:
     for arguments in (
         [*left_over, str(NATIVE / "product_unit.c"), "-o", str(folder / "left_over.o")],
         [
-            "-O3", "-shared", "-DFASTMLP_EMULATES_AMX", "-DFASTMLP_ISA=amx", "-o", str(built),
+            "-O1", "-ftree-vectorize", "-shared", "-DFASTMLP_EMULATES_AMX", "-DFASTMLP_ISA=amx",
+            "-o", str(built),
             *(str(NATIVE / f"{name}.c") for name in UNITS), str(folder / "left_over.o"), "-lm",
         ],
     ):  # fmt: skip

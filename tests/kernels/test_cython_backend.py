@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
@@ -112,11 +113,14 @@ def trained(n_threads: int, sizes: list[int], batch_size: int, **settings: str) 
     )
 
 
-# The last one is so wide that one thread packs rows first, and several do not.
+SMALL = [[5, 3], [20, 40, 10], [70, 100, 33, 3], [3, 200, 150]]
+WIDE = [9, 901, 800, 3]
+"""One thread packs the rows of a batch first, and several do not."""
+
+
 @pytest.mark.parametrize(
-    "sizes", [[5, 3], [20, 40, 10], [70, 100, 33, 3], [3, 200, 150], [9, 901, 800, 3]]
+    ("batch_size", "sizes"), [*itertools.product((1, 10, 64), SMALL), (64, WIDE)]
 )
-@pytest.mark.parametrize("batch_size", [1, 10, 64])
 def test_bits_do_not_depend_on_the_number_of_threads(
     sizes: list[int], batch_size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
