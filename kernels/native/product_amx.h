@@ -160,8 +160,8 @@ static int are_finite(const float *values, ptrdiff_t n) {
 /* The sums of up to 32 rows and 2 panels. Tiles are as high as configured: where there are fewer rows
  * left, their sums are made elsewhere and copied. */
 static void sum_rows(ptrdiff_t rows, ptrdiff_t height, ptrdiff_t panels, int a_has_rests,
-                     const uint32_t *a, const uint32_t *b, ptrdiff_t steps, const float *start, ptrdiff_t start_row,
-                     ptrdiff_t start_panel, float *out, ptrdiff_t out_panel) {
+                     const uint32_t *a, const uint32_t *b, ptrdiff_t steps, const float *start,
+                     ptrdiff_t start_row, ptrdiff_t start_panel, float *out, ptrdiff_t out_panel) {
     enum { PANEL = 2 * TILE_PAIRS };
     _Alignas(64) float sums[2 * PANEL];
     const ptrdiff_t tile_rows = (rows + SIDE - 1) / SIDE;

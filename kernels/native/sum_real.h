@@ -44,10 +44,11 @@ static void NAME(pack_rows)(const REAL *a, ptrdiff_t a_stride, ptrdiff_t rows, p
 
 /* z = a @ w + b as in kernels.h; or a @ w.T, if w has `transposed_rows` (else 0) and fan_in columns. `packed`
  * is room for BLOCK_ROWS by BLOCK_DEPTH values of `a`, or NULL: they are taken where they are. */
-static void NAME(sum)(const void *a_, ptrdiff_t a_stride, const uint16_t *nonzero,
-                      const void *w_, ptrdiff_t w_stride, ptrdiff_t w_step, ptrdiff_t transposed_rows,
-                      const void *b_, void *z_, ptrdiff_t z_stride, ptrdiff_t all_rows,
-                      ptrdiff_t fan_in, ptrdiff_t first, ptrdiff_t last, REAL *packed) {
+static void NAME(sum_in_blocks)(const void *a_, ptrdiff_t a_stride, const uint16_t *nonzero,
+                                const void *w_, ptrdiff_t w_stride, ptrdiff_t w_step,
+                                ptrdiff_t transposed_rows, const void *b_, void *z_, ptrdiff_t z_stride,
+                                ptrdiff_t all_rows, ptrdiff_t fan_in, ptrdiff_t first, ptrdiff_t last,
+                                REAL *packed) {
     const REAL *a = a_, *w = w_, *b = b_;
     enum { SQUARE = LANES * LANES };
     REAL *z = z_, copy[2 * NAME(BLOCK_DEPTH) * LANES];
@@ -143,29 +144,32 @@ static NEVER_INLINE void NAME(sum_of_packed)(
     ptrdiff_t w_step, ptrdiff_t transposed_rows, const void *b, void *z, ptrdiff_t z_stride, ptrdiff_t rows,
     ptrdiff_t fan_in, ptrdiff_t first, ptrdiff_t last) {
     REAL packed[NAME(BLOCK_ROWS) * NAME(BLOCK_DEPTH)]; /* 256 KB, for those alone who need them */
-    NAME(sum)(a, a_stride, nonzero, w, w_stride, w_step, transposed_rows, b, z, z_stride, rows, fan_in, first,
-              last, packed);
+    NAME(sum_in_blocks)(a, a_stride, nonzero, w, w_stride, w_step, transposed_rows, b, z, z_stride, rows,
+                        fan_in, first, last, packed);
+}
+
+static ALWAYS_INLINE void NAME(sum)(const void *a, ptrdiff_t a_stride, const uint16_t *nonzero,
+                                    const void *w, ptrdiff_t w_stride, ptrdiff_t w_step,
+                                    ptrdiff_t transposed_rows, const void *b, void *z, ptrdiff_t z_stride,
+                                    ptrdiff_t rows, ptrdiff_t fan_in, ptrdiff_t first, ptrdiff_t last) {
+    if (last - first >= PACKED_PANELS)
+        NAME(sum_of_packed)(a, a_stride, nonzero, w, w_stride, w_step, transposed_rows, b, z, z_stride, rows,
+                            fan_in, first, last);
+    else
+        NAME(sum_in_blocks)(a, a_stride, nonzero, w, w_stride, w_step, transposed_rows, b, z, z_stride, rows,
+                            fan_in, first, last, NULL);
 }
 
 static void NAME(weighted_sum)(const void *a, ptrdiff_t a_stride, const uint16_t *nonzero, const void *w,
                                ptrdiff_t w_stride, ptrdiff_t w_step, const void *b, void *z,
                                ptrdiff_t z_stride, ptrdiff_t rows, ptrdiff_t fan_in, ptrdiff_t first,
                                ptrdiff_t last) {
-    if (last - first >= PACKED_PANELS)
-        NAME(sum_of_packed)(a, a_stride, nonzero, w, w_stride, w_step, 0, b, z, z_stride, rows, fan_in, first,
-                            last);
-    else
-        NAME(sum)(a, a_stride, nonzero, w, w_stride, w_step, 0, b, z, z_stride, rows, fan_in, first, last,
-                  NULL);
+    NAME(sum)(a, a_stride, nonzero, w, w_stride, w_step, 0, b, z, z_stride, rows, fan_in, first, last);
 }
 
 static void NAME(input_gradient)(const void *dz, ptrdiff_t dz_stride, const void *w, ptrdiff_t w_stride,
                                  void *da, ptrdiff_t da_stride, ptrdiff_t rows, ptrdiff_t fan_in,
                                  ptrdiff_t fan_out, ptrdiff_t first, ptrdiff_t last) {
-    if (last - first >= PACKED_PANELS)
-        NAME(sum_of_packed)(dz, dz_stride, NULL, w, w_stride, LANES, fan_in, NULL, da, da_stride, rows,
-                            fan_out, first, last);
-    else
-        NAME(sum)(dz, dz_stride, NULL, w, w_stride, LANES, fan_in, NULL, da, da_stride, rows, fan_out, first,
-                  last, NULL);
+    NAME(sum)(dz, dz_stride, NULL, w, w_stride, LANES, fan_in, NULL, da, da_stride, rows, fan_out, first,
+              last);
 }
