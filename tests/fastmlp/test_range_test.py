@@ -45,11 +45,16 @@ def test_rates_grow_evenly_and_losses_are_those_of_training(
 
 
 def quadratic() -> tuple[Trainer, np.ndarray, np.ndarray]:
-    """Return least squares whose curvature is 4: beyond a rate of 0.5 it diverges."""
-    trainer = Trainer(Network([1, 1], output="identity", seed=0), batch_size=16, backend="numpy")
+    """Return least squares whose curvature is 4: beyond a rate of 0.5 it diverges.
+
+    The noise counts: without it a fit now and then is exact, and from slopes of 0 nothing diverges.
+    """
+    network = Network([1, 1], output="identity", seed=0)
+    trainer = Trainer(network, batch_size=16, backend="numpy", seed=0)
     trainer.network.parameters[...] = [0.0, 0.0]
     x = np.where(np.arange(160) % 2 == 0, 2.0, -2.0)[:, None]
-    return trainer, x, 10.0 * x
+    noise = np.random.default_rng(0).normal(0.0, 0.1, x.shape)
+    return trainer, x, 10.0 * x + noise
 
 
 def test_the_suggestion_lies_below_the_rate_that_diverges() -> None:
