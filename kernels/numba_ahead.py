@@ -14,10 +14,13 @@ import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from types import ModuleType
+from typing import Any
 
 from .cpus import available_cpus
-from .numba_cache import SourceFile, announce, config, load_file, source_file
+from .numba_cache import SourceFile, announce, read_compiled, source_file
+from .numba_compiling import compile_file
+from .numba_cpu import numba_target
+from .numba_linking import LinkedModule, link, missing_symbols
 
 MOST_PROCESSES = 2
 """There are no more modules that take long."""
@@ -28,8 +31,8 @@ PATIENCE = 120.0
 COMPILE = f"""
 import json, sys
 sys.path[:] = json.loads(sys.argv[1])
-from {load_file.__module__} import SourceFile, load_file
-load_file(SourceFile(sys.argv[2], sys.argv[3]))
+from {compile_file.__module__} import SourceFile, compile_file
+compile_file(SourceFile(sys.argv[2], sys.argv[3]))
 """
 
 _under_way: dict[SourceFile, subprocess.Popen[bytes]] = {}
@@ -42,11 +45,15 @@ def compile_ahead(texts: Iterable[str], n_threads: int) -> None:
     """
     for file in [file for file, process in _under_way.items() if process.poll() is not None]:
         del _under_way[file]  # done, and nobody asked for it
-    files = [file for file in map(source_file, texts) if not file.is_compiled()]
+    texts = [text for text in texts if read_compiled(source_file(text)) is None]
+    if len(texts) < 2:
+        return
+    numba_target()  # from here on it is known for certain what is compiled for
+    files = [file for file in map(source_file, texts) if read_compiled(file) is None]
     free = min(n_threads, available_cpus(), 1 + MOST_PROCESSES) - 1 - len(_under_way)
     for file in files[1:]:
         if free > 0 and file not in _under_way and _start(file):
-            announce(Path(file.path).parent.parent)
+            announce(file)
             free -= 1
 
 
@@ -54,6 +61,9 @@ def _start(file: SourceFile) -> bool:
     """Start the process, if there is an interpreter, and the system allows it."""
     if not Path(sys.executable or "").name.lower().startswith(("python", "pypy")):
         return False  # an application with Python in it
+    from numba.core import config as numba_config
+
+    config: Any = numba_config  # a module that makes its attributes when it is loaded
     path = json.dumps([each for each in sys.path if isinstance(each, str)])
     # The target of a cap, which Numba was told of in this process alone.
     target = {"NUMBA_CPU_NAME": config.CPU_NAME, "NUMBA_CPU_FEATURES": config.CPU_FEATURES}
@@ -84,7 +94,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def load_module(text: str) -> ModuleType:
+def load_module(text: str) -> LinkedModule:
     """Return the module of this text, from the cache if it is, or will soon be, there."""
     file = source_file(text)
     process = _under_way.pop(file, None)
@@ -93,7 +103,14 @@ def load_module(text: str) -> ModuleType:
             _wait(process)
         finally:
             _end(process)
-    return load_file(file)
+    objects = read_compiled(file)
+    if objects is None or missing_symbols(objects):
+        numba_target()  # which may not be what it was taken for before Numba was loaded
+        file = source_file(text)
+        objects = read_compiled(file)
+    if objects is None or missing_symbols(objects):
+        objects = compile_file(file)
+    return link(objects)
 
 
 def _wait(process: subprocess.Popen[bytes]) -> None:

@@ -10,7 +10,6 @@ import errno
 import os
 import sys
 from functools import cache
-from types import ModuleType
 
 import llvmlite.binding as llvm
 import numpy as np
@@ -19,6 +18,7 @@ from .bfloat16 import rounded_array
 from .contract import Array
 from .isa_cap import requested_cap
 from .numba_cpu import Cpu, target_features
+from .numba_linking import LinkedModule
 from .numba_memory import Panels, address_of, aligned_zeros
 from .numba_source import load_amx
 
@@ -32,7 +32,7 @@ FEW_ROWS = 3
 
 
 @cache
-def tile_products(cpu: Cpu) -> tuple[ModuleType | None, str]:
+def tile_products(cpu: Cpu) -> tuple[LinkedModule | None, str]:
     """Return the module of products by tiles, or None and why not, if the CPU says it has them."""
     if not may_try(cpu):
         return None, ""
@@ -77,7 +77,7 @@ def system_refusal() -> str:
     return f"the system does not give AMX's registers: {why}"
 
 
-def products_fault(kernels: ModuleType) -> str:
+def products_fault(kernels: LinkedModule) -> str:
     """Try the products on small matrices whose sums are exact; return which is wrong."""
     panels = Panels("float32", 16)
     a, w, b = numbers(ROWS, INPUTS, 1), numbers(INPUTS, OUTPUTS, 2), numbers(1, OUTPUTS, 3)

@@ -6,6 +6,7 @@ the templates; `numba_memory` lays out what they work on.
 
 from __future__ import annotations
 
+import importlib
 import os
 import time
 from collections.abc import Sequence
@@ -13,11 +14,11 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from numba.core import config as numba_config
 
 from . import formulas
 from .contract import Array, Backend, Engine, Gradients, Plan, SparseMatrix
 from .numba_amx_check import tile_products
+from .numba_cache import has_compiled
 from .numba_cpu import Cpu, multiplies_pairs, select_cpu, weaker_caps
 from .numba_memory import (
     OrthogonalMemory,
@@ -61,7 +62,8 @@ from .numba_source import (
 from .numba_team import MAX_THREADS, give_way_address, team
 from .thread_choice import ThreadChoice
 
-config: Any = numba_config  # a module that makes its attributes when it is loaded
+if not has_compiled():
+    importlib.import_module("numba")  # a broken one is found out now
 
 FEW_ROWS = 128
 """So many rows are predicted from the flat vector: packing would take longer."""
@@ -366,8 +368,8 @@ class NumbaBackend(Backend):
 
     def usable_threads(self, n_threads: int) -> int:
         # What a user of Numba sets to limit it holds here too, though these are not its threads.
-        limit = config.NUMBA_NUM_THREADS if "NUMBA_NUM_THREADS" in os.environ else MAX_THREADS
-        return int(min(n_threads, limit))
+        limit = os.environ.get("NUMBA_NUM_THREADS", "")
+        return min(n_threads, int(limit) if limit.isdecimal() and int(limit) else MAX_THREADS)
 
     def compile(self, plan: Plan, parameters: Array, state: Array, statistics: Array) -> Engine:
         return NumbaEngine(plan, parameters, state, statistics, usable_cpu())

@@ -1,91 +1,81 @@
 """Keep what Numba compiles: a module's text and its compiled code, in the user's cache.
 
-Numba keeps compiled code only for functions that come from a file. The folder's name is a hash of
-all that the code depends on, so that nothing is ever stale: the text, which names the CPU, and the
-versions of Numba and of Python.
+The folder's name is a hash of all that the code depends on, so that nothing is ever stale: of the
+text; and of the target, the versions of what compiles and of what the text imports.
 """
 
 from __future__ import annotations
 
 import contextlib
-import gc
 import hashlib
 import importlib.metadata
-import importlib.util
-import inspect
 import os
+import pkgutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from types import ModuleType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from numba.core import config as numba_config
-
-from . import bfloat16, numba_amx_tiles, numba_intrinsics, numba_lanes, numba_tiles
 from .cache_folder import cache_folder
+from .numba_cpu import target
+from .numba_linking import ObjectCode, from_bytes, to_bytes
 
-config: Any = numba_config  # a module that makes its attributes when it is loaded
+PACKAGES = ("numba", "llvmlite", "numpy")
+INCLUDED = ("bfloat16", "numba_amx_tiles", "numba_intrinsics", "numba_lanes", "numba_tiles")
+"""The modules whose functions are compiled with a text."""
+
+COMPILED_NAME = "kernels.compiled"
 
 
 class SourceFile(NamedTuple):
-    """Where a module's text is kept, beside which Numba keeps what it compiles of it."""
+    """Where a module's text is kept, and beside it what is compiled of it."""
 
     path: str
     name: str
-    """Of the module: compiled code is looked up by it."""
+    """Of the module."""
 
-    def is_compiled(self) -> bool:
-        """Return whether there is compiled code, or may be in the folder that a user has set."""
-        compiled = (Path(self.path).parent / "__pycache__").glob("*.nbi")
-        return bool(config.CACHE_DIR) or any(compiled)
+    @property
+    def compiled_path(self) -> Path:
+        """Where its compiled code is kept."""
+        return Path(self.path).with_name(COMPILED_NAME)
 
 
 def source_file(text: str) -> SourceFile:
     """Return the file of a module with this text, written if it was not there."""
-    key = hashlib.sha256("\0".join((text, *_versions())).encode()).hexdigest()[:24]
+    key = _hash(text)
     return SourceFile(str(write_module(text, key)), f"fastmlp_numba_{key}")
 
 
-@cache
-def _versions() -> tuple[str, ...]:
-    """Return what compiled code depends on, too; Numba itself looks at the module's file alone."""
-    included = (bfloat16, numba_amx_tiles, numba_intrinsics, numba_lanes, numba_tiles)
-    return importlib.metadata.version("numba"), sys.version, *map(inspect.getsource, included)
-
-
-def load_file(file: SourceFile) -> ModuleType:
-    """Return its module; what is not in the cache is compiled."""
-    path, name = file
-    if not file.is_compiled():
-        announce(Path(path).parent.parent)
-    specification = importlib.util.spec_from_file_location(name, path)
-    assert specification is not None and specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    sys.modules[name] = module
-    with _without_garbage_collection():
-        specification.loader.exec_module(module)
-    return module
-
-
-@contextlib.contextmanager
-def _without_garbage_collection() -> Iterator[None]:
-    """Compiling makes millions of objects that live: looking through them takes a tenth longer."""
-    if not gc.isenabled():
-        yield
-        return
-    gc.disable()
+def read_compiled(file: SourceFile) -> list[ObjectCode] | None:
+    """Return its compiled code, or None: then it was not compiled, or is damaged."""
     try:
-        yield
-    finally:
-        gc.enable()
+        return from_bytes(file.compiled_path.read_bytes())
+    except (OSError, ValueError):
+        return None
+
+
+def keep_compiled(file: SourceFile, objects: Sequence[ObjectCode]) -> None:
+    """Keep its compiled code, if the disk takes it."""
+    with contextlib.suppress(OSError):
+        _write(file.compiled_path, to_bytes(objects))
+
+
+def has_compiled() -> bool:
+    """Return whether something is kept that these versions have compiled: then Numba works here."""
+    with contextlib.suppress(OSError, RuntimeError):
+        return any(_folder().glob(f"*/{COMPILED_NAME}"))
+    return False
+
+
+def announce(file: SourceFile) -> None:
+    """Tell whoever sits in front of it, once, what takes so long."""
+    _announce(Path(file.path).parents[2])
 
 
 @cache
-def announce(folder: Path) -> None:
-    """Tell whoever sits in front of it, once, what takes so long."""
+def _announce(folder: Path) -> None:
     if sys.stderr is not None and (sys.stderr.isatty() or hasattr(sys, "ps1")):
         sys.stderr.write(
             "fastmlp: compiling the numba backend for this CPU: a few seconds, this once; "
@@ -96,8 +86,24 @@ def announce(folder: Path) -> None:
 def write_module(text: str, key: str) -> Path:
     """Keep `text` under `key` in the user's cache, or in a temporary folder; return its path."""
     with contextlib.suppress(OSError, RuntimeError):  # RuntimeError: there is no home
-        return _write_once(cache_folder() / "numba" / key, text)
-    return _write_once(_temporary_folder() / key, text)
+        return _write_once(_folder() / key, text)
+    return _write_once(_temporary_folder() / "numba" / key, text)
+
+
+def _folder() -> Path:
+    """Return the folder of what these versions compile for this target."""
+    return cache_folder() / "numba" / _hash(_versions(), *target())
+
+
+def _hash(*parts: str) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
+
+
+@cache
+def _versions() -> str:
+    included = [pkgutil.get_data(__package__, f"{name}.py") or b"" for name in INCLUDED]
+    texts = [text.decode("utf-8") for text in included]
+    return _hash(sys.version, *map(importlib.metadata.version, PACKAGES), *texts)
 
 
 @cache
@@ -108,20 +114,25 @@ def _temporary_folder() -> Path:
 
 def _write_once(folder: Path, text: str) -> Path:
     """Write the file unless it is there with this text; other processes may do the same."""
-    path = folder / "kernels.py"
+    path, data = folder / "kernels.py", text.encode()
     folder.mkdir(parents=True, exist_ok=True)
-    if not os.access(folder, os.W_OK | os.X_OK):  # then Numba could keep nothing beside it
+    if not os.access(folder, os.W_OK | os.X_OK):  # then nothing could be kept beside it
         raise PermissionError(f"{folder} is not writable")
-    with contextlib.suppress(OSError, UnicodeDecodeError):
-        if path.read_text(encoding="utf-8") == text:
+    with contextlib.suppress(OSError):
+        if path.read_bytes() == data:
             return path
-    number, temporary = tempfile.mkstemp(suffix=".tmp", dir=folder)
+    _write(path, data)
+    return path
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Write a file that others see whole or not at all."""
+    number, temporary = tempfile.mkstemp(suffix=".tmp", dir=path.parent)
     try:
-        with os.fdopen(number, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
+        with os.fdopen(number, "wb") as file:
+            file.write(data)
         os.replace(temporary, path)
     except BaseException:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
-    return path

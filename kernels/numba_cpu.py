@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import llvmlite.binding as llvm
-from numba.core import config
-from numba.core.registry import cpu_target
 
 from .isa_cap import MAX_ISA_VARIABLE, requested_cap
 
@@ -15,6 +17,12 @@ LEVELS = {"baseline": ("x86-64", 128), "avx2": ("x86-64-v3", 256)}
 """Cap: LLVM's name of the CPU that has just this much, and its vector bits."""
 
 CAPPED_ISA = {"baseline": "SSE2", "avx2": "AVX2"}
+
+SETTINGS = ("NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES", "NUMBA_ENABLE_AVX")
+"""The variables by which users of Numba choose what it compiles for."""
+
+SETTINGS_FILE = ".numba_config.yaml"
+"""The same as a file, in the current folder."""
 
 
 @dataclass(frozen=True)
@@ -61,9 +69,61 @@ def weaker_caps(cpu: Cpu) -> tuple[str, ...]:
     return tuple(cap for cap, (_, bits) in LEVELS.items() if bits < cpu.vector_bits)
 
 
+def target() -> tuple[str, str, str]:
+    """Return the triple, the CPU and its features that Numba compiles for.
+
+    Numba is asked if it is loaded, or if somebody has set it up. Else it is what Numba will take:
+    loading it takes half a second.
+    """
+    set_up = any(name in os.environ for name in SETTINGS) or Path(SETTINGS_FILE).exists()
+    if set_up or "numba" in sys.modules:
+        return numba_target()
+    cap = _cap_below(host_cpu())
+    if cap is not None:
+        return llvm.get_process_triple(), LEVELS[cap][0], ""
+    features = llvm.get_host_cpu_features()
+    return llvm.get_process_triple(), llvm.get_host_cpu_name(), features.flatten()
+
+
+def numba_target() -> tuple[str, str, str]:
+    """Apply the cap to Numba, before it compiles anything, and return what it compiles for.
+
+    Numba has one target per process: the cap holds for other code that it compiles there too.
+
+    Raises
+    ------
+    RuntimeError
+        If FASTMLP_MAX_ISA lowers the ISA but Numba has already set up its compiler for the host.
+    """
+    from numba.core import config
+    from numba.core.registry import cpu_target
+
+    cap = _cap_below(host_cpu())
+    if cap is None:
+        return _as_three(cpu_target.target_context.codegen().magic_tuple())
+    name, _ = LEVELS[cap]
+    settings: Any = config  # a module that makes its attributes when it is loaded
+    settings.CPU_NAME, settings.CPU_FEATURES = name, ""
+    # Numba sets its compiler up once, on first use, and keeps it: look whether ours came first.
+    found = _as_three(cpu_target.target_context.codegen().magic_tuple())
+    if found[2]:
+        settings.CPU_NAME, settings.CPU_FEATURES = None, None
+        raise RuntimeError(
+            f"{MAX_ISA_VARIABLE}={cap} cannot be obeyed: Numba has already compiled for "
+            f"{llvm.get_host_cpu_name()} in this process; use fastmlp's numba backend before other "
+            f"Numba code, or set NUMBA_CPU_NAME={name} and NUMBA_CPU_FEATURES='' as well"
+        )
+    return found
+
+
+def _as_three(parts: Sequence[str]) -> tuple[str, str, str]:
+    triple, name, features = parts
+    return triple, name, features
+
+
 def target_features() -> frozenset[str]:
     """Return what the target has that Numba compiles for: LLVM ends the process at other code."""
-    return frozenset(cpu_target.target_context.codegen().magic_tuple()[2].split(","))
+    return frozenset(target()[2].split(","))
 
 
 def multiplies_pairs(cpu: Cpu) -> bool:
@@ -74,31 +134,27 @@ def multiplies_pairs(cpu: Cpu) -> bool:
 
 
 def select_cpu() -> Cpu:
-    """Apply the cap to Numba, before it compiles anything, and return the CPU in use.
-
-    Numba has one target per process: the cap holds for other code that it compiles there too.
+    """Return the CPU in use, capped by FASTMLP_MAX_ISA.
 
     Raises
     ------
     ValueError
         If FASTMLP_MAX_ISA is not valid.
     RuntimeError
-        If it lowers the ISA but Numba has already set up its compiler for the host.
+        If Numba can no longer obey it (see `numba_target`).
     """
-    cap, cpu = requested_cap(), host_cpu()
-    if cap is None or not llvm.get_process_triple().startswith("x86_64"):
-        return cpu
-    if cap != "baseline" and cap not in weaker_caps(cpu):
+    cpu = host_cpu()
+    cap = _cap_below(cpu)
+    if cap is None:
         return cpu
     name, bits = LEVELS[cap]
-    settings: Any = config  # a module that makes its attributes when it is loaded
-    settings.CPU_NAME, settings.CPU_FEATURES = name, ""
-    # Numba sets its compiler up once, on first use, and keeps it: look whether ours came first.
-    if cpu_target.target_context.codegen().magic_tuple()[2]:
-        settings.CPU_NAME, settings.CPU_FEATURES = None, None
-        raise RuntimeError(
-            f"{MAX_ISA_VARIABLE}={cap} cannot be obeyed: Numba has already compiled for "
-            f"{llvm.get_host_cpu_name()} in this process; use fastmlp's numba backend before other "
-            f"Numba code, or set NUMBA_CPU_NAME={name} and NUMBA_CPU_FEATURES='' as well"
-        )
+    target()
     return Cpu(name, CAPPED_ISA[cap], bits, 16)
+
+
+def _cap_below(cpu: Cpu) -> str | None:
+    """Return the cap under which other code is compiled than for this CPU, if there is one."""
+    cap = requested_cap()
+    if cap is None or not llvm.get_process_triple().startswith("x86_64"):
+        return None
+    return cap if cap == "baseline" or cap in weaker_caps(cpu) else None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ import numpy as np
 from . import formulas
 from . import numba_names as names
 from .contract import N_ADJUSTMENTS, Array, Plan, SparseMatrix
+from .numba_linking import LinkedModule
 from .numba_names import CACHE_LINE
 
 TRANSPOSED_BYTES = 1 << 20  # of transposed weights at a time
@@ -134,7 +134,7 @@ class Parameters:
         state: Array,
         statistics: Array,
         panels: Panels,
-        modules: tuple[ModuleType, ModuleType],
+        modules: tuple[LinkedModule, LinkedModule],
         functions: dict[str, int],
         activations: list[Any],
     ) -> None:
@@ -214,7 +214,7 @@ class Parameters:
     def set(self, **words: int) -> None:
         set_words(self.call, words)
 
-    def sparse_words(self, kernels: ModuleType) -> dict[str, int]:
+    def sparse_words(self, kernels: LinkedModule) -> dict[str, int]:
         """Return the words of a call on sparse rows, by the module of those."""
         if self.first_gradient is None:
             n_bytes = int(self.layers[0, names.OUT_PANELS] * self.layers[0, names.PACKED_STRIDE])
@@ -234,7 +234,7 @@ class Parameters:
             words[names.DIFFERENTIATE] = module.differentiate.address
 
 
-def functions_of(products: ModuleType, batches: ModuleType) -> dict[str, int]:
+def functions_of(products: LinkedModule, batches: LinkedModule) -> dict[str, int]:
     """Return the words of a call that name functions of the modules of products and batches."""
     names_of = {
         products: ("transpose", "weighted_sum", "weight_gradient"),

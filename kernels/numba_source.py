@@ -31,6 +31,7 @@ from . import (
 )
 from .numba_ahead import compile_ahead, load_module
 from .numba_cpu import Cpu, multiplies_pairs
+from .numba_linking import LinkedModule
 from .numba_memory import SOFTMAX
 from .subset import formula_trees
 
@@ -103,7 +104,7 @@ compiled = njit(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=T
 
 def exported(function):
     signature = types.void(*[types.intp] * function.__code__.co_argcount)
-    return cfunc(signature, cache=True, error_model="numpy")(function)
+    return cfunc(signature, error_model="numpy")(function)
 
 
 @formula
@@ -377,7 +378,17 @@ def _prelude(precision: str, cpu: Cpu, functions: Iterable[Callable[..., Any]]) 
 
 
 def _text_of(*functions: Callable[..., Any]) -> str:
-    return "\n\n".join(map(inspect.getsource, functions))
+    return "\n\n".join(map(_source_of, functions))
+
+
+def _source_of(function: Callable[..., Any]) -> str:
+    """Return what inspect.getsource does, but that one looks at every token, which takes longer."""
+    lines, first = inspect.findsource(function)
+    last = next(i for i in range(first, len(lines)) if lines[i].startswith("def "))
+    end = last + 1
+    while end < len(lines) and lines[end][0] in " )\n":  # only the next thing begins at the margin
+        end += 1
+    return "".join(lines[first:end]).rstrip("\n") + "\n"
 
 
 def _functions_of(template: ModuleType) -> list[Callable[..., Any]]:
@@ -407,7 +418,7 @@ def products_text(precision: str, cpu: Cpu) -> str:
 
 
 @cache
-def load_products(precision: str, cpu: Cpu) -> ModuleType:
+def load_products(precision: str, cpu: Cpu) -> LinkedModule:
     """Return the module of `products_text`."""
     return load_module(products_text(precision, cpu))
 
@@ -421,13 +432,13 @@ def batches_text(precision: str, cpu: Cpu) -> str:
 
 
 @cache
-def load_batches(precision: str, cpu: Cpu) -> ModuleType:
+def load_batches(precision: str, cpu: Cpu) -> LinkedModule:
     """Return the module of `batches_text`."""
     return load_module(batches_text(precision, cpu))
 
 
 @cache
-def load_bfloat16(cpu: Cpu) -> ModuleType:
+def load_bfloat16(cpu: Cpu) -> LinkedModule:
     """Return a module with `bfloat16_sum` and `bfloat16_gradient`."""
     names = BFLOAT16.format(pair=2 if multiplies_pairs(cpu) else 1)
     names += (ZEROS + TILES).format(precision="float32")
@@ -440,14 +451,14 @@ def load_bfloat16(cpu: Cpu) -> ModuleType:
 
 
 @cache
-def load_amx(cpu: Cpu) -> ModuleType:
+def load_amx(cpu: Cpu) -> LinkedModule:
     """Return the same by the tiles of AMX: for a CPU with vectors of 512 bits that has them."""
     text = _text_of(*_functions_of(numba_amx))
     return load_module(_prelude("float32", cpu, ()) + AMX + text)
 
 
 @cache
-def load_dropout(precision: str, cpu: Cpu) -> ModuleType:
+def load_dropout(precision: str, cpu: Cpu) -> LinkedModule:
     """Return a module with `drop`."""
     text = "@formula\n" + _text_of(formulas.random_bits, numba_regularization.drop)
     names = REGULARIZATION.format(precision=precision)
@@ -455,7 +466,7 @@ def load_dropout(precision: str, cpu: Cpu) -> ModuleType:
 
 
 @cache
-def load_normalization(kind: str, precision: str, cpu: Cpu) -> ModuleType:
+def load_normalization(kind: str, precision: str, cpu: Cpu) -> LinkedModule:
     """Return a module with `normalize` and `normalize_slopes`, for a batch with two more.
 
     These are `update_running` and `load_running`.
@@ -478,7 +489,7 @@ def load_normalization(kind: str, precision: str, cpu: Cpu) -> ModuleType:
 
 
 @cache
-def load_sparse(precision: str, cpu: Cpu) -> ModuleType:
+def load_sparse(precision: str, cpu: Cpu) -> LinkedModule:
     """Return a module with `look_at_stored`, `sparse_sum` and `sparse_gradient`."""
     k = numba_sparse
     text = SPARSE.format(**POWER_OF_TWO_NUMBERS[precision])
@@ -492,7 +503,7 @@ def load_sparse(precision: str, cpu: Cpu) -> ModuleType:
 
 
 @cache
-def load_limits(precision: str, cpu: Cpu) -> ModuleType:
+def load_limits(precision: str, cpu: Cpu) -> LinkedModule:
     """Return a module with `adjust` and `update_whole`."""
     k = numba_regularization
     text = _text_of(numba_panels.share, numba_batches.meet, numba_batches.layer_of)
@@ -502,7 +513,7 @@ def load_limits(precision: str, cpu: Cpu) -> ModuleType:
 
 
 @cache
-def load_orthogonal(precision: str, cpu: Cpu) -> ModuleType:
+def load_orthogonal(precision: str, cpu: Cpu) -> LinkedModule:
     """Return a module with `find_direction` and `orthogonalize_alone`."""
     k = numba_regularization
     text = _text_of(numba_panels.share, numba_batches.meet, numba_batches.layer_of)
@@ -512,7 +523,7 @@ def load_orthogonal(precision: str, cpu: Cpu) -> ModuleType:
 
 
 @cache
-def load_activation(name: str, precision: str, cpu: Cpu) -> ModuleType:
+def load_activation(name: str, precision: str, cpu: Cpu) -> LinkedModule:
     """Return a module with `activate` and `differentiate`; for "softmax" without the latter."""
     if name == SOFTMAX:
         k = numba_losses
@@ -526,7 +537,7 @@ def load_activation(name: str, precision: str, cpu: Cpu) -> ModuleType:
 
 
 @cache
-def load_loss(name: str, targets_are_labels: bool, precision: str, cpu: Cpu) -> ModuleType:
+def load_loss(name: str, targets_are_labels: bool, precision: str, cpu: Cpu) -> LinkedModule:
     """Return the module of `loss_text`."""
     return load_module(loss_text(name, targets_are_labels, precision, cpu))
 
@@ -556,7 +567,7 @@ def loss_text(name: str, targets_are_labels: bool, precision: str, cpu: Cpu) -> 
 
 
 @cache
-def load_optimizer(name: str, precision: str, cpu: Cpu) -> ModuleType:
+def load_optimizer(name: str, precision: str, cpu: Cpu) -> LinkedModule:
     """Return a module with `update`, of a step of ``formulas.STEPS``."""
     step = formulas.STEPS[name]
     text = _prelude(precision, cpu, [step.update]) + _write_update(step)

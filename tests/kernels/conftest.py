@@ -1,9 +1,12 @@
-"""The units of AMX with emulated tiles, for the tests that run them."""
+"""The units of AMX with emulated tiles, and Numba's functions, for the tests that look at them."""
 
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from amx_products import Products, build, products_of
@@ -27,3 +30,32 @@ def without_faults(amx_library: ctypes.CDLL) -> Iterator[None]:
 @pytest.fixture
 def bfloat16_products(amx_library: ctypes.CDLL, without_faults: None) -> Products:
     return products_of(amx_library, "bfloat16")
+
+
+CompileAnew = Callable[[Callable[[], Any]], Any]
+
+
+@pytest.fixture
+def compile_anew(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> CompileAnew:
+    """Return a function that calls one that loads a module, and returns Numba's own functions.
+
+    Of what is kept, nothing of Numba's is left.
+    """
+    from fastmlp.kernels import numba_compiling
+
+    monkeypatch.setenv("FASTMLP_CACHE_DIR", str(tmp_path))
+
+    def run(load: Callable[[], Any]) -> Any:
+        found: dict[str, Any] = {}
+
+        def recorded(function: Any, names: tuple[str, ...]) -> Any:
+            found.update(dict.fromkeys(names, function))
+            return object_code(function, names)
+
+        object_code = numba_compiling.object_code
+        with monkeypatch.context() as patch:
+            patch.setattr(numba_compiling, "object_code", recorded)
+            load()
+        return SimpleNamespace(**found)
+
+    return run

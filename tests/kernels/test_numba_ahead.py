@@ -7,51 +7,71 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 
 pytest.importorskip("numba", reason="Numba is not installed: pip install 'fastmlp[numba]'")
 
 from fastmlp.kernels import numba_ahead
 from fastmlp.kernels.numba_ahead import compile_ahead, load_module
-from fastmlp.kernels.numba_cache import config, source_file
+from fastmlp.kernels.numba_cache import SourceFile, source_file
+from fastmlp.kernels.numba_linking import ObjectCode
 
 TEXT = """
 from numba import cfunc, types
+from fastmlp.kernels import numba_intrinsics as intrinsics
 
-@cfunc(types.int64(types.int64), cache=True)
-def times(n):
-    return {factor} * n
+int64s = intrinsics.pointer_to("int64")
+
+@cfunc(types.void(types.intp, types.intp))
+def times(n, out):
+    int64s(out)[0] = {factor} * n
 """
 
 
 @pytest.fixture(autouse=True)
 def _two_cpus_and_an_empty_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     monkeypatch.setenv("FASTMLP_CACHE_DIR", str(tmp_path))
-    monkeypatch.setattr(config, "CACHE_DIR", "")
     monkeypatch.setattr(numba_ahead, "available_cpus", lambda: 2)
     yield
     assert not numba_ahead._under_way
 
 
-def check(module: ModuleType, factor: int, *, was_in_the_cache: bool) -> None:
-    assert module.times.ctypes(5) == 5 * factor
-    assert module.times.cache_hits == was_in_the_cache
+@pytest.fixture
+def check(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Load a module, look what it computes and whether it was compiled here."""
+
+    def run(text: str, factor: int, *, was_in_the_cache: bool) -> None:
+        compiled: list[SourceFile] = []
+
+        def recorded(file: SourceFile) -> list[ObjectCode]:
+            compiled.append(file)
+            return compile_file(file)
+
+        compile_file = numba_ahead.compile_file
+        with monkeypatch.context() as patch:
+            patch.setattr(numba_ahead, "compile_file", recorded)
+            module, out = load_module(text), np.zeros(1, np.int64)
+        module.times.ctypes(5, out.ctypes.data)
+        assert out[0] == 5 * factor
+        assert compiled == ([] if was_in_the_cache else [source_file(text)])
+
+    return run
 
 
 def texts(*factors: object) -> list[str]:
     return [TEXT.format(factor=factor) for factor in factors]
 
 
-def test_what_another_process_compiles_is_found() -> None:
+def test_what_another_process_compiles_is_found(check: Callable[..., None]) -> None:
     first, second, third = texts(1, 2, 3)
     compile_ahead([first, second, third], 9)
     assert list(numba_ahead._under_way) == [source_file(second)]  # the first is left, for one CPU
-    check(load_module(first), 1, was_in_the_cache=False)
-    check(load_module(second), 2, was_in_the_cache=True)
-    check(load_module(third), 3, was_in_the_cache=False)
+    check(first, 1, was_in_the_cache=False)
+    check(second, 2, was_in_the_cache=True)
+    check(third, 3, was_in_the_cache=False)
 
 
 def test_it_compiles_for_the_target_of_this_process(run_python: Callable[..., Any]) -> None:
@@ -61,35 +81,36 @@ from fastmlp.kernels import numba_ahead, numba_backend
 print(numba_backend.usable_cpu().isa)
 numba_ahead.available_cpus = lambda: 2
 numba_ahead.compile_ahead({texts(1, 2)!r}, 2)
-print(numba_ahead.load_module({texts(2)[0]!r}).times.cache_hits)
+numba_ahead.compile_file = None  # nothing is compiled here
+print(len(vars(numba_ahead.load_module({texts(2)[0]!r}))))
 """
     result = run_python(code, isa_cap="baseline")
     assert result.stdout.splitlines()[1:] == ["1"], result.stderr
 
 
 def test_it_finds_what_this_process_imports(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    check: Callable[..., None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "only_here.py").write_text("FACTOR = 7\n", encoding="utf-8")
     monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path), tmp_path, b"ignored"])
     text = "from only_here import FACTOR\n" + TEXT.format(factor="FACTOR")
     compile_ahead([*texts(1), text], 2)
-    check(load_module(text), 7, was_in_the_cache=True)
+    check(text, 7, was_in_the_cache=True)
 
 
 def test_it_does_not_run_what_lies_in_the_current_folder(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    check: Callable[..., None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "json.py").write_text("raise SystemExit('not this one')", encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     compile_ahead(texts(1, 10), 2)
-    check(load_module(*texts(10)), 10, was_in_the_cache=True)
+    check(*texts(10), 10, was_in_the_cache=True)
 
 
-def test_what_is_compiled_is_left_alone() -> None:
+def test_what_is_compiled_is_left_alone(check: Callable[..., None]) -> None:
     """And what is left of the rest, if it is one module, is left to this process."""
     compiled, other = texts(4, 5)
-    check(load_module(compiled), 4, was_in_the_cache=False)
+    check(compiled, 4, was_in_the_cache=False)
     compile_ahead([compiled, other], 2)
     assert not numba_ahead._under_way
 
@@ -109,26 +130,28 @@ def test_an_application_with_python_in_it_is_not_started(monkeypatch: pytest.Mon
     assert not numba_ahead._under_way
 
 
-def test_without_processes_it_is_compiled_here(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_processes_it_is_compiled_here(
+    check: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(*_: Any, **__: Any) -> None:
         raise OSError("no processes today")
 
     monkeypatch.setattr(subprocess, "Popen", refuse)
     compile_ahead(texts(1, 6), 2)
-    check(load_module(*texts(6)), 6, was_in_the_cache=False)
+    check(*texts(6), 6, was_in_the_cache=False)
 
 
 def test_a_process_that_fails_or_takes_too_long_is_made_up_for(
-    monkeypatch: pytest.MonkeyPatch,
+    check: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(numba_ahead, "COMPILE", "raise SystemExit(1)")
     compile_ahead(texts(1, 8), 2)
-    check(load_module(*texts(8)), 8, was_in_the_cache=False)
+    check(*texts(8), 8, was_in_the_cache=False)
     monkeypatch.setattr(numba_ahead, "COMPILE", "import time; time.sleep(60)")
     monkeypatch.setattr(numba_ahead, "PATIENCE", 0.1)
     compile_ahead(texts(1, 9), 2)
     process = numba_ahead._under_way[source_file(*texts(9))]
-    check(load_module(*texts(9)), 9, was_in_the_cache=False)
+    check(*texts(9), 9, was_in_the_cache=False)
     assert process.returncode not in (None, 0)
 
 

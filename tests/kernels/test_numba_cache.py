@@ -1,44 +1,81 @@
-"""The cache of the numba backend: where it lies, that it is found again, and what is said."""
+"""The cache of the numba backend: where it lies, what it takes for its own, and what is said."""
 
 from __future__ import annotations
 
 import io
+import os
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
 pytest.importorskip("numba", reason="Numba is not installed: pip install 'fastmlp[numba]'")
 
 from fastmlp.kernels import numba_cache
+from fastmlp.kernels.numba_cache import source_file
+from fastmlp.kernels.numba_linking import ObjectCode
+
+OBJECTS = [ObjectCode(("train",), 1, "symbol", (), b"code")]
 
 
-def load(text: str) -> ModuleType:
-    return numba_cache.load_file(numba_cache.source_file(text))
-
-
-def test_module_is_kept_in_the_cache_folder(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+@pytest.fixture(autouse=True)
+def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.setenv("FASTMLP_CACHE_DIR", str(tmp_path / "mine"))
-    path = numba_cache.write_module("x = 1\n", "key")
-    assert path.parent == tmp_path / "mine" / "numba" / "key"
+    return tmp_path / "mine" / "numba"
+
+
+def test_a_text_is_kept_in_the_cache_folder(cache: Path) -> None:
+    path = Path(source_file("x = 1\n").path)
+    assert path.parents[2] == cache
     written = path.stat().st_mtime_ns
-    assert numba_cache.write_module("x = 1\n", "key").stat().st_mtime_ns == written
+    assert source_file("x = 1\n").path == str(path) and path.stat().st_mtime_ns == written
     path.write_text("damaged", encoding="utf-8")
-    assert numba_cache.write_module("x = 1\n", "key").read_text(encoding="utf-8") == "x = 1\n"
+    source_file("x = 1\n")
+    assert path.read_text(encoding="utf-8") == "x = 1\n"
     assert [each.name for each in path.parent.iterdir()] == [path.name]  # no temporary files
 
 
-def test_module_goes_to_a_temporary_folder_if_the_cache_is_not_writable(
+def test_a_folder_is_for_a_text_and_a_target(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = {Path(source_file(text).path).parent for text in ("x = 1\n", "x = 2\n")}
+    monkeypatch.setattr(numba_cache, "target", lambda: ("x86_64", "another", "+sse"))
+    found.add(Path(source_file("x = 1\n").path).parent)
+    monkeypatch.setattr(numba_cache, "_versions", lambda: "of tomorrow")
+    found.add(Path(source_file("x = 1\n").path).parent)
+    assert len(found) == 4
+
+
+def test_it_is_a_temporary_folder_if_the_cache_is_not_writable(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     blocked = tmp_path / "file"  # a file where the folder should be: not even root can write there
     blocked.write_text("", encoding="utf-8")
     monkeypatch.setenv("FASTMLP_CACHE_DIR", str(blocked))
-    path = numba_cache.write_module("x = 2\n", "key")
-    assert path.read_text(encoding="utf-8") == "x = 2\n"
-    assert blocked not in path.parents
+    file = source_file("x = 2\n")
+    assert Path(file.path).read_text(encoding="utf-8") == "x = 2\n"
+    assert blocked not in Path(file.path).parents
+    numba_cache.keep_compiled(file, OBJECTS)
+    assert numba_cache.read_compiled(file) == OBJECTS
+    assert not numba_cache.has_compiled()
+
+
+def test_compiled_code_is_found_and_what_is_damaged_is_not_taken() -> None:
+    file = source_file("x = 3\n")
+    assert numba_cache.read_compiled(file) is None and not numba_cache.has_compiled()
+    numba_cache.keep_compiled(file, OBJECTS)
+    assert numba_cache.read_compiled(file) == OBJECTS and numba_cache.has_compiled()
+    for size in (0, 10, file.compiled_path.stat().st_size - 1):
+        os.truncate(file.compiled_path, size)
+        assert numba_cache.read_compiled(file) is None
+
+
+def test_a_full_disk_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError("no space left on device")
+
+    file = source_file("x = 4\n")
+    monkeypatch.setattr(os, "replace", refuse)
+    numba_cache.keep_compiled(file, OBJECTS)
+    assert numba_cache.read_compiled(file) is None
+    assert [each.name for each in Path(file.path).parent.iterdir()] == ["kernels.py"]
 
 
 class Terminal(io.StringIO):
@@ -48,26 +85,11 @@ class Terminal(io.StringIO):
 
 @pytest.mark.parametrize(("stream", "n_lines"), [(Terminal(), 1), (io.StringIO(), 0)])
 def test_compiling_is_announced_once_and_to_people_only(
-    stream: io.StringIO, n_lines: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    stream: io.StringIO, n_lines: int, monkeypatch: pytest.MonkeyPatch, cache: Path
 ) -> None:
-    monkeypatch.setenv("FASTMLP_CACHE_DIR", str(tmp_path))
     monkeypatch.setattr("sys.stderr", stream)
     for text in ("x = 1\n", "x = 2\n"):
-        load(text)
+        numba_cache.announce(source_file(text))
     lines = stream.getvalue().splitlines()
     assert len(lines) == n_lines
-    assert all(str(tmp_path / "numba") in line for line in lines)
-
-
-def test_what_is_compiled_already_is_not_announced(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setenv("FASTMLP_CACHE_DIR", str(tmp_path))
-    module = load("x = 3\n")
-    assert module.__file__ is not None
-    kept = Path(module.__file__).parent / "__pycache__"
-    kept.mkdir(exist_ok=True)
-    (kept / "kernels.train.nbi").write_bytes(b"")  # what Numba writes
-    monkeypatch.setattr("sys.stderr", stream := Terminal())
-    load("x = 3\n")
-    assert stream.getvalue() == ""
+    assert all(line.endswith(f" {cache}") for line in lines)

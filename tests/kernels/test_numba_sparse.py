@@ -178,10 +178,10 @@ def test_dense_rows_compile_nothing_of_it(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.parametrize("precision", ["float32", "float64"])
-def test_sums_stay_in_registers(precision: str, monkeypatch: Any, tmp_path: Any) -> None:
-    monkeypatch.setenv("FASTMLP_CACHE_DIR", str(tmp_path))  # of cached code Numba shows nothing
-    kernels = numba_source.load_sparse.__wrapped__(precision, numba_backend.usable_cpu())
-    lanes = numba_source.lanes_of(precision, numba_backend.usable_cpu())
+def test_sums_stay_in_registers(precision: str, compile_anew: Any) -> None:
+    cpu = numba_backend.usable_cpu()
+    kernels = compile_anew(lambda: numba_source.load_sparse.__wrapped__(precision, cpu))
+    lanes = numba_source.lanes_of(precision, cpu)
     kind = {"float32": "float", "float64": "double"}[precision]
     text = kernels.sparse_sum.inspect_llvm()
     assert f"phi <{lanes} x {kind}>" in text
