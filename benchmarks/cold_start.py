@@ -53,7 +53,7 @@ MEMORY_CASES: dict[str, dict[str, Any]] = {
     # Its memory is in the weights: fewer rows show it as well, sooner.
     "XL": {"hidden": [2048, 2048], "batch_size": 512, "rows": 4096},
 }
-DISK_CACHE = "kernels from Numba's disk cache, if an earlier process has filled it"
+DISK_CACHE = "kernels that an earlier process has compiled, if there was one"
 
 Failures = list[dict[str, str]]
 
