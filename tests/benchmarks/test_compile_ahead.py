@@ -14,12 +14,11 @@ NUMBA = [info for info in backends() if info.name == "numba" and info.available]
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("FASTMLP_CACHE_DIR", str(tmp_path))
-    monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
     return tmp_path
 
 
 def compiled(cache: Path) -> list[Path]:
-    return list(cache.rglob("*.nbi"))
+    return list(cache.rglob("*.compiled"))
 
 
 @pytest.mark.skipif(not NUMBA, reason="Numba is not installed")
