@@ -45,36 +45,44 @@ static float number(int row, int column) {
     return (row + 2 * column) % 7 < 3 ? value : -value;
 }
 
+/* As many bits as a float has, for three pieces. Of such there is no exact sum: each is the whole sum. */
+static float many_bits(int row, int column) {
+    const unsigned fraction = (unsigned)(row * 37 + column * 101 + 1) * 2654435761u >> 9;
+    return 1.0f + (float)fraction / 8388608.0f;
+}
+static float identity(int row, int column) { return (float)(row == column); }
+
 static float as_it_is(float value) { return value; }
+
+typedef float (*numbers)(int row, int column);
 
 /* Where row and column lie in panels of PANEL numbers. */
 static int place(int row, int column) { return column / WIDTH * PANEL + row * WIDTH + column % WIDTH; }
 
-static void fill(float *panels, int rows, int columns, int salt) {
+static void fill(float *panels, int rows, int columns, numbers number_of, int salt) {
     memset(panels, 0, 3 * PANEL * sizeof *panels);
     for (int row = 0; row < rows; row++)
         for (int column = 0; column < columns; column++)
-            panels[place(row, column)] = number(row + salt, column);
+            panels[place(row, column)] = number_of(row + salt, column);
 }
 
-const char *products_fault(const struct three_products *products, int rounds) {
-    float a[3 * PANEL], w[3 * PANEL], b[3 * PANEL], dz[3 * PANEL], found[3 * PANEL];
-    float (*const taken)(float) = rounds ? rounded : as_it_is;
-    fill(a, ROWS, INPUTS, 1);
-    fill(w, INPUTS, OUTPUTS, 2);
-    fill(b, 1, OUTPUTS, 3); /* its second panel lies too far off: */
-    memmove(b + WIDTH, b + PANEL, WIDTH * sizeof *b);
-    fill(dz, ROWS, OUTPUTS, 4);
-
+/* Of the operands that `left` and `right` make, as `taken` takes them; b may be NULL. */
+static const char *fault_with(const struct three_products *products, numbers left, numbers right,
+                              const float *b, float (*taken)(float)) {
+    float a[3 * PANEL], w[3 * PANEL], dz[3 * PANEL], found[3 * PANEL];
+    const int salt = left == right; /* else one of them is the identity */
+    fill(a, ROWS, INPUTS, left, salt);
+    fill(w, INPUTS, OUTPUTS, right, 2 * salt);
     products->weighted_sum(a, PANEL, NULL, w, PANEL, WIDTH, b, found, PANEL, ROWS, INPUTS, 0, 2);
     for (int row = 0; row < ROWS; row++)
         for (int column = 0; column < OUTPUTS; column++) {
-            float sum = b[column];
+            float sum = b ? b[column] : 0;
             for (int i = 0; i < INPUTS; i++)
                 sum += taken(a[place(row, i)]) * taken(w[place(i, column)]);
             if (found[place(row, column)] != sum) return "a weighted sum";
         }
 
+    fill(dz, ROWS, OUTPUTS, right, 4 * salt);
     products->weight_gradient(a, PANEL, NULL, dz, PANEL, found, PANEL, NULL, ROWS, 0, INPUTS, 0, 2);
     for (int input = 0; input < INPUTS; input++)
         for (int column = 0; column < OUTPUTS; column++) {
@@ -84,6 +92,7 @@ const char *products_fault(const struct three_products *products, int rounds) {
             if (found[place(input, column)] != sum) return "a weight gradient";
         }
 
+    fill(dz, ROWS, OUTPUTS, left, 4 * salt);
     products->input_gradient(dz, PANEL, w, PANEL, found, PANEL, ROWS, INPUTS, OUTPUTS, 0, 3);
     for (int row = 0; row < ROWS; row++)
         for (int input = 0; input < INPUTS; input++) {
@@ -93,4 +102,14 @@ const char *products_fault(const struct three_products *products, int rounds) {
             if (found[place(row, input)] != sum) return "an input gradient";
         }
     return NULL;
+}
+
+const char *products_fault(const struct three_products *products, int rounds) {
+    float b[3 * PANEL];
+    fill(b, 1, OUTPUTS, number, 3); /* its second panel lies too far off: */
+    memmove(b + WIDTH, b + PANEL, WIDTH * sizeof *b);
+    const char *fault = fault_with(products, number, number, b, rounds ? rounded : as_it_is);
+    if (!fault && !rounds) fault = fault_with(products, identity, many_bits, NULL, as_it_is);
+    if (!fault && !rounds) fault = fault_with(products, many_bits, identity, NULL, as_it_is);
+    return fault;
 }

@@ -13,6 +13,7 @@ import platform
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -44,6 +45,9 @@ def products(
 ) -> Products:
     return products_of(amx_library, request.param)
 
+
+N_CHECKED = 3 * 34 * 16
+"""Numbers in the panels of a matrix of the check."""
 
 some_shapes = pytest.mark.parametrize("shape", SHAPES, ids=str)
 
@@ -248,6 +252,33 @@ def test_the_check_finds_each_product(amx_library: ctypes.CDLL, products: Produc
         setattr(others, name, nothing)
         amx_library.products_fault.restype = ctypes.c_char_p
         assert amx_library.products_fault(ctypes.byref(others), products.rounds) == wanted
+
+
+@pytest.mark.parametrize("operand", [0, 1])
+def test_the_check_finds_a_missing_third_piece(
+    amx_library: ctypes.CDLL, products: Products, operand: int
+) -> None:
+    """Operands with 16 of their 24 bits, as two pieces have them, are wrong for float32 alone."""
+    lengths = {"weighted_sum": (0, 3), "weight_gradient": (0, 3), "input_gradient": (0, 2)}
+    for name, wanted in (
+        ("weighted_sum", b"a weighted sum"),
+        ("weight_gradient", b"a weight gradient"),
+        ("input_gradient", b"an input gradient"),
+    ):
+        original, place = getattr(products, name), lengths[name][operand]
+
+        def short(*arguments: Any, original: Any = original, place: int = place) -> None:
+            values = np.ctypeslib.as_array(
+                (ctypes.c_uint32 * N_CHECKED).from_address(arguments[place])
+            )
+            cut = values & np.uint32(0xFFFFFF00)
+            original(*arguments[:place], cut.ctypes.data, *arguments[place + 1 :])
+
+        others = Products.from_buffer_copy(products)
+        setattr(others, name, dict(Products._fields_)[name](short))
+        amx_library.products_fault.restype = ctypes.c_char_p
+        found = amx_library.products_fault(ctypes.byref(others), products.rounds)
+        assert found == (None if products.rounds else wanted)
 
 
 def test_a_system_without_tiles_refuses_with_a_reason(amx_library: ctypes.CDLL) -> None:
