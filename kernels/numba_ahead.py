@@ -14,7 +14,6 @@ import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from .cpus import available_cpus
 from .numba_cache import SourceFile, announce, read_compiled, source_file
@@ -61,13 +60,9 @@ def _start(file: SourceFile) -> bool:
     """Start the process, if there is an interpreter, and the system allows it."""
     if not Path(sys.executable or "").name.lower().startswith(("python", "pypy")):
         return False  # an application with Python in it
-    from numba.core import config as numba_config
-
-    config: Any = numba_config  # a module that makes its attributes when it is loaded
     path = json.dumps([each for each in sys.path if isinstance(each, str)])
-    # The target of a cap, which Numba was told of in this process alone.
-    target = {"NUMBA_CPU_NAME": config.CPU_NAME, "NUMBA_CPU_FEATURES": config.CPU_FEATURES}
-    environment = os.environ | {name: value for name, value in target.items() if value is not None}
+    _, name, features = numba_target()  # which Numba may have been told in this process alone
+    environment = os.environ | {"NUMBA_CPU_NAME": name, "NUMBA_CPU_FEATURES": features}
     quiet = subprocess.DEVNULL
     try:
         process = subprocess.Popen(

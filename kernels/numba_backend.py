@@ -6,7 +6,6 @@ the templates; `numba_memory` lays out what they work on.
 
 from __future__ import annotations
 
-import importlib
 import os
 import time
 from collections.abc import Sequence
@@ -19,7 +18,7 @@ from . import formulas
 from .contract import Array, Backend, Engine, Gradients, Plan, SparseMatrix
 from .numba_amx_check import tile_products
 from .numba_cache import has_compiled
-from .numba_cpu import Cpu, multiplies_pairs, select_cpu, weaker_caps
+from .numba_cpu import Cpu, multiplies_pairs, numba_target, select_cpu, weaker_caps
 from .numba_memory import (
     OrthogonalMemory,
     Panels,
@@ -63,7 +62,7 @@ from .numba_team import MAX_THREADS, give_way_address, team
 from .thread_choice import ThreadChoice
 
 if not has_compiled():
-    importlib.import_module("numba")  # a broken one is found out now
+    numba_target()  # a broken one is found out now, and a cap that it can no longer obey
 
 FEW_ROWS = 128
 """So many rows are predicted from the flat vector: packing would take longer."""

@@ -1,7 +1,8 @@
 """Keep what Numba compiles: a module's text and its compiled code, in the user's cache.
 
-The folder's name is a hash of all that the code depends on, so that nothing is ever stale: of the
-text; and of the target, the versions of what compiles and of what the text imports.
+The names of its folders are hashes of what the code depends on, so that nothing is ever stale: of
+the target, the versions of what compiles and of what texts import; and of the text. (Settings by
+which somebody looks into Numba, like NUMBA_OPT, are not among them.)
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import os
 import pkgutil
 import sys
 import tempfile
+import threading
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -115,22 +117,24 @@ def _temporary_folder() -> Path:
 def _write_once(folder: Path, text: str) -> Path:
     """Write the file unless it is there with this text; other processes may do the same."""
     path, data = folder / "kernels.py", text.encode()
+    is_there = False
+    with contextlib.suppress(OSError):
+        is_there = path.read_bytes() == data
+    if is_there and os.access(folder / COMPILED_NAME, os.R_OK):
+        return path  # somebody else's, perhaps
     folder.mkdir(parents=True, exist_ok=True)
     if not os.access(folder, os.W_OK | os.X_OK):  # then nothing could be kept beside it
         raise PermissionError(f"{folder} is not writable")
-    with contextlib.suppress(OSError):
-        if path.read_bytes() == data:
-            return path
-    _write(path, data)
+    if not is_there:
+        _write(path, data)
     return path
 
 
 def _write(path: Path, data: bytes) -> None:
     """Write a file that others see whole or not at all."""
-    number, temporary = tempfile.mkstemp(suffix=".tmp", dir=path.parent)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
     try:
-        with os.fdopen(number, "wb") as file:
-            file.write(data)
+        temporary.write_bytes(data)
         os.replace(temporary, path)
     except BaseException:
         with contextlib.suppress(OSError):

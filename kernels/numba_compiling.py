@@ -38,7 +38,7 @@ def exported_functions(file: SourceFile) -> list[tuple[Any, tuple[str, ...]]]:
     sys.modules[name] = module  # where Numba looks for the globals of a function
     text = Path(path).read_text(encoding="utf-8")
     linecache.checkcache(path)
-    exec(compile(text, path, "exec"), vars(module))
+    exec(compile(text, path, "exec", dont_inherit=True), vars(module))
     names: dict[int, list[str]] = {}
     found = {}
     for each, value in vars(module).items():
@@ -49,15 +49,24 @@ def exported_functions(file: SourceFile) -> list[tuple[Any, tuple[str, ...]]]:
 
 
 def object_code(function: Any, names: tuple[str, ...]) -> ObjectCode:
-    """Return the code of one of Numba's C functions."""
+    """Return the code of one of Numba's C functions.
+
+    Raises
+    ------
+    ValueError
+        If the address of something of this process is in it: another process cannot run it.
+    """
     library = function._library  # Numba's own cache takes it from there, too
+    if library.has_dynamic_globals:
+        raise ValueError(f"{names[0]} uses something that is in the memory of this process alone")
     text = library.get_llvm_str()
-    declared = re.findall(r'^declare [^@]*@"?([^"( ]+)', text, re.MULTILINE)
+    named = re.findall(r'^declare [^@]*@"?([^"( ]+)|^@"?([^" ]+)"? = external ', text, re.MULTILINE)
+    externals = {function or variable for function, variable in named}
     return ObjectCode(
         names,
         len(function._sig.args),
         function.native_name,
-        tuple(each for each in declared if not each.startswith("llvm.")),
+        tuple(sorted(each for each in externals if not each.startswith("llvm."))),
         bytes(library._get_compiled_object()),
     )
 

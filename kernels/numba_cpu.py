@@ -6,7 +6,6 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -72,32 +71,40 @@ def weaker_caps(cpu: Cpu) -> tuple[str, ...]:
 def target() -> tuple[str, str, str]:
     """Return the triple, the CPU and its features that Numba compiles for.
 
-    Numba is asked if it is loaded, or if somebody has set it up. Else it is what Numba will take:
-    loading it takes half a second.
+    Under a cap that is known. Numba is asked if it is loaded, or if somebody has set it up. Else it
+    is what Numba will take (loading it takes half a second), but on a few old CPUs, where it leaves
+    AVX aside.
     """
-    set_up = any(name in os.environ for name in SETTINGS) or Path(SETTINGS_FILE).exists()
-    if set_up or "numba" in sys.modules:
-        return numba_target()
     cap = _cap_below(host_cpu())
     if cap is not None:
         return llvm.get_process_triple(), LEVELS[cap][0], ""
+    set_up = any(name in os.environ for name in SETTINGS) or os.path.isfile(SETTINGS_FILE)
+    if set_up or "numba" in sys.modules:
+        return numba_target()
     features = llvm.get_host_cpu_features()
     return llvm.get_process_triple(), llvm.get_host_cpu_name(), features.flatten()
 
 
 def numba_target() -> tuple[str, str, str]:
-    """Apply the cap to Numba, before it compiles anything, and return what it compiles for.
+    """Load Numba, apply the cap before it compiles anything, and return what it compiles for.
 
-    Numba has one target per process: the cap holds for other code that it compiles there too.
+    Numba has one target per process: the cap holds for other code that it compiles there later.
 
     Raises
     ------
+    ImportError
+        If Numba cannot be loaded.
     RuntimeError
         If FASTMLP_MAX_ISA lowers the ISA but Numba has already set up its compiler for the host.
     """
-    from numba.core import config
-    from numba.core.registry import cpu_target
-
+    try:
+        from numba.core import config
+        from numba.core.registry import cpu_target
+    except Exception as error:  # whatever a broken install raises is the reason to show
+        raise ImportError(
+            "what has not been compiled before needs Numba, which cannot be loaded "
+            f"({type(error).__name__}: {error}); mend its installation, or take backend='numpy'"
+        ) from error
     cap = _cap_below(host_cpu())
     if cap is None:
         return _as_three(cpu_target.target_context.codegen().magic_tuple())
@@ -110,8 +117,8 @@ def numba_target() -> tuple[str, str, str]:
         settings.CPU_NAME, settings.CPU_FEATURES = None, None
         raise RuntimeError(
             f"{MAX_ISA_VARIABLE}={cap} cannot be obeyed: Numba has already compiled for "
-            f"{llvm.get_host_cpu_name()} in this process; use fastmlp's numba backend before other "
-            f"Numba code, or set NUMBA_CPU_NAME={name} and NUMBA_CPU_FEATURES='' as well"
+            f"{llvm.get_host_cpu_name()} in this process; set NUMBA_CPU_NAME={name} and "
+            "NUMBA_CPU_FEATURES='' as well, which Numba obeys from its start"
         )
     return found
 
@@ -140,15 +147,12 @@ def select_cpu() -> Cpu:
     ------
     ValueError
         If FASTMLP_MAX_ISA is not valid.
-    RuntimeError
-        If Numba can no longer obey it (see `numba_target`).
     """
     cpu = host_cpu()
     cap = _cap_below(cpu)
     if cap is None:
         return cpu
     name, bits = LEVELS[cap]
-    target()
     return Cpu(name, CAPPED_ISA[cap], bits, 16)
 
 

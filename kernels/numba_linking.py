@@ -16,6 +16,9 @@ DIGEST_BYTES = hashlib.sha256().digest_size
 NUMBAS_OWN = ("numba_", "NRT_")
 """What Numba's library of C functions has; others are Python's, or the system's."""
 
+OF_EVERY_CODE = ("memcpy", "memmove", "memset")
+"""LLVM calls them without having been told to."""
+
 
 class ObjectCode(NamedTuple):
     """One compiled function.
@@ -29,7 +32,7 @@ class ObjectCode(NamedTuple):
     symbol : str
         What its code calls it.
     externals : tuple of str
-        The functions that are called and lie elsewhere.
+        The functions and variables that it uses and that lie elsewhere.
     code : bytes
         An object file.
     """
@@ -69,10 +72,10 @@ def from_bytes(data: bytes) -> list[ObjectCode]:
 
 
 def missing_symbols(objects: Sequence[ObjectCode]) -> list[str]:
-    """Return the functions of others that this process has not: Numba may bring them."""
+    """Return what this process has not of others, where LLVM links nothing: Numba may bring it."""
     if not _engines:  # the first one shows LLVM what the process has
         _new_engine(llvm.parse_assembly(""))
-    wanted = sorted({name for each in objects for name in each.externals})
+    wanted = sorted({*OF_EVERY_CODE, *(name for each in objects for name in each.externals)})
     return [
         name
         for name in wanted
@@ -136,5 +139,6 @@ def _new_engine(module: llvm.ModuleRef) -> llvm.ExecutionEngine:
     llvm.initialize_native_asmprinter()
     target = llvm.Target.from_triple(llvm.get_process_triple())
     machine = target.create_target_machine(codemodel="jitdefault", jit=True)
-    _engines.append(llvm.create_mcjit_compiler(module, machine))
-    return _engines[-1]
+    engine = llvm.create_mcjit_compiler(module, machine)
+    _engines.append(engine)
+    return engine

@@ -106,7 +106,8 @@ def run_python() -> Callable[..., subprocess.CompletedProcess[str]]:
     def run(
         code: str, *, isa_cap: str | None = None, **environment: str
     ) -> subprocess.CompletedProcess[str]:
-        left_out = ("NUMBA_CACHE_DIR", MAX_ISA_VARIABLE, "FASTMLP_BACKEND", "OMP_NUM_THREADS")
+        left_out = ("NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES", "NUMBA_ENABLE_AVX")
+        left_out += (MAX_ISA_VARIABLE, "FASTMLP_BACKEND", "OMP_NUM_THREADS")
         inherited = {name: value for name, value in os.environ.items() if name not in left_out}
         chosen = {"PYTHONSAFEPATH": "1", "OPENBLAS_NUM_THREADS": "1", **environment}
         if isa_cap is not None:

@@ -14,9 +14,9 @@ import pytest
 
 pytest.importorskip("numba", reason="Numba is not installed: pip install 'fastmlp[numba]'")
 
-from fastmlp.kernels import numba_ahead
+from fastmlp.kernels import numba_ahead, numba_cache
 from fastmlp.kernels.numba_ahead import compile_ahead, load_module
-from fastmlp.kernels.numba_cache import SourceFile, source_file
+from fastmlp.kernels.numba_cache import SourceFile, keep_compiled, read_compiled, source_file
 from fastmlp.kernels.numba_linking import ObjectCode
 
 TEXT = """
@@ -86,6 +86,50 @@ print(len(vars(numba_ahead.load_module({texts(2)[0]!r}))))
 """
     result = run_python(code, isa_cap="baseline")
     assert result.stdout.splitlines()[1:] == ["1"], result.stderr
+
+
+def test_the_target_is_told_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[dict[str, str]] = []
+
+    def refuse(*_: Any, env: dict[str, str], **__: Any) -> None:
+        told.append(env)
+        raise OSError("no processes today")
+
+    monkeypatch.setattr(subprocess, "Popen", refuse)
+    monkeypatch.setattr(numba_ahead, "numba_target", lambda: ("a triple", "some-cpu", "+some"))
+    compile_ahead(texts(1, 3), 2)
+    [environment] = told
+    assert environment["NUMBA_CPU_NAME"] == "some-cpu"
+    assert environment["NUMBA_CPU_FEATURES"] == "+some"
+
+
+@pytest.mark.parametrize("lacks", ["code", "symbols"])
+def test_what_cannot_be_linked_is_compiled(
+    check: Callable[..., None], monkeypatch: pytest.MonkeyPatch, lacks: str
+) -> None:
+    """Kept code may need what Numba alone brings, as fast mathematics of another package."""
+    [text] = texts(14)
+    check(text, 14, was_in_the_cache=False)
+    file = source_file(text)
+    if lacks == "code":
+        file.compiled_path.write_bytes(b"")
+    else:
+        [code] = read_compiled(file) or []
+        keep_compiled(file, [code._replace(externals=("nobody_has_this",))])
+    check(text, 14, was_in_the_cache=False)
+    check(text, 14, was_in_the_cache=True)
+
+
+def test_what_numba_compiles_for_is_looked_at_again_once_it_is_loaded(
+    check: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [text] = texts(15)
+    check(text, 15, was_in_the_cache=False)
+    guesses = [("x86_64", "what it was taken for", "")]
+    target = numba_cache.target
+    monkeypatch.setattr(numba_cache, "target", lambda: guesses.pop() if guesses else target())
+    check(text, 15, was_in_the_cache=True)
+    assert not guesses
 
 
 def test_it_finds_what_this_process_imports(

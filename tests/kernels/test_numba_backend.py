@@ -383,14 +383,57 @@ def test_max_isa_comes_too_late_after_other_compiled_code(
 import numba, os
 numba.njit(lambda x: x + 1)(1)
 os.environ["FASTMLP_MAX_ISA"] = "baseline"
-from fastmlp.kernels import numba_cpu
-numba_cpu.select_cpu()
+import fastmlp.kernels.numba_backend
 """
     result = run_python(code, FASTMLP_CACHE_DIR=str(tmp_path))
     if numba_cpu.host_cpu().isa == "SSE2":
         assert result.returncode == 0
     else:
         assert "FASTMLP_MAX_ISA=baseline cannot be obeyed" in result.stderr
+
+
+AFTER_OTHER_CODE = """
+import sys
+import numpy as np
+from fastmlp.kernels import numba_backend
+z = np.linspace(-9, 9, 64, dtype=np.float32).reshape(2, 32)
+numba_backend.backend.activation("tanh", z)
+import numba
+numba.njit(lambda x: x + 1)(1)
+numba_backend.load_activation.cache_clear()
+numba_backend.backend.activation("tanh", z)
+"""
+
+
+def test_under_a_cap_what_is_compiled_runs_beside_other_code(
+    tmp_path: Path, run_python: RunPython
+) -> None:
+    for _ in range(2):  # the second time Numba is not told of the cap
+        result = run_python(AFTER_OTHER_CODE, isa_cap="baseline", FASTMLP_CACHE_DIR=str(tmp_path))
+        assert (result.returncode, result.stderr) == (0, "")
+
+
+BROKEN = """
+import fastmlp
+from fastmlp import Network, Trainer
+print(next(each.reason for each in fastmlp.backends() if each.name == "numba"))
+trainer = Trainer(Network([2, 3], seed=0), backend="numba", seed=0)
+trainer.fit([[0.0, 1.0]], [1])
+"""
+
+
+def test_a_numba_that_cannot_be_loaded_is_told_of(tmp_path: Path, run_python: RunPython) -> None:
+    """At once, if nothing is compiled; else by what is not."""
+    (tmp_path / "numba").mkdir()
+    (tmp_path / "numba" / "__init__.py").write_text("raise ImportError('needs another NumPy')")
+    cache = tmp_path / "cache"
+    environment = {"FASTMLP_CACHE_DIR": str(cache), "PYTHONPATH": str(tmp_path)}
+    reason = "needs Numba, which cannot be loaded (ImportError: needs another NumPy); mend its"
+    result = run_python(BROKEN, **environment)
+    assert reason in result.stdout and "BackendUnavailableError" in result.stderr
+    run_python(ACTIVATE, FASTMLP_CACHE_DIR=str(cache))
+    result = run_python(BROKEN, **environment)
+    assert result.stdout == "\n" and reason in result.stderr
 
 
 def test_importing_the_backend_compiles_nothing(run_python: RunPython) -> None:

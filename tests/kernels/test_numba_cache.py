@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import io
 import os
+import pkgutil
+import re
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("numba", reason="Numba is not installed: pip install 'fastmlp[numba]'")
 
-from fastmlp.kernels import numba_cache
+from fastmlp.kernels import numba_cache, numba_source
 from fastmlp.kernels.numba_cache import source_file
 from fastmlp.kernels.numba_linking import ObjectCode
 
@@ -34,13 +37,50 @@ def test_a_text_is_kept_in_the_cache_folder(cache: Path) -> None:
     assert [each.name for each in path.parent.iterdir()] == [path.name]  # no temporary files
 
 
-def test_a_folder_is_for_a_text_and_a_target(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_is_for_a_text_a_target_and_versions(monkeypatch: pytest.MonkeyPatch) -> None:
     found = {Path(source_file(text).path).parent for text in ("x = 1\n", "x = 2\n")}
-    monkeypatch.setattr(numba_cache, "target", lambda: ("x86_64", "another", "+sse"))
-    found.add(Path(source_file("x = 1\n").path).parent)
-    monkeypatch.setattr(numba_cache, "_versions", lambda: "of tomorrow")
-    found.add(Path(source_file("x = 1\n").path).parent)
-    assert len(found) == 4
+    targets = [("a", "b", "c"), ("-", "b", "c"), ("a", "-", "c"), ("a", "b", "-")]
+    for target in targets:
+        monkeypatch.setattr(numba_cache, "target", lambda target=target: target)
+        found.add(Path(source_file("x = 1\n").path).parent)
+    for changed in (*numba_cache.PACKAGES, *numba_cache.INCLUDED):
+        found.add(folder_after_a_change(changed))
+    assert len(found) == 2 + len(targets) + len(numba_cache.PACKAGES + numba_cache.INCLUDED)
+
+
+def folder_after_a_change(changed: str) -> Path:
+    """Where a text is kept if this package, or this module, is another one."""
+    version, get_data = importlib.metadata.version, pkgutil.get_data
+
+    def changed_version(name: str) -> str:
+        return version(name) + "+" * (name == changed)
+
+    def changed_data(package: str, name: str) -> bytes:
+        return (get_data(package, name) or b"") + b"#" * (name == f"{changed}.py")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(numba_cache, "_versions", numba_cache._versions.__wrapped__)
+        patch.setattr(importlib.metadata, "version", changed_version)
+        patch.setattr(pkgutil, "get_data", changed_data)
+        return Path(source_file("x = 1\n").path).parent
+
+
+def test_all_that_is_compiled_with_a_text_is_included() -> None:
+    """What a text imports for its functions, and what that takes functions from."""
+    kernels = Path(numba_cache.__file__).parent
+    imported = set(re.findall(r"numba_\w+", numba_source.PRELUDE))
+    texts = [(kernels / f"{name}.py").read_text(encoding="utf-8") for name in sorted(imported)]
+    others = re.findall(r"^from \.(\w+) import", "".join(texts), re.MULTILINE)
+    compiled_nowhere = {"numba_cpu", "formulas"}  # the text has the formulas' own text
+    assert set(numba_cache.INCLUDED) == (imported | set(others)) - compiled_nowhere
+
+
+def test_a_cache_that_is_complete_need_not_be_writable(monkeypatch: pytest.MonkeyPatch) -> None:
+    file = source_file("x = 5\n")
+    numba_cache.keep_compiled(file, OBJECTS)
+    monkeypatch.setattr(os, "access", lambda path, mode: mode == os.R_OK and Path(path).exists())
+    monkeypatch.setattr(os, "replace", lambda *_: pytest.fail("it was written"))
+    assert source_file("x = 5\n") == file
 
 
 def test_it_is_a_temporary_folder_if_the_cache_is_not_writable(

@@ -14,6 +14,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fastmlp.kernels import numba_linking
 from fastmlp.kernels.numba_linking import ObjectCode, from_bytes, link, missing_symbols, to_bytes
 
 names = st.text("abc_.é%", min_size=1)
@@ -79,24 +80,49 @@ define void @set(i64 %address, i64 %number) {
 
 
 def test_what_only_numba_has_is_not_missing() -> None:
-    """It is where an exception is printed, which no function raises."""
+    """It is where an exception is printed, which no function raises. What is called is there."""
     text = """
 declare void @numba_gil_ensure()
-define void @set(i64 %raises, i64 %number) {
-    %no = icmp eq i64 %raises, 0
-    br i1 %no, label %done, label %error
+declare i8* @memset(i8*, i32, i64)
+define void @set(i64 %address, i64 %size) {
+    %no = icmp eq i64 %size, 0
+    br i1 %no, label %error, label %done
 error:
     call void @numba_gil_ensure()
     ret void
 done:
+    %place = inttoptr i64 %address to i8*
+    call i8* @memset(i8* %place, i32 1, i64 %size)
     ret void
 }"""
-    compiled = object_of(text, names=("run",), externals=("numba_gil_ensure", "Py_DecRef"))
+    if llvm.llvm_version_info[0] >= 17:
+        text = text.replace("i8*", "ptr")
+    externals = ("numba_gil_ensure", "memset", "Py_DecRef", "PyExc_SystemError")
+    compiled = object_of(text, names=("ones",), externals=externals)
     assert missing_symbols([compiled]) == []
-    link([compiled]).run.ctypes(0, 0)
+    defined = [
+        each for each in numba_linking._stubs([compiled]).functions if not each.is_declaration
+    ]
+    assert [each.name for each in defined] == ["numba_gil_ensure"]
+    memory = np.zeros(9, np.uint8)
+    link([compiled]).ones.ctypes(memory.ctypes.data, 8)
+    assert memory.tolist() == [1] * 8 + [0]
 
 
 def test_what_nobody_has_is_missing() -> None:
     externals = ("memset", "nobody_has_this", "PyErr_Clear", "NRT_Free")
     compiled = ObjectCode(("run",), 0, "run", externals, b"")
     assert missing_symbols([compiled, compiled]) == ["nobody_has_this"]
+
+
+def test_an_engine_goes_to_whoever_asked_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another thread may have asked for one in the meantime."""
+
+    class Engines(list[Any]):
+        def append(self, engine: Any) -> None:
+            super().append(engine)
+            super().append("another's")
+
+    monkeypatch.setattr(numba_linking, "_engines", engines := Engines())
+    engine = numba_linking._new_engine(llvm.parse_assembly(""))
+    assert engine is engines[0] and isinstance(engine, llvm.ExecutionEngine)
