@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import subprocess
 from collections.abc import Callable
@@ -16,7 +17,7 @@ pytest.importorskip("numba", reason="Numba is not installed: pip install 'fastml
 
 from fastmlp import Network, Trainer
 from fastmlp.kernels import numba_cpu, numba_memory, numba_source
-from fastmlp.kernels.formulas import ACTIVATIONS, LOSSES, STEPS
+from fastmlp.kernels.formulas import ACTIVATIONS, LOSSES, STEPS, random_bits
 from fastmlp.kernels.numba_backend import NumbaEngine
 from fastmlp.kernels.numba_backend import backend as numba_backend
 from fastmlp.kernels.numpy_backend import backend as numpy_backend
@@ -445,6 +446,14 @@ print(len(recorder.buffer))
 """
     result = run_python(code)
     assert (result.stdout.strip(), result.stderr) == ("0", "")
+
+
+def test_the_text_of_a_function_is_its_source() -> None:
+    functions = [f for each in numba_source.TEMPLATES for f in numba_source._functions_of(each)]
+    assert len(functions) > 50
+    for function in (*functions, random_bits):
+        source = inspect.getsource(function).rstrip("\n") + "\n"
+        assert numba_source._source_of(function) == source
 
 
 def test_generated_modules_have_one_value_per_constant() -> None:
