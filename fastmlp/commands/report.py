@@ -50,16 +50,20 @@ def run(arguments: argparse.Namespace) -> int:
 
     source = Path(arguments.results)
     document = read_document(source)
+    # Before seconds go by.
+    plots = None if arguments.plots is None else check_folder(Path(arguments.plots))
+    path = None
+    if arguments.output is not None or arguments.format == "html":
+        path = _output_path(arguments.output, source, FILE_NAMES[arguments.format])
     try:
         text = render(document, arguments.format)
     except FormatError as error:
         raise FormatError(f"{source}: {error}") from error
-    if arguments.plots is not None:
-        write_plots(document, check_folder(Path(arguments.plots)))
-    if arguments.output is None and arguments.format != "html":
+    if plots is not None:
+        write_plots(document, plots)
+    if path is None:
         print(text, end="")
         return 0
-    path = _output_path(arguments.output, source, FILE_NAMES[arguments.format])
     write_text(path, text)
     print(f"Report: {path}")
     if arguments.format == "html":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import re
@@ -12,6 +14,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -43,12 +46,22 @@ def run(
 
 
 def error_of(arguments: Sequence[object], folder: Path, **environment: str) -> str:
-    """Run what must fail; return its one line."""
-    result = run(arguments, folder, **environment)
-    assert result.returncode == 2, result
-    lines = result.stderr.splitlines()
+    """Run what must fail, in this process, since there are many; return its one line."""
+    said = io.StringIO()
+    settings = {"FASTMLP_DEBUG": ""} | environment
+    with (
+        contextlib.chdir(folder),
+        mock.patch.dict(os.environ, settings),
+        contextlib.redirect_stderr(said),
+    ):
+        try:
+            status: object = cli.main([*map(str, arguments)])
+        except SystemExit as error:  # of the parser
+            status = error.code
+    assert status == 2, said.getvalue()
+    lines = said.getvalue().splitlines()
     errors = [line for line in lines if line.startswith("fastmlp: error: ")]
-    assert len(errors) == 1 and "Traceback" not in result.stderr, result.stderr
+    assert len(errors) == 1 and "Traceback" not in said.getvalue(), said.getvalue()
     return errors[0]
 
 

@@ -116,6 +116,9 @@ def test_an_interrupted_run_and_failures_are_marked_at_the_top(
     content: dict[str, Any], complete: str
 ) -> None:
     assert 'class="warning"' not in complete
+    content |= dict.fromkeys(("roofline", "cold_start", "drawbacks"))  # few plots to draw
+    few = [each for each in content["measurements"] if each["case"] in ("matmul", "sigmoid")]
+    content["measurements"] = few
     failure = {"case": "matmul", "contender": "numba", "error": "it broke"}
     page = render(content | {"complete": False, "failures": [failure] * 5})
     top = page[: page.index("<section")]
