@@ -19,7 +19,7 @@ from .cpus import available_cpus
 from .numba_cache import SourceFile, announce, read_compiled, source_file
 from .numba_compiling import compile_file
 from .numba_cpu import numba_target
-from .numba_linking import LinkedModule, link, missing_symbols
+from .numba_linking import LinkedModule, ObjectCode, link, missing_symbols
 
 MOST_PROCESSES = 2
 """There are no more modules that take long."""
@@ -98,14 +98,18 @@ def load_module(text: str) -> LinkedModule:
             _wait(process)
         finally:
             _end(process)
-    objects = read_compiled(file)
-    if objects is None or missing_symbols(objects):
+    objects = _linkable(file)
+    if objects is None:
         numba_target()  # which may not be what it was taken for before Numba was loaded
         file = source_file(text)
-        objects = read_compiled(file)
-    if objects is None or missing_symbols(objects):
-        objects = compile_file(file)
-    return link(objects)
+        objects = _linkable(file)
+    return link(compile_file(file) if objects is None else objects)
+
+
+def _linkable(file: SourceFile) -> list[ObjectCode] | None:
+    """Return its compiled code, if that is kept and this process has what it needs."""
+    objects = read_compiled(file)
+    return None if objects is None or missing_symbols(objects) else objects
 
 
 def _wait(process: subprocess.Popen[bytes]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -105,26 +104,19 @@ def numba_target() -> tuple[str, str, str]:
             "what has not been compiled before needs Numba, which cannot be loaded "
             f"({type(error).__name__}: {error}); mend its installation, or take backend='numpy'"
         ) from error
-    cap = _cap_below(host_cpu())
-    if cap is None:
-        return _as_three(cpu_target.target_context.codegen().magic_tuple())
-    name, _ = LEVELS[cap]
     settings: Any = config  # a module that makes its attributes when it is loaded
-    settings.CPU_NAME, settings.CPU_FEATURES = name, ""
+    cap = _cap_below(host_cpu())
+    if cap is not None:
+        settings.CPU_NAME, settings.CPU_FEATURES = LEVELS[cap][0], ""
     # Numba sets its compiler up once, on first use, and keeps it: look whether ours came first.
-    found = _as_three(cpu_target.target_context.codegen().magic_tuple())
-    if found[2]:
+    triple, name, features = cpu_target.target_context.codegen().magic_tuple()
+    if cap is not None and features:
         settings.CPU_NAME, settings.CPU_FEATURES = None, None
         raise RuntimeError(
             f"{MAX_ISA_VARIABLE}={cap} cannot be obeyed: Numba has already compiled for "
-            f"{llvm.get_host_cpu_name()} in this process; set NUMBA_CPU_NAME={name} and "
+            f"{llvm.get_host_cpu_name()} in this process; set NUMBA_CPU_NAME={LEVELS[cap][0]} and "
             "NUMBA_CPU_FEATURES='' as well, which Numba obeys from its start"
         )
-    return found
-
-
-def _as_three(parts: Sequence[str]) -> tuple[str, str, str]:
-    triple, name, features = parts
     return triple, name, features
 
 

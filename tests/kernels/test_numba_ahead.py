@@ -14,7 +14,7 @@ import pytest
 
 pytest.importorskip("numba", reason="Numba is not installed: pip install 'fastmlp[numba]'")
 
-from fastmlp.kernels import numba_ahead, numba_cache
+from fastmlp.kernels import numba_ahead, numba_cache, numba_compiling
 from fastmlp.kernels.numba_ahead import compile_ahead, load_module
 from fastmlp.kernels.numba_cache import SourceFile, keep_compiled, read_compiled, source_file
 from fastmlp.kernels.numba_linking import ObjectCode
@@ -118,6 +118,18 @@ def test_what_cannot_be_linked_is_compiled(
         keep_compiled(file, [code._replace(externals=("nobody_has_this",))])
     check(text, 14, was_in_the_cache=False)
     check(text, 14, was_in_the_cache=True)
+
+
+def test_what_is_kept_is_not_announced(
+    check: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    announced: list[SourceFile] = []
+    monkeypatch.setattr(numba_compiling, "announce", announced.append)
+    [text] = texts(16)
+    check(text, 16, was_in_the_cache=False)
+    assert announced == [source_file(text)]
+    check(text, 16, was_in_the_cache=True)
+    assert len(announced) == 1
 
 
 def test_what_numba_compiles_for_is_looked_at_again_once_it_is_loaded(

@@ -394,7 +394,6 @@ import fastmlp.kernels.numba_backend
 
 
 AFTER_OTHER_CODE = """
-import sys
 import numpy as np
 from fastmlp.kernels import numba_backend
 z = np.linspace(-9, 9, 64, dtype=np.float32).reshape(2, 32)

@@ -43,8 +43,8 @@ def test_it_is_what_numba_takes(run_python: RunPython, tmp_path: Path) -> None:
 
 
 @of_x86
-@pytest.mark.parametrize(("cap", "name"), numba_cpu.LEVELS.items())
-def test_a_cap_is_known(run_python: RunPython, tmp_path: Path, cap: str, name: object) -> None:
+@pytest.mark.parametrize("cap", numba_cpu.LEVELS)
+def test_a_cap_is_known(run_python: RunPython, tmp_path: Path, cap: str) -> None:
     if cap != "baseline" and cap not in numba_cpu.weaker_caps(numba_cpu.host_cpu()):
         pytest.skip("this CPU is not above it")
     found, was_loaded = found_in(run_python, tmp_path, FASTMLP_MAX_ISA=cap)
