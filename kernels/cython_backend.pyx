@@ -61,10 +61,16 @@ cdef class Workspace:
         n_inputs = 0 if not engine.gathers else 1 if native.input_is_shared else n_threads
         native.input_stride = stride_for(native, rows)
         panel_bytes = native.input_stride * native.value_bytes
+        native.gathers_strips = (native.strips is not NULL and native.strips.gather is not NULL
+                                 and not engine.native.layers[0].drops)
         native.input_bytes = panels(native, engine.native.layers[0].fan_in) * panel_bytes
         native.nonzero_bytes = (
             native.input_bytes // (native.lanes * native.value_bytes) + NONZERO_PADDING
         ) * sizeof(uint16_t)
+        if native.gathers_strips:
+            native.input_bytes = (rows + LOSS_BLOCK - 1) // LOSS_BLOCK * sizeof(uint32_t) * (
+                native.strips.strip_words(engine.native.layers[0].fan_in))
+            native.nonzero_bytes = 0
         total = n_inputs * (native.input_bytes + native.nonzero_bytes)
         total += (rows // LOSS_BLOCK + 1) * sizeof(double)
         for index in range(native.n_layers):
@@ -126,6 +132,7 @@ cdef class Workspace:
             self.read_vectors(layer, self.native.parameters + layer.packed_biases,
                               layer.vector_bytes)
             layer.w_panel, layer.w_step = layer.w_stride, self.native.lanes
+            layer.w_strips = layer.strips
 
     cdef void read_vectors(self, NativeLayer *layer, const char *biases,
                            ptrdiff_t distance) noexcept:
@@ -149,6 +156,7 @@ cdef class Workspace:
         self.read_packed()
         for index in range(native.n_layers):
             layer = &native.layers[index]
+            layer.w_strips = NULL
             if layer.fan_out % native.lanes == 0:
                 self.read_vectors(layer, flat + layer.flat_biases * native.value_bytes,
                                   layer.fan_out * native.value_bytes)
@@ -166,7 +174,7 @@ cdef class NativeEngine:
     """A plan's memory, and the calls on it."""
 
     cdef Native native
-    cdef Memory layer_memory, parameter_memory, gradient_memory, zero_memory
+    cdef Memory layer_memory, parameter_memory, strip_memory, gradient_memory, zero_memory
     cdef object loss_parameters, group_ends
     cdef OrthogonalMemory orthogonal  # of the weights that are updated as matrices, if any
     cdef Workspace training
@@ -185,6 +193,7 @@ cdef class NativeEngine:
         cdef Native *native = &self.native
         cdef const kernels *table = kernels_for(plan.precision)
         native.product = &table.product
+        native.strips = table.strips
         native.element = &table.element
         native.value_bytes = table.value_bytes
         native.lanes = table.lanes
@@ -265,10 +274,28 @@ cdef class NativeEngine:
             offset += layer.n_vectors * layer.vector_bytes
             longest = max(longest, layer.vector_bytes)
         native.packed_bytes = offset
+        if native.strips is not NULL:
+            self.lay_out_strips()
         self.parameter_memory = Memory((1 + native.n_states) * offset)
         native.parameters = self.parameter_memory.start
         self.zero_memory = Memory(longest)
         native.zeros = self.zero_memory.start
+
+    cdef lay_out_strips(self):
+        """Give the rounded weights their memory."""
+        cdef Native *native = &self.native
+        cdef NativeLayer *layer
+        cdef ptrdiff_t words = 0
+        cdef int index
+        for index in range(native.n_layers):
+            layer = &native.layers[index]
+            words += layer.out_panels * native.strips.strip_words(layer.fan_in)
+        self.strip_memory = Memory(words * sizeof(uint32_t))
+        cdef uint32_t *at = <uint32_t *>self.strip_memory.start
+        for index in range(native.n_layers):
+            layer = &native.layers[index]
+            layer.strips = at
+            at += layer.out_panels * native.strips.strip_words(layer.fan_in)
 
     cdef make_orthogonal(self, plan):
         """Make the memory and the steps of the weights that are updated as matrices."""

@@ -32,10 +32,10 @@ cdef void train_batches(void *context, team *team, int thread) noexcept nogil:
         n_coefficients += N_ADJUSTED
         update.bias_adjustments = (
             <const char *>update.coefficients + n_coefficients * native.value_bytes)
-    for i in range(1 + native.n_states):
+    for i in range(1, 1 + native.n_states):
         load(native, flat_vector(native, i), native.parameters + i * native.packed_bytes, team,
              thread)
-    team_barrier(team)
+    load_parameters(native, team, thread)
     while start < call.n_rows:
         rows = min(native.batch_size, call.n_rows - start)
         for i in range(n_coefficients):
@@ -80,11 +80,10 @@ cdef void find_gradients(void *context, team *team, int thread) noexcept nogil:
     cdef Native *native = call.native
     cdef NativeLayer *last = &native.layers[native.n_layers - 1]
     cdef double loss_sum
-    load(native, native.flat_parameters, native.parameters, team, thread)
+    load_parameters(native, team, thread)
     cdef Batch batch = Batch(x=call.x, sparse=call.sparse, order=call.order, rows=call.n_rows,
                              n_known=call.n_rows, keys=NULL, predicts=False)
     gather(native, &batch, team, thread)
-    team_barrier(team)
     forward(native, &batch, team, thread)
     loss_sum = loss(native, call.wanted, call.order, call.n_rows, True, team, thread)
     backward(native, &batch, NULL, team, thread)
@@ -108,8 +107,7 @@ cdef void predict_rows(void *context, team *team, int thread) noexcept nogil:
     cdef Batch batch
     load_running(native)
     if not prediction.reads_flat:
-        load(native, native.flat_parameters, native.parameters, team, thread)
-        team_barrier(team)
+        load_parameters(native, team, thread)
     while True:  # not each its share: one of them may have been late, or be held up
         block = team_take(team)
         if block >= n_blocks:

@@ -33,6 +33,7 @@ cdef struct NativeLayer:
     # one); where they lie in the packed vectors, in bytes. A row takes `vector_bytes`.
     ptrdiff_t w_stride
     ptrdiff_t packed_weights
+    uint32_t *strips  # of w, rounded (see kernels.h), or NULL
     # What the optimizer's orthogonal direction of w is multiplied by; 0 if w is not updated so.
     double direction_scale
     ptrdiff_t packed_biases
@@ -45,6 +46,7 @@ cdef struct NativeLayer:
     const char *gamma
     ptrdiff_t w_panel
     ptrdiff_t w_step
+    uint32_t *w_strips  # NULL for the flat vector
     # Dropout of its inputs while training, if `drops`: (rows, fan_in) panels of what is kept. The
     # network's inputs are dropped where they are.
     bint drops
@@ -72,6 +74,7 @@ cdef struct NativeLayer:
 cdef struct Native:
     # A plan's buffers. What the functions below need, so that they run without the GIL.
     const product_kernels *product
+    const strip_products *strips  # or NULL
     const element_kernels *element
     ptrdiff_t value_bytes
     ptrdiff_t lanes
@@ -110,6 +113,7 @@ cdef struct Native:
     # The gathered rows, as panels. A few threads gather for themselves, each all rows: reading what
     # another core has just written takes longer.
     bint input_is_shared
+    bint gathers_strips  # not panels
     char *input
     ptrdiff_t input_stride
     ptrdiff_t input_bytes
@@ -193,6 +197,28 @@ cdef void load(Native *native, const char *flat, char *packed, team *team,
     cdef int index
     for index in range(native.n_layers):
         load_layer(native, &native.layers[index], flat, packed, team, thread)
+
+
+cdef void load_parameters(Native *native, team *team, int thread) noexcept nogil:
+    """Pack the parameters, and round the weights where strips of them are kept; ends with a barrier."""
+    cdef int index
+    cdef NativeLayer *layer
+    load(native, native.flat_parameters, native.parameters, team, thread)
+    team_barrier(team)
+    if native.strips is NULL:
+        return
+    for index in range(native.n_layers):
+        layer = &native.layers[index]
+        keep_weights(native, layer, share(layer.out_panels, thread, team.n_threads),
+                     share(layer.out_panels, thread + 1, team.n_threads))
+    team_barrier(team)
+
+
+cdef void keep_weights(Native *native, NativeLayer *layer, ptrdiff_t first,
+                       ptrdiff_t last) noexcept nogil:
+    """The strips of some panels of w anew."""
+    native.strips.keep_weights(native.parameters + layer.packed_weights, layer.w_stride, layer.fan_in,
+                               0, layer.fan_in, first, last, layer.strips)
 
 
 cdef void load_layer(Native *native, NativeLayer *layer, const char *flat, char *packed, team *team,

@@ -1,7 +1,7 @@
 # The steps of a batch, each of them by one thread of a team.
 
 cdef bint gather(Native *native, const Batch *batch, team *team, int thread) noexcept nogil:
-    """The rows, to the thread's own input panels; or its part of them, to the shared ones.
+    """The rows, to the thread's own input; or its part of them, to the shared one.
 
     Sparse rows stay where they are. Returns whether all values that the thread has read are finite.
     """
@@ -14,12 +14,17 @@ cdef bint gather(Native *native, const Batch *batch, team *team, int thread) noe
     if native.input_is_shared:
         first = share_rows(batch.rows, thread, team.n_threads)
         last = share_rows(batch.rows, thread + 1, team.n_threads)
-    finite = native.product.gather(
-        batch.x, batch.order + first, last - first, batch.rows, batch.n_known - first,
-        native.layers[0].fan_in,
-        panels + first * native.lanes * native.value_bytes, native.input_stride,
-        nonzero_of(native, 0, thread) + first)
-    drop(native, 0, batch.keys, panels, panels, first, last, 0, in_panels)
+    if native.gathers_strips:
+        finite = native.strips.gather(
+            batch.x, batch.order + first, last - first, batch.rows, batch.n_known - first,
+            native.layers[0].fan_in, strips_of(native, 0, thread, first))
+    else:
+        finite = native.product.gather(
+            batch.x, batch.order + first, last - first, batch.rows, batch.n_known - first,
+            native.layers[0].fan_in,
+            panels + first * native.lanes * native.value_bytes, native.input_stride,
+            nonzero_of(native, 0, thread) + first)
+        drop(native, 0, batch.keys, panels, panels, first, last, 0, in_panels)
     if native.input_is_shared:
         team_barrier(team)
     return finite
@@ -32,6 +37,14 @@ cdef char *input_of(Native *native, int index, const int64_t *keys, int thread) 
     if keys is not NULL and native.layers[index].drops:
         return native.layers[index].kept
     return native.layers[index - 1].a
+
+
+cdef uint32_t *strips_of(Native *native, int index, int thread, ptrdiff_t first_row) noexcept nogil:
+    """The strips of a layer's input, from a row on that begins one; NULL if it is panels."""
+    if index > 0 or not native.gathers_strips:
+        return NULL
+    return <uint32_t *>input_of(native, 0, NULL, thread) + (
+        first_row // LOSS_BLOCK * native.strips.strip_words(native.layers[0].fan_in))
 
 
 cdef uint16_t *nonzero_of(Native *native, int index, int thread) noexcept nogil:
@@ -93,6 +106,12 @@ cdef void forward(Native *native, const Batch *batch, team *team, int thread) no
                 batch.sparse, batch.order, dropout_of(native, 0, batch.keys, &rule), first_row,
                 last_row, layer.w, layer.w_panel, layer.w_step, layer.b, layer.z, layer.stride,
                 first, last)
+        elif native.strips is not NULL:
+            native.strips.weighted_sum(
+                input_of(native, index, batch.keys, thread) + offset, native.input_stride,
+                strips_of(native, index, thread, first_row), layer.w, layer.w_panel, layer.w_step,
+                layer.w_strips, layer.b, layer.z + offset, layer.stride, last_row - first_row,
+                layer.fan_in, first, last)
         else:
             nonzero = nonzero_of(native, index, thread)
             native.product.weighted_sum(
@@ -234,6 +253,12 @@ cdef void gradient_of_layer(Native *native, int index, const Batch *batch, char 
         last_input = min(layer.fan_in, native.lanes * share(in_panels, thread + 1, team.n_threads))
     if index == 0 and batch.sparse is not NULL:
         sparse_gradient(native, batch, update, first_input, last_input, first, last)
+    elif native.strips is not NULL:
+        native.strips.weight_gradient(
+            input_of(native, index, batch.keys, thread), native.input_stride,
+            strips_of(native, index, thread, 0), layer.fan_in, layer.dz, layer.stride,
+            out + layer.packed_weights, layer.w_stride, update, layer.strips, batch.rows, first_input,
+            last_input, first, last)
     else:
         native.product.weight_gradient(
             input_of(native, index, batch.keys, thread), native.input_stride,
@@ -349,6 +374,8 @@ cdef void update_at_once(Native *native, const update_rule *update, team *team,
                 step_scaled(native, update, biases + i * layer.vector_bytes, factor, native.lanes)
             if native.max_norm < INFINITY:
                 native.element.limit_norm(native.parameters + weights, layer.fan_in, native.max_norm)
+            if native.strips is not NULL:
+                keep_weights(native, layer, panel, panel + 1)
     team_barrier(team)
 
 

@@ -27,7 +27,8 @@ FOREACH_BFLOAT16(DECLARE_BFLOAT16)
 #endif
 #if defined(FASTMLP_AMX)
 #define DECLARE_AMX(name, ...) \
-    extern const struct three_products fastmlp_product_##name##_bfloat16, fastmlp_product_##name##_float32;
+    extern const struct three_products fastmlp_product_##name##_bfloat16, fastmlp_product_##name##_float32; \
+    extern const struct strip_products fastmlp_strips_##name##_bfloat16, fastmlp_strips_##name##_float32;
 FOREACH_AMX(DECLARE_AMX)
 #endif
 
@@ -61,7 +62,7 @@ const struct kernels *fastmlp_kernels(const char *cap) {
     if (cap && strcmp(cap, isa_names[last])) return 0;
     /* The better overwrite the weaker; each CPU is asked once: that is slow in a virtual machine. */
 #define TABLE_OF(name, row, bytes, size, precision) \
-    (struct kernels){#name, "", "", (bytes) / (size), size, fastmlp_product_##name##_##row, \
+    (struct kernels){#name, "", "", (bytes) / (size), size, fastmlp_product_##name##_##row, NULL, \
                      fastmlp_element_##name##_##precision, fastmlp_kernels_##name##_int8}
 #define CHOOSE_ROW(name, family, bytes, unix_flags, msvc_flags, runs)                \
     if (i++ <= last && (runs)) {                                                     \
@@ -94,12 +95,14 @@ const struct kernels *fastmlp_kernels(const char *cap) {
 
 #if defined(FASTMLP_AMX)
 /* Uses the tiles, or notes why they are left aside where the CPU says it has them. */
-static void try_tiles(const char *isa, const struct three_products *products, enum precision precision) {
+static void try_tiles(const char *isa, const struct three_products *products,
+                      const struct strip_products *strips, enum precision precision) {
     static char reasons[N_PRECISIONS][160];
     const char *refusal = amx_refusal();
     const char *fault = refusal ? NULL : products_fault(products, precision == BFLOAT16);
     if (!refusal && !fault) {
         multiply_by(isa, products, precision);
+        tables[precision].strips = strips;
         return;
     }
     if (fault)
@@ -111,10 +114,11 @@ static void try_tiles(const char *isa, const struct three_products *products, en
 
 void fastmlp_try_amx(enum precision precision) {
 #if defined(FASTMLP_AMX)
+#define TILES_OF(kind, name) \
+    (precision == FLOAT32 ? &fastmlp_##kind##_##name##_float32 : &fastmlp_##kind##_##name##_bfloat16)
 #define TRY_AMX(name, needs, bytes, flags, runs)                                         \
     if (may_try_amx[precision] && (runs))                                                \
-        try_tiles(#name, precision == FLOAT32 ? &fastmlp_product_##name##_float32        \
-                                              : &fastmlp_product_##name##_bfloat16, precision);
+        try_tiles(#name, TILES_OF(product, name), TILES_OF(strips, name), precision);
     FOREACH_AMX(TRY_AMX)
 #endif
     may_try_amx[precision] = 0;

@@ -120,6 +120,28 @@ struct three_products {
     input_gradient_function input_gradient;
 };
 
+/* What an instruction for tiles supplies besides, so that operands are rounded once for all products of a
+ * batch: strips of tiles, each of 16 rows of `a` or of one panel of w along all of the depth, strip_words(depth)
+ * words apart. w_strips go with w: keep_weights makes them, and an update of `out` (which is w then) changes
+ * them, too. What has no strips (NULL) is rounded on the way, as by three_products. */
+struct strip_products {
+    ptrdiff_t (*strip_words)(ptrdiff_t depth);
+    /* As product_kernels.gather, to strips; NULL where products may need the panels. */
+    int (*gather)(const struct source *x, const int64_t *order, ptrdiff_t n_rows, ptrdiff_t batch_rows,
+                  ptrdiff_t n_known, ptrdiff_t n_columns, uint32_t *strips);
+    void (*keep_weights)(const void *w, ptrdiff_t w_stride, ptrdiff_t fan_in, ptrdiff_t first_input,
+                         ptrdiff_t last_input, ptrdiff_t first, ptrdiff_t last, uint32_t *w_strips);
+    void (*weighted_sum)(const void *a, ptrdiff_t a_stride, const uint32_t *a_strips, const void *w,
+                         ptrdiff_t w_stride, ptrdiff_t w_step, const uint32_t *w_strips, const void *b,
+                         void *z, ptrdiff_t z_stride, ptrdiff_t rows, ptrdiff_t fan_in, ptrdiff_t first,
+                         ptrdiff_t last);
+    void (*weight_gradient)(const void *a, ptrdiff_t a_stride, const uint32_t *a_strips, ptrdiff_t fan_in,
+                            const void *dz, ptrdiff_t dz_stride, void *out, ptrdiff_t out_stride,
+                            const struct update *update, uint32_t *w_strips, ptrdiff_t rows,
+                            ptrdiff_t first_input, ptrdiff_t last_input, ptrdiff_t first,
+                            ptrdiff_t last);
+};
+
 struct product_kernels {
     /* The rows `order[0..n_rows)` of x, of a batch of batch_rows, as panels, and which of their values are
      * not zero; `order` goes on to n_known, for prefetching. Returns whether all values are finite. */
@@ -244,6 +266,7 @@ struct kernels {
     int lanes;
     int value_bytes;
     struct product_kernels product;
+    const struct strip_products *strips; /* or NULL */
     struct element_kernels element;
     struct int8_kernels int8; /* in the table of FLOAT32 alone */
 };

@@ -15,6 +15,7 @@ typedef uint32_t unaligned_pairs __attribute__((vector_size(64), aligned(4), may
 
 static ALWAYS_INLINE numbers load_numbers(const float *p) { return *(const unaligned_numbers *)p; }
 static ALWAYS_INLINE void store_numbers(float *p, numbers v) { *(unaligned_numbers *)p = v; }
+static ALWAYS_INLINE pairs load_pairs(const uint32_t *p) { return *(const unaligned_pairs *)p; }
 static ALWAYS_INLINE void store_pairs(uint32_t *p, pairs v) { *(unaligned_pairs *)p = v; }
 
 /* All bits of the first n lanes; n may be anything. */
@@ -169,8 +170,8 @@ static ALWAYS_INLINE void pieces_of_pair(const float *panel, ptrdiff_t step, ptr
     pieces_of_rows(one, other, line, extent);
 }
 
-/* For b: one panel, the depth along its rows. */
-static struct extent pack_rows(const float *panel, ptrdiff_t step, ptrdiff_t rows, uint32_t *out) {
+/* For b: one panel, the depth along its rows. Returns its least exponent, of three pieces. */
+static int pack_rows(const float *panel, ptrdiff_t step, ptrdiff_t rows, uint32_t *out) {
     const pairs every_lane = first_lanes(SIDE);
     struct extent extent = NO_EXTENT;
     for (ptrdiff_t row = 0; row < rows; row += TILE_DEPTH, out += TILE_WORDS) {
@@ -186,7 +187,7 @@ static struct extent pack_rows(const float *panel, ptrdiff_t step, ptrdiff_t row
             store_pieces(out + pair * SIDE, line);
         }
     }
-    return extent;
+    return PIECES > 1 ? least_exponent(&extent) : 0;
 }
 
 /* For a: the first columns of one panel, `width` of them, as rows of tiles, the depth along its rows. */
@@ -212,8 +213,8 @@ static struct extent pack_rows_transposed(const float *panel, ptrdiff_t rows, pt
 }
 
 /* For b: up to 16 rows of panels as columns of tiles, the depth along the columns, which are zero past
- * the last. */
-static struct extent pack_columns_transposed(const float *panels, ptrdiff_t stride, ptrdiff_t rows,
+ * the last. Returns their least exponent, as pack_rows does. */
+static int pack_columns_transposed(const float *panels, ptrdiff_t stride, ptrdiff_t rows,
                                              ptrdiff_t columns, uint32_t *out) {
     const numbers none = {0};
     struct extent extent = NO_EXTENT;
@@ -237,5 +238,93 @@ static struct extent pack_columns_transposed(const float *panels, ptrdiff_t stri
         }
         store_transposed(lines, out);
     }
-    return extent;
+    return PIECES > 1 ? least_exponent(&extent) : 0;
 }
+
+/* Strips: all tiles of 16 rows of a, or of one panel of b, along the whole depth. With three pieces, the
+ * least exponents of each 16 rows of a panel follow. They are kept by who makes them (struct strip_products). */
+static ptrdiff_t strip_words(ptrdiff_t depth) {
+    const ptrdiff_t steps = (depth + TILE_DEPTH - 1) / TILE_DEPTH;
+    const ptrdiff_t words = steps * TILE_WORDS + (PIECES > 1 ? (2 * steps + SIDE - 1) / SIDE * SIDE : 0);
+    return words % 1024 ? words : words + SIDE; /* not all strips in the same sets of the cache */
+}
+
+static uint32_t *exponents_of(uint32_t *strip, ptrdiff_t depth) {
+    return strip + (depth + TILE_DEPTH - 1) / TILE_DEPTH * TILE_WORDS;
+}
+
+/* Of the rows [first, last) of a panel; `first` begins a tile. */
+static int least_of_strip(const uint32_t *strip, ptrdiff_t depth, ptrdiff_t first, ptrdiff_t last) {
+    if (PIECES == 1) return 0;
+    const uint32_t *exponents = exponents_of((uint32_t *)strip, depth);
+    uint32_t found = 511;
+    for (ptrdiff_t row = first; row < last; row += SIDE)
+        if (exponents[row / SIDE] < found) found = exponents[row / SIDE];
+    return (int)found;
+}
+
+/* Rows of a panel, from one on that is a multiple of 16, to its strip, all of which has `depth` rows. What is
+ * missing in the last tile is zero in the strip already. */
+static void keep_rows(const float *panel, ptrdiff_t first, ptrdiff_t last, uint32_t *strip,
+                      ptrdiff_t depth) {
+    const pairs every_lane = first_lanes(SIDE);
+    for (ptrdiff_t row = first; row < last; row += SIDE) {
+        const float *from = panel + row * SIDE;
+        uint32_t *out = strip + row / TILE_DEPTH * TILE_WORDS + row % TILE_DEPTH / 2 * SIDE;
+        struct extent extent = NO_EXTENT;
+        pairs line[PIECES];
+        for (ptrdiff_t pair = 0; pair < SIDE / 2; pair++, out += SIDE) {
+            pieces_of_pair(from, SIDE, last - row, pair, every_lane, line, &extent);
+            store_pieces(out, line);
+        }
+        if (PIECES > 1) exponents_of(strip, depth)[row / SIDE] = (uint32_t)least_exponent(&extent);
+    }
+}
+
+#if PIECES == 1
+typedef uint16_t numbers_of_16_bits __attribute__((vector_size(64)));
+#if defined(__clang__)
+#define CHOOSE(one, two, ...) __builtin_shufflevector(one, two, __VA_ARGS__)
+#else
+#define CHOOSE(one, two, ...) __builtin_shuffle(one, two, (numbers_of_16_bits){__VA_ARGS__})
+#endif
+/* Half of the numbers of two rows, in pairs of those one below the other: in each of the four parts of 8
+ * numbers the first four, or the last. */
+static ALWAYS_INLINE pairs interleave(const int last, pairs above, pairs below) {
+    const numbers_of_16_bits one = (numbers_of_16_bits)above, two = (numbers_of_16_bits)below;
+    if (last)
+        return (pairs)CHOOSE(one, two, 4, 36, 5, 37, 6, 38, 7, 39, 12, 44, 13, 45, 14, 46, 15, 47, 20, 52,
+                             21, 53, 22, 54, 23, 55, 28, 60, 29, 61, 30, 62, 31, 63);
+    return (pairs)CHOOSE(one, two, 0, 32, 1, 33, 2, 34, 3, 35, 8, 40, 9, 41, 10, 42, 11, 43, 16, 48, 17,
+                         49, 18, 50, 19, 51, 24, 56, 25, 57, 26, 58, 27, 59);
+}
+#undef CHOOSE
+
+/* For a: 32 columns of strips, from their tile on, as two rows of tiles `next` words apart, the depth along
+ * the rows: what pack_rows_transposed makes of panels. */
+static void transpose_strips(const uint32_t *tile, ptrdiff_t strip, ptrdiff_t rows, uint32_t *out,
+                             ptrdiff_t next) {
+    for (ptrdiff_t row = 0; row < rows; row += TILE_DEPTH, tile += 2 * strip, out += TILE_WORDS) {
+        UNROLL
+        for (int last = 0; last < 2; last++) {
+            pairs line[SIDE]; /* of a pair of rows each; rows that are missing are zero */
+            UNROLL
+            for (int i = 0; i < SIDE; i++) {
+                const uint32_t *from = tile + i / 8 * strip + i % 8 * 2 * SIDE;
+                const ptrdiff_t left = rows - row - 2 * i;
+                const pairs none = {0};
+                line[i] = interleave(last, left > 0 ? load_pairs(from) : none,
+                                     left > 1 ? load_pairs(from + SIDE) : none);
+            }
+            transpose_lines(line);
+            UNROLL
+            for (int i = 0; i < SIDE; i++) {
+                const int column = i / 4 * 8 + last * 4 + i % 4;
+                store_pairs(out + column / SIDE * next + column % SIDE * SIDE, line[i]);
+            }
+        }
+    }
+}
+#else
+#define transpose_strips(...) ((void)0) /* of a in three pieces there are none */
+#endif

@@ -21,6 +21,13 @@
 #include <string.h>
 
 #include "amx.h"
+#include "formulas.h"
+
+#define REAL float
+#define scaled_input_bfloat16 scaled_input_float32 /* inputs are rounded once they are scaled */
+#include "vector.h"
+
+#include "gather_real.h"
 #include "pack_amx.h"
 
 /* Of the ISA that AMX's row in isa_table.h needs. */
@@ -52,17 +59,17 @@ static void configure(ptrdiff_t height) {
 
 /* Adds the product of two pieces to up to two by two tiles of sums; what is not new is still there. */
 static ALWAYS_INLINE void add_product(const int tile_rows, const int panels, const uint32_t *a,
-                                      const int a_is_new, const uint32_t *b, const int b_is_new,
-                                      ptrdiff_t next) {
+                                      ptrdiff_t a_next, const int a_is_new, const uint32_t *b,
+                                      ptrdiff_t b_next, const int b_is_new) {
     if (a_is_new) TILE_LOAD(4, a, 64);
     if (b_is_new) TILE_LOAD(6, b, 64);
     TILE_MULTIPLY(0, 4, 6);
     if (panels == 2) {
-        if (b_is_new) TILE_LOAD(7, b + next, 64);
+        if (b_is_new) TILE_LOAD(7, b + b_next, 64);
         TILE_MULTIPLY(1, 4, 7);
     }
     if (tile_rows == 2) {
-        if (a_is_new) TILE_LOAD(5, a + next, 64);
+        if (a_is_new) TILE_LOAD(5, a + a_next, 64);
         TILE_MULTIPLY(2, 5, 6);
         if (panels == 2) TILE_MULTIPLY(3, 5, 7);
     }
@@ -72,24 +79,30 @@ static ALWAYS_INLINE void add_product(const int tile_rows, const int panels, con
  * rounded to may be all of it (`a_has_rests` is false). */
 static ALWAYS_INLINE void add_small_products(const int tile_rows, const int panels,
                                              const int a_has_rests, const uint32_t *a,
-                                             const uint32_t *b, ptrdiff_t next) {
+                                             ptrdiff_t a_next, const uint32_t *b, ptrdiff_t b_next) {
     const uint32_t *const rest = a + TILE_PAIRS, *const last = a + 2 * TILE_PAIRS;
-    add_product(tile_rows, panels, a, 1, b + 2 * TILE_PAIRS, 1, next);
-    add_product(tile_rows, panels, a, 0, b + TILE_PAIRS, 1, next);
+    add_product(tile_rows, panels, a, a_next, 1, b + 2 * TILE_PAIRS, b_next, 1);
+    add_product(tile_rows, panels, a, a_next, 0, b + TILE_PAIRS, b_next, 1);
     if (!a_has_rests) return;
-    add_product(tile_rows, panels, rest, 1, b + TILE_PAIRS, 0, next);
-    add_product(tile_rows, panels, rest, 0, b, 1, next);
-    add_product(tile_rows, panels, last, 1, b, 0, next);
+    add_product(tile_rows, panels, rest, a_next, 1, b + TILE_PAIRS, b_next, 0);
+    add_product(tile_rows, panels, rest, a_next, 0, b, b_next, 1);
+    add_product(tile_rows, panels, last, a_next, 1, b, b_next, 0);
 }
 
-/* out = start + a @ b for so many rows of tiles and panels, over `steps` tiles of depth. The rows of
- * `start` (NULL for zero) lie start_row bytes apart, 64 or 0; its panels, and those of `out`, so many
- * numbers. */
+/* Two operands of a product: up to two strips of tiles each, so many words apart, `steps` tiles long. */
+struct operands {
+    const uint32_t *a, *b;
+    ptrdiff_t a_next, b_next, steps;
+};
+
+/* out = start + a @ b for so many rows of tiles and panels. The rows of `start` (NULL for zero) lie
+ * start_row bytes apart, 64 or 0; its panels, and those of `out`, so many numbers. */
 static ALWAYS_INLINE void multiply(const int tile_rows, const int panels, const int a_has_rests,
-                                   const uint32_t *a, const uint32_t *b, ptrdiff_t steps,
-                                   const float *start, ptrdiff_t start_row, ptrdiff_t start_panel,
-                                   float *out, ptrdiff_t out_panel) {
-    const ptrdiff_t next = steps * TILE_WORDS, start_tile = start_row / 4 * SIDE;
+                                   const struct operands *of, const float *start, ptrdiff_t start_row,
+                                   ptrdiff_t start_panel, float *out, ptrdiff_t out_panel) {
+    const uint32_t *const a = of->a, *const b = of->b;
+    const ptrdiff_t a_next = of->a_next, b_next = of->b_next, end = of->steps * TILE_WORDS;
+    const ptrdiff_t start_tile = start_row / 4 * SIDE;
     if (start) {
         TILE_LOAD(0, start, start_row);
         if (panels == 2) TILE_LOAD(1, start + start_panel, start_row);
@@ -101,26 +114,24 @@ static ALWAYS_INLINE void multiply(const int tile_rows, const int panels, const 
         if (tile_rows == 2) TILE_ZERO(2);
         if (tile_rows == 2 && panels == 2) TILE_ZERO(3);
     }
-    for (ptrdiff_t at = 0; PIECES > 1 && at < next; at += TILE_WORDS)
-        add_small_products(tile_rows, panels, a_has_rests, a + at, b + at, next);
-    for (ptrdiff_t at = 0; at < next; at += TILE_WORDS)
-        add_product(tile_rows, panels, a + at, 1, b + at, 1, next);
+    for (ptrdiff_t at = 0; PIECES > 1 && at < end; at += TILE_WORDS)
+        add_small_products(tile_rows, panels, a_has_rests, a + at, a_next, b + at, b_next);
+    for (ptrdiff_t at = 0; at < end; at += TILE_WORDS)
+        add_product(tile_rows, panels, a + at, a_next, 1, b + at, b_next, 1);
     TILE_STORE(0, out, 64);
     if (panels == 2) TILE_STORE(1, out + out_panel, 64);
     if (tile_rows == 2) TILE_STORE(2, out + TILE_PAIRS, 64);
     if (tile_rows == 2 && panels == 2) TILE_STORE(3, out + TILE_PAIRS + out_panel, 64);
 }
 
-typedef void (*multiply_function)(const uint32_t *a, const uint32_t *b, ptrdiff_t steps,
-                                  const float *start, ptrdiff_t start_row, ptrdiff_t start_panel,
-                                  float *out, ptrdiff_t out_panel);
+typedef void (*multiply_function)(const struct operands *of, const float *start, ptrdiff_t start_row,
+                                  ptrdiff_t start_panel, float *out, ptrdiff_t out_panel);
 /* A function of its own each, with all registers to itself. */
 #define MULTIPLY(tile_rows, panels, rests)                                                         \
     static NEVER_INLINE void multiply_##tile_rows##_##panels##_##rests(                            \
-        const uint32_t *a, const uint32_t *b, ptrdiff_t steps, const float *start,                 \
-        ptrdiff_t start_row, ptrdiff_t start_panel, float *out, ptrdiff_t out_panel) {             \
-        multiply(tile_rows, panels, rests, a, b, steps, start, start_row, start_panel, out,        \
-                 out_panel);                                                                       \
+        const struct operands *of, const float *start, ptrdiff_t start_row, ptrdiff_t start_panel, \
+        float *out, ptrdiff_t out_panel) {                                                         \
+        multiply(tile_rows, panels, rests, of, start, start_row, start_panel, out, out_panel);     \
     }
 #define MULTIPLY_ALL(rests) \
     MULTIPLY(1, 1, rests) MULTIPLY(1, 2, rests) MULTIPLY(2, 1, rests) MULTIPLY(2, 2, rests)
@@ -160,14 +171,14 @@ static int are_finite(const float *values, ptrdiff_t n) {
 /* The sums of up to 32 rows and 2 panels. Tiles are as high as configured: where there are fewer rows
  * left, their sums are made elsewhere and copied. */
 static void sum_rows(ptrdiff_t rows, ptrdiff_t height, ptrdiff_t panels, int a_has_rests,
-                     const uint32_t *a, const uint32_t *b, ptrdiff_t steps, const float *start,
-                     ptrdiff_t start_row, ptrdiff_t start_panel, float *out, ptrdiff_t out_panel) {
+                     const struct operands *of, const float *start, ptrdiff_t start_row,
+                     ptrdiff_t start_panel, float *out, ptrdiff_t out_panel) {
     enum { PANEL = 2 * TILE_PAIRS };
     _Alignas(64) float sums[2 * PANEL];
     const ptrdiff_t tile_rows = (rows + SIDE - 1) / SIDE;
     const multiply_function function = multiply_tiles[a_has_rests][tile_rows - 1][panels - 1];
     if (rows == height || rows == 2 * height) {
-        function(a, b, steps, start, start_row, start_panel, out, out_panel);
+        function(of, start, start_row, start_panel, out, out_panel);
         return;
     }
     const size_t n_bytes = rows * SIDE * sizeof(float);
@@ -176,21 +187,22 @@ static void sum_rows(ptrdiff_t rows, ptrdiff_t height, ptrdiff_t panels, int a_h
             memcpy(sums + j * PANEL, start + j * start_panel, n_bytes);
         start = sums, start_panel = PANEL;
     }
-    function(a, b, steps, start, start_row, start_panel, sums, PANEL);
+    function(of, start, start_row, start_panel, sums, PANEL);
     for (ptrdiff_t j = 0; j < panels; j++) memcpy(out + j * out_panel, sums + j * PANEL, n_bytes);
 }
 
-/* z = a @ w + b as in kernels.h; or a @ w.T, if w has `transposed_rows` (else 0) and fan_in columns. */
-static void sum(const float *a, ptrdiff_t a_stride, const float *w, ptrdiff_t w_stride,
-                ptrdiff_t w_step, ptrdiff_t transposed_rows, const float *b, float *z,
-                ptrdiff_t z_stride, ptrdiff_t all_rows, ptrdiff_t fan_in, ptrdiff_t first,
-                ptrdiff_t last) {
+/* z = a @ w + b as in kernels.h; or a @ w.T, if w has `transposed_rows` (else 0) and fan_in columns. What
+ * is there in strips (not NULL) is not packed here. */
+static void sum(const float *a, ptrdiff_t a_stride, const uint32_t *a_strips, const float *w,
+                ptrdiff_t w_stride, ptrdiff_t w_step, const uint32_t *w_strips,
+                ptrdiff_t transposed_rows, const float *b, float *z, ptrdiff_t z_stride,
+                ptrdiff_t all_rows, ptrdiff_t fan_in, ptrdiff_t first, ptrdiff_t last) {
     _Alignas(64) uint32_t a_block[SUM_ROWS * SUM_DEPTH / 2 * PIECES];
     _Alignas(64) uint32_t w_block[2 * SIDE * SUM_DEPTH / 2 * PIECES];
-    struct extent a_extents[SUM_ROWS / SIDE], w_extents[2];
-    int a_least[SUM_ROWS / SIDE] = {0};
+    struct extent a_extents[SUM_ROWS / SIDE];
+    int a_least[SUM_ROWS / SIDE] = {0}, w_least[2] = {0};
     if (all_rows <= 0 || first >= last) return; /* a tile has a row at least */
-    const ptrdiff_t height = least(all_rows, SIDE);
+    const ptrdiff_t height = least(all_rows, SIDE), strip = strip_words(fan_in);
     /* Blocks of nearly equal depth. */
     const ptrdiff_t n_blocks = fan_in > SUM_DEPTH ? (fan_in + SUM_DEPTH - 1) / SUM_DEPTH : 1;
     const ptrdiff_t share = (fan_in + n_blocks - 1) / n_blocks;
@@ -202,32 +214,42 @@ static void sum(const float *a, ptrdiff_t a_stride, const float *w, ptrdiff_t w_
         do { /* once even if there is nothing to sum: then z is b */
             const ptrdiff_t inputs = least(fan_in - input, depth);
             const ptrdiff_t steps = (inputs + TILE_DEPTH - 1) / TILE_DEPTH;
+            const ptrdiff_t at = input / TILE_DEPTH * TILE_WORDS; /* in strips */
             const int is_last = input + depth >= fan_in;
             int a_has_rests = 0;
-            pack_columns(a + input / SIDE * a_stride + row_block * SIDE, a_stride, rows, inputs,
-                         a_block, a_extents);
+            struct operands of = {a_block, w_block, steps * TILE_WORDS, steps * TILE_WORDS, steps};
+            if (a_strips)
+                of.a_next = strip;
+            else
+                pack_columns(a + input / SIDE * a_stride + row_block * SIDE, a_stride, rows, inputs,
+                             a_block, a_extents);
             for (ptrdiff_t i = 0; PIECES > 1 && i * SIDE < rows; i++) {
                 a_least[i] = least_exponent(&a_extents[i]);
                 a_has_rests |= has_rests(&a_extents[i]);
             }
             for (ptrdiff_t panel = first; panel < last; panel += 2) {
                 const ptrdiff_t panels = least(last - panel, 2);
+                if (w_strips) of.b = w_strips + panel * strip + at, of.b_next = strip;
                 for (ptrdiff_t j = 0; j < panels; j++) {
-                    uint32_t *packed = w_block + j * steps * TILE_WORDS;
+                    uint32_t *packed = w_block + j * of.b_next;
                     const ptrdiff_t row = (panel + j) * SIDE;
-                    if (transposed_rows)
-                        w_extents[j] = pack_columns_transposed(
+                    if (w_strips)
+                        w_least[j] = least_of_strip(w_strips + row / SIDE * strip, fan_in, input,
+                                                    input + inputs);
+                    else if (transposed_rows)
+                        w_least[j] = pack_columns_transposed(
                             w + input / SIDE * w_stride + row * SIDE, w_stride, transposed_rows - row,
                             inputs, packed);
                     else
-                        w_extents[j] = pack_rows(w + (panel + j) * w_stride + input * w_step, w_step,
-                                                 inputs, packed);
+                        w_least[j] = pack_rows(w + (panel + j) * w_stride + input * w_step, w_step,
+                                               inputs, packed);
                 }
                 for (ptrdiff_t row = 0; row < rows; row += 2 * SIDE) {
                     float *out = z + panel * z_stride + (row_block + row) * SIDE;
                     const float *bias = b ? b + panel * SIDE : NULL;
-                    sum_rows(least(rows - row, 2 * SIDE), height, panels, a_has_rests,
-                             a_block + row / SIDE * steps * TILE_WORDS, w_block, steps,
+                    of.a = a_strips ? a_strips + (row_block + row) / SIDE * strip + at
+                                    : a_block + row / SIDE * of.a_next;
+                    sum_rows(least(rows - row, 2 * SIDE), height, panels, a_has_rests, &of,
                              input ? out : bias, input ? 64 : 0, input ? z_stride : SIDE, out,
                              z_stride);
                     for (ptrdiff_t tile = 0; PIECES > 1 && tile < 2 * panels; tile++) {
@@ -235,7 +257,7 @@ static void sum(const float *a, ptrdiff_t a_stride, const float *w, ptrdiff_t w_
                         const ptrdiff_t height = least(rows - first_row, SIDE);
                         float *sums = out + j * z_stride + tile % 2 * TILE_PAIRS;
                         if (height <= 0) continue;
-                        if (are_too_small(a_least[first_row / SIDE], least_exponent(&w_extents[j])))
+                        if (are_too_small(a_least[first_row / SIDE], w_least[j]))
                             fill(sums, height * SIDE, NAN);
                         if (!is_last || are_finite(sums, height * SIDE)) continue;
                         const float *a_rows = a + (row_block + first_row) * SIDE;
@@ -260,23 +282,34 @@ static void weighted_sum(const void *a, ptrdiff_t a_stride, const uint16_t *nonz
                          ptrdiff_t w_stride, ptrdiff_t w_step, const void *b, void *z,
                          ptrdiff_t z_stride, ptrdiff_t rows, ptrdiff_t fan_in, ptrdiff_t first,
                          ptrdiff_t last) {
-    if (IS_SHALLOW(fan_in)) {
+    if (IS_SHALLOW(fan_in))
         MULTIPLY_ADD_KERNELS.weighted_sum(a, a_stride, nonzero, w, w_stride, w_step, b, z, z_stride, rows,
                                           fan_in, first, last);
-        return;
-    }
-    sum(a, a_stride, w, w_stride, w_step, 0, b, z, z_stride, rows, fan_in, first, last);
+    else
+        sum(a, a_stride, NULL, w, w_stride, w_step, NULL, 0, b, z, z_stride, rows, fan_in, first, last);
+}
+
+static void weighted_sum_of_strips(const void *a, ptrdiff_t a_stride, const uint32_t *a_strips,
+                                   const void *w, ptrdiff_t w_stride, ptrdiff_t w_step,
+                                   const uint32_t *w_strips, const void *b, void *z, ptrdiff_t z_stride,
+                                   ptrdiff_t rows, ptrdiff_t fan_in, ptrdiff_t first, ptrdiff_t last) {
+    if (IS_SHALLOW(fan_in))
+        MULTIPLY_ADD_KERNELS.weighted_sum(a, a_stride, NULL, w, w_stride, w_step, b, z, z_stride, rows,
+                                          fan_in, first, last);
+    else
+        sum(a, a_stride, a_strips, w, w_stride, w_step, w_strips, 0, b, z, z_stride, rows, fan_in, first,
+            last);
 }
 
 static void input_gradient(const void *dz, ptrdiff_t dz_stride, const void *w, ptrdiff_t w_stride,
                            void *da, ptrdiff_t da_stride, ptrdiff_t rows, ptrdiff_t fan_in,
                            ptrdiff_t fan_out, ptrdiff_t first, ptrdiff_t last) {
-    if (IS_SHALLOW(fan_out)) {
+    if (IS_SHALLOW(fan_out))
         MULTIPLY_ADD_KERNELS.input_gradient(dz, dz_stride, w, w_stride, da, da_stride, rows, fan_in, fan_out,
                                             first, last);
-        return;
-    }
-    sum(dz, dz_stride, w, w_stride, SIDE, fan_in, NULL, da, da_stride, rows, fan_out, first, last);
+    else
+        sum(dz, dz_stride, NULL, w, w_stride, SIDE, NULL, fan_in, NULL, da, da_stride, rows, fan_out,
+            first, last);
 }
 
 /* What becomes of n numbers of a gradient: see struct update. Plain gradient descent is the formula
@@ -295,57 +328,60 @@ static void take_step(const struct update *update, float *gradient, float *out, 
     }
 }
 
-static void weight_gradient(const void *a_, ptrdiff_t a_stride, const uint16_t *nonzero,
-                            const void *dz_, ptrdiff_t dz_stride, void *out_, ptrdiff_t out_stride,
-                            const struct update *update, ptrdiff_t rows, ptrdiff_t first_input,
-                            ptrdiff_t last_input, ptrdiff_t first, ptrdiff_t last) {
-    if (IS_SHALLOW(rows)) {
-        MULTIPLY_ADD_KERNELS.weight_gradient(a_, a_stride, nonzero, dz_, dz_stride, out_, out_stride, update,
-                                             rows, first_input, last_input, first, last);
-        return;
-    }
-    enum { WIDTH = 2 * SIDE, PANEL = WIDTH * SIDE }; /* inputs together, and their sums of a panel */
-    const float *a = a_, *dz = dz_;
-    float *out = out_;
+/* As in kernels.h; w_strips, if not NULL, are those of `out`, which is w then. */
+static void gradient_of_weights(const float *a, ptrdiff_t a_stride, const uint32_t *a_strips,
+                                ptrdiff_t fan_in, const float *dz, ptrdiff_t dz_stride, float *out,
+                                ptrdiff_t out_stride, const struct update *update, uint32_t *w_strips,
+                                ptrdiff_t rows, ptrdiff_t first_input, ptrdiff_t last_input,
+                                ptrdiff_t first, ptrdiff_t last) {
+    enum { WIDTH = TILE_DEPTH, PANEL = WIDTH * SIDE }; /* inputs together, and their sums of a panel */
     _Alignas(64) uint32_t a_block[GRADIENT_DEPTH / 2 * WIDTH * PIECES], dz_block[GRADIENT_WORDS];
     _Alignas(64) float gradient[GRADIENT_PANELS * PANEL]; /* (panel, input, output) */
     int dz_least[GRADIENT_WORDS / TILE_WORDS]; /* exponents, of each panel of dz_block */
     const ptrdiff_t most_steps = (least(rows, GRADIENT_DEPTH) + TILE_DEPTH - 1) / TILE_DEPTH;
     const ptrdiff_t group =
         most_steps ? GRADIENT_WORDS / (most_steps * TILE_WORDS) / 2 * 2 : GRADIENT_PANELS;
+    const ptrdiff_t strip = strip_words(fan_in);
     configure(SIDE);
     for (ptrdiff_t group_first = first; group_first < last; group_first += group) {
         const ptrdiff_t group_last = least(group_first + group, last);
-        for (ptrdiff_t input = first_input; input < last_input; input += WIDTH) {
-            const ptrdiff_t width = least(last_input - input, WIDTH);
+        ptrdiff_t width;
+        for (ptrdiff_t input = first_input; input < last_input; input += width) {
+            const ptrdiff_t half = input % WIDTH; /* the first input may be in the middle of a tile */
+            width = least(last_input - input, WIDTH - half);
             const ptrdiff_t tile_rows = (width + SIDE - 1) / SIDE;
             for (ptrdiff_t row = 0; row < rows; row += GRADIENT_DEPTH) {
                 const ptrdiff_t block_rows = least(rows - row, GRADIENT_DEPTH);
                 const ptrdiff_t steps = (block_rows + TILE_DEPTH - 1) / TILE_DEPTH;
+                const ptrdiff_t next = steps * TILE_WORDS;
                 int a_has_rests = 0, a_least[2] = {0};
-                for (ptrdiff_t i = 0; i < tile_rows; i++) {
+                if (a_strips)
+                    transpose_strips(
+                        a_strips + row / SIDE * strip + input / TILE_DEPTH * TILE_WORDS, strip,
+                        block_rows, a_block, next);
+                for (ptrdiff_t i = 0; i < tile_rows && !a_strips; i++) {
                     const struct extent extent = pack_rows_transposed(
                         a + (input / SIDE + i) * a_stride + row * SIDE, block_rows, width - i * SIDE,
-                        a_block + i * steps * TILE_WORDS);
+                        a_block + i * next);
                     if (PIECES == 1) continue;
                     a_least[i] = least_exponent(&extent);
                     a_has_rests |= has_rests(&extent);
                 }
                 if (input == first_input || rows > GRADIENT_DEPTH)
-                    for (ptrdiff_t panel = group_first; panel < group_last; panel++) {
-                        const struct extent extent =
+                    for (ptrdiff_t panel = group_first; panel < group_last; panel++)
+                        dz_least[panel - group_first] =
                             pack_rows(dz + panel * dz_stride + row * SIDE, SIDE, block_rows,
-                                      dz_block + (panel - group_first) * steps * TILE_WORDS);
-                        if (PIECES > 1) dz_least[panel - group_first] = least_exponent(&extent);
-                    }
+                                      dz_block + (panel - group_first) * next);
                 for (ptrdiff_t panel = group_first; panel < group_last; panel += 2) {
                     const ptrdiff_t panels = least(group_last - panel, 2);
+                    const struct operands of = {a_strips && half ? a_block + next : a_block,
+                                                dz_block + (panel - group_first) * next, next, next,
+                                                steps};
                     /* Sums that go on wait in a place of their own. */
                     float *sums = gradient + (rows > GRADIENT_DEPTH ? panel - group_first : 0) * PANEL;
                     const int is_last = row + block_rows == rows;
-                    multiply_tiles[a_has_rests][tile_rows - 1][panels - 1](
-                        a_block, dz_block + (panel - group_first) * steps * TILE_WORDS, steps,
-                        row ? sums : NULL, 64, PANEL, sums, PANEL);
+                    multiply_tiles[a_has_rests][tile_rows - 1][panels - 1](&of, row ? sums : NULL, 64,
+                                                                           PANEL, sums, PANEL);
                     for (ptrdiff_t tile = 0; PIECES > 1 && tile < tile_rows * panels; tile++) {
                         const ptrdiff_t i = tile % tile_rows, j = tile / tile_rows;
                         const ptrdiff_t inputs = least(width - i * SIDE, SIDE);
@@ -358,9 +394,13 @@ static void weight_gradient(const void *a_, ptrdiff_t a_stride, const uint16_t *
                                 dz + (panel + j) * dz_stride, dz_stride, of_tile, PANEL, NULL, rows, 0,
                                 inputs, 0, 1);
                     }
-                    for (ptrdiff_t j = 0; j < panels && is_last; j++)
-                        take_step(update, sums + j * PANEL,
-                                  out + (panel + j) * out_stride + input * SIDE, width * SIDE);
+                    for (ptrdiff_t j = 0; j < panels && is_last; j++) {
+                        float *place = out + (panel + j) * out_stride + input * SIDE;
+                        take_step(update, sums + j * PANEL, place, width * SIDE);
+                        if (w_strips)
+                            keep_rows(out + (panel + j) * out_stride, input, input + width,
+                                      w_strips + (panel + j) * strip, fan_in);
+                    }
                 }
             }
         }
@@ -368,4 +408,69 @@ static void weight_gradient(const void *a_, ptrdiff_t a_stride, const uint16_t *
     TILES_RELEASE();
 }
 
+static void weight_gradient(const void *a, ptrdiff_t a_stride, const uint16_t *nonzero, const void *dz,
+                            ptrdiff_t dz_stride, void *out, ptrdiff_t out_stride,
+                            const struct update *update, ptrdiff_t rows, ptrdiff_t first_input,
+                            ptrdiff_t last_input, ptrdiff_t first, ptrdiff_t last) {
+    if (IS_SHALLOW(rows))
+        MULTIPLY_ADD_KERNELS.weight_gradient(a, a_stride, nonzero, dz, dz_stride, out, out_stride, update,
+                                             rows, first_input, last_input, first, last);
+    else
+        gradient_of_weights(a, a_stride, NULL, 0, dz, dz_stride, out, out_stride, update, NULL, rows,
+                            first_input, last_input, first, last);
+}
+
+static void keep_weights(const void *w, ptrdiff_t w_stride, ptrdiff_t fan_in, ptrdiff_t first_input,
+                         ptrdiff_t last_input, ptrdiff_t first, ptrdiff_t last, uint32_t *strips) {
+    for (ptrdiff_t panel = first; panel < last; panel++)
+        keep_rows((const float *)w + panel * w_stride, first_input, last_input,
+                  strips + panel * strip_words(fan_in), fan_in);
+}
+
+static void weight_gradient_of_strips(const void *a, ptrdiff_t a_stride, const uint32_t *a_strips,
+                                      ptrdiff_t fan_in, const void *dz, ptrdiff_t dz_stride, void *out,
+                                      ptrdiff_t out_stride, const struct update *update,
+                                      uint32_t *w_strips, ptrdiff_t rows, ptrdiff_t first_input,
+                                      ptrdiff_t last_input, ptrdiff_t first, ptrdiff_t last) {
+    uint32_t *changed = update ? w_strips : NULL;
+    if (!IS_SHALLOW(rows)) {
+        gradient_of_weights(a, a_stride, a_strips, fan_in, dz, dz_stride, out, out_stride, update, changed,
+                            rows, first_input, last_input, first, last);
+        return;
+    }
+    MULTIPLY_ADD_KERNELS.weight_gradient(a, a_stride, NULL, dz, dz_stride, out, out_stride, update, rows,
+                                         first_input, last_input, first, last);
+    if (changed) keep_weights(out, out_stride, fan_in, first_input, last_input, first, last, changed);
+}
+
+#if PIECES == 1
+struct gathered {
+    uint32_t *strips;
+    ptrdiff_t strip;
+};
+
+static ALWAYS_INLINE void place_in_strips(void *destination, ptrdiff_t row, ptrdiff_t column, ptrdiff_t n,
+                                          const float *from, NAME(vector) *zero) {
+    const struct gathered *gathered = destination;
+    uint32_t *to = gathered->strips + row / SIDE * gathered->strip + column / TILE_DEPTH * TILE_WORDS +
+                   row % SIDE * SIDE;
+    for (ptrdiff_t i = 0; i < n; i += TILE_DEPTH, to += TILE_WORDS) {
+        const numbers first = load_numbers(from + i), second = load_numbers(from + i + SIDE);
+        *zero += 0 * first + 0 * second;
+        store_pairs(to, pairs_of_columns(first, second));
+    }
+}
+
+static int gather(const struct source *x, const int64_t *order, ptrdiff_t n_rows, ptrdiff_t batch_rows,
+                  ptrdiff_t n_known, ptrdiff_t n_columns, uint32_t *strips) {
+    struct gathered gathered = {strips, strip_words(n_columns)};
+    return NAME(gather_rows)(x, order, n_rows, batch_rows, n_known, n_columns, place_in_strips, &gathered);
+}
+#else
+/* What pieces cannot do is left to multiply-add, which takes panels. */
+#define gather NULL
+#endif
+
+const struct strip_products TABLE(strips) = {strip_words, gather, keep_weights, weighted_sum_of_strips,
+                                             weight_gradient_of_strips};
 const struct three_products TABLE(product) = {weighted_sum, weight_gradient, input_gradient};

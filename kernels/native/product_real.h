@@ -1,6 +1,7 @@
 /* Gathering and matrix products for one precision; see kernels.h for the layout of panels. */
 #include "vector.h"
 
+#include "gather_real.h"
 #include "sum_real.h"
 
 static void NAME(weight_gradient)(const void *a_, ptrdiff_t a_stride, const uint16_t *nonzero,
@@ -137,79 +138,34 @@ static void NAME(from_panels)(const void *panels_, ptrdiff_t stride, ptrdiff_t r
     }
 }
 
-/* One stretch of a row, converted and scaled, to a buffer: a plain loop that is vectorized for rows
- * whose elements lie side by side. From there whole vectors go to the panels. */
-#define CONVERT(TYPE, WIDE, SCALED)                                                               \
-    {                                                                                             \
-        const WIDE *center = (const WIDE *)x->center + first, one_center = *center;               \
-        const WIDE *scale = (const WIDE *)x->scale + first, one_scale = *scale;                   \
-        const TYPE *values = (const TYPE *)from;                                                  \
-        if (x->column_stride != (ptrdiff_t)sizeof(TYPE)) {                                        \
-            for (ptrdiff_t i = 0; i < n; i++)                                                     \
-                to[i] = (REAL)SCALED((WIDE)*(const TYPE *)(from + i * x->column_stride),          \
-                                     center[i * x->scales_each], scale[i * x->scales_each]);      \
-        } else if (x->scales_each) {                                                              \
-            for (ptrdiff_t i = 0; i < n; i++)                                                     \
-                to[i] = (REAL)SCALED((WIDE)values[i], center[i], scale[i]);                       \
-        } else {                                                                                  \
-            for (ptrdiff_t i = 0; i < n; i++)                                                     \
-                to[i] = (REAL)SCALED((WIDE)values[i], one_center, one_scale);                     \
-        }                                                                                         \
-        break;                                                                                    \
-    }
+struct NAME(gathered) {
+    REAL *panels;
+    ptrdiff_t stride;
+    uint16_t *nonzero;
+};
 
-static inline void NAME(convert)(const struct source *x, const char *restrict from,
-                                 ptrdiff_t column, ptrdiff_t n, REAL *restrict to) {
-    const ptrdiff_t first = x->scales_each ? column : 0; /* of the numbers to scale by */
-    switch (x->type) {
-    case ELEMENT_UINT8: CONVERT(uint8_t, REAL, NAME(scaled_input))
-    case ELEMENT_FLOAT32: CONVERT(float, REAL, NAME(scaled_input))
-    case ELEMENT_FLOAT64: CONVERT(double, double, scaled_input_float64)
+static ALWAYS_INLINE void NAME(place_in_panels)(void *destination, ptrdiff_t row, ptrdiff_t column,
+                                                ptrdiff_t n, const REAL *from, NAME(vector) *zero) {
+    const struct NAME(gathered) *gathered = destination;
+    const ptrdiff_t stride = gathered->stride;
+    REAL *to = gathered->panels + column / LANES * stride + row * LANES;
+    uint16_t *lanes = gathered->nonzero + column / LANES * (stride / LANES) + row;
+    for (ptrdiff_t i = 0; i < n; i += LANES) {
+        const NAME(vector) values = NAME(load)(from + i);
+        *zero = NAME(multiply_add)(*zero, 0, values);
+        NAME(store)(to, values);
+        *lanes = (uint16_t)NAME(nonzero_lanes)(from + i);
+        to += stride;
+        lanes += stride / LANES;
     }
 }
-#undef CONVERT
-
-enum { NAME(COLUMNS_AT_ONCE) = 1024, NAME(LEAST_AHEAD) = 8, NAME(MOST_AHEAD) = 32 };
 
 static int NAME(gather)(const struct source *x, const int64_t *order, ptrdiff_t n_rows,
-                         ptrdiff_t batch_rows, ptrdiff_t n_known, ptrdiff_t n_columns, void *panels_,
+                        ptrdiff_t batch_rows, ptrdiff_t n_known, ptrdiff_t n_columns, void *panels,
                         ptrdiff_t stride, uint16_t *nonzero) {
-    REAL *panels = panels_;
-    REAL buffer[NAME(COLUMNS_AT_ONCE)], zeros[LANES];
-    NAME(vector) zero = NAME(zero)(); /* as long as all values are finite */
-    int finite = 1;
-    /* Rows come in random order, which no hardware prefetcher foresees. Few rows fetch those in their place
-     * in the next batch, which then come while this one is worked on. */
-    ptrdiff_t rows_ahead = batch_rows < NAME(LEAST_AHEAD) ? NAME(LEAST_AHEAD) : batch_rows;
-    if (n_rows > NAME(MOST_AHEAD)) rows_ahead = NAME(MOST_AHEAD);
-    const ptrdiff_t ahead_bytes = n_columns * (x->column_stride < 0 ? 0 : x->column_stride);
-    for (ptrdiff_t row = 0; row < n_rows; row++) {
-        const char *from = x->data + order[row] * x->row_stride;
-        if (row + rows_ahead < n_known && ahead_bytes <= 4096) {
-            const char *ahead = x->data + order[row + rows_ahead] * x->row_stride;
-            for (ptrdiff_t byte = 0; byte < ahead_bytes; byte += 64) PREFETCH(ahead + byte);
-        }
-        for (ptrdiff_t column = 0; column < n_columns; column += NAME(COLUMNS_AT_ONCE)) {
-            const ptrdiff_t left = n_columns - column;
-            const ptrdiff_t n = left < NAME(COLUMNS_AT_ONCE) ? left : NAME(COLUMNS_AT_ONCE);
-            NAME(convert)(x, from + column * x->column_stride, column, n, buffer);
-            /* The last vector carries zeros past the last column. */
-            for (ptrdiff_t i = n; i % LANES; i++) buffer[i] = 0;
-            REAL *to = panels + column / LANES * stride + row * LANES;
-            uint16_t *lanes = nonzero + column / LANES * (stride / LANES) + row;
-            for (ptrdiff_t i = 0; i < n; i += LANES) {
-                const NAME(vector) values = NAME(load)(buffer + i);
-                zero = NAME(multiply_add)(zero, 0, values);
-                NAME(store)(to, values);
-                *lanes = (uint16_t)NAME(nonzero_lanes)(buffer + i);
-                to += stride;
-                lanes += stride / LANES;
-            }
-        }
-    }
-    NAME(store)(zeros, zero);
-    for (int i = 0; i < LANES; i++) finite &= zeros[i] == 0;
-    return finite;
+    struct NAME(gathered) gathered = {panels, stride, nonzero};
+    return NAME(gather_rows)(x, order, n_rows, batch_rows, n_known, n_columns, NAME(place_in_panels),
+                             &gathered);
 }
 
 const struct product_kernels TABLE(product) = {

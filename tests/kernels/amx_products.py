@@ -85,7 +85,8 @@ def build(folder: Path) -> ctypes.CDLL:
     if "avx2" in isa or "avx512" in isa:
         common += ["-mavx2", "-mfma"]
     # What is left to multiply-add: compiled at once, as nobody waits for it.
-    left_over = ["-O0", "-DFASTMLP_ISA=avx512", "-DFASTMLP_VECTOR_BYTES=64", "-c"]
+    common += ["-DFASTMLP_VECTOR_BYTES=64"]
+    left_over = ["-O0", "-DFASTMLP_ISA=avx512", "-c"]
     built = folder / "amx.so"
     for arguments in (
         [*left_over, str(NATIVE / "product_unit.c"), "-o", str(folder / "left_over.o")],

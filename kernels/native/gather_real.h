@@ -1,0 +1,74 @@
+/* Rows of the caller's array, converted and scaled, on their way to wherever a unit places them.
+ *
+ * Included once per precision, after vector.h, with NAME(scaled_input).
+ */
+/* One stretch of a row, converted and scaled, to a buffer: a plain loop that is vectorized for rows
+ * whose elements lie side by side. From there whole vectors go to the panels. */
+#define CONVERT(TYPE, WIDE, SCALED)                                                               \
+    {                                                                                             \
+        const WIDE *center = (const WIDE *)x->center + first, one_center = *center;               \
+        const WIDE *scale = (const WIDE *)x->scale + first, one_scale = *scale;                   \
+        const TYPE *values = (const TYPE *)from;                                                  \
+        if (x->column_stride != (ptrdiff_t)sizeof(TYPE)) {                                        \
+            for (ptrdiff_t i = 0; i < n; i++)                                                     \
+                to[i] = (REAL)SCALED((WIDE)*(const TYPE *)(from + i * x->column_stride),          \
+                                     center[i * x->scales_each], scale[i * x->scales_each]);      \
+        } else if (x->scales_each) {                                                              \
+            for (ptrdiff_t i = 0; i < n; i++)                                                     \
+                to[i] = (REAL)SCALED((WIDE)values[i], center[i], scale[i]);                       \
+        } else {                                                                                  \
+            for (ptrdiff_t i = 0; i < n; i++)                                                     \
+                to[i] = (REAL)SCALED((WIDE)values[i], one_center, one_scale);                     \
+        }                                                                                         \
+        break;                                                                                    \
+    }
+
+static inline void NAME(convert)(const struct source *x, const char *restrict from,
+                                 ptrdiff_t column, ptrdiff_t n, REAL *restrict to) {
+    const ptrdiff_t first = x->scales_each ? column : 0; /* of the numbers to scale by */
+    switch (x->type) {
+    case ELEMENT_UINT8: CONVERT(uint8_t, REAL, NAME(scaled_input))
+    case ELEMENT_FLOAT32: CONVERT(float, REAL, NAME(scaled_input))
+    case ELEMENT_FLOAT64: CONVERT(double, double, scaled_input_float64)
+    }
+}
+#undef CONVERT
+
+enum { NAME(COLUMNS_AT_ONCE) = 1024, NAME(LEAST_AHEAD) = 8, NAME(MOST_AHEAD) = 32 };
+
+/* Places n numbers of a row, from a column on; they are followed by zeros up to a whole number of vectors,
+ * an even one. Adds them times 0 to `zero`. */
+typedef void (*NAME(place_function))(void *destination, ptrdiff_t row, ptrdiff_t column, ptrdiff_t n,
+                                     const REAL *values, NAME(vector) *zero);
+
+/* As product_kernels.gather has it, with each row placed by `place`. */
+static ALWAYS_INLINE int NAME(gather_rows)(const struct source *x, const int64_t *order,
+                                           ptrdiff_t n_rows, ptrdiff_t batch_rows, ptrdiff_t n_known,
+                                           ptrdiff_t n_columns, NAME(place_function) place,
+                                           void *destination) {
+    REAL buffer[NAME(COLUMNS_AT_ONCE)], zeros[LANES];
+    NAME(vector) zero = NAME(zero)(); /* as long as all values are finite */
+    int finite = 1;
+    /* Rows come in random order, which no hardware prefetcher foresees. Few rows fetch those in their place
+     * in the next batch, which then come while this one is worked on. */
+    ptrdiff_t rows_ahead = batch_rows < NAME(LEAST_AHEAD) ? NAME(LEAST_AHEAD) : batch_rows;
+    if (n_rows > NAME(MOST_AHEAD)) rows_ahead = NAME(MOST_AHEAD);
+    const ptrdiff_t ahead_bytes = n_columns * (x->column_stride < 0 ? 0 : x->column_stride);
+    for (ptrdiff_t row = 0; row < n_rows; row++) {
+        const char *from = x->data + order[row] * x->row_stride;
+        if (row + rows_ahead < n_known && ahead_bytes <= 4096) {
+            const char *ahead = x->data + order[row + rows_ahead] * x->row_stride;
+            for (ptrdiff_t byte = 0; byte < ahead_bytes; byte += 64) PREFETCH(ahead + byte);
+        }
+        for (ptrdiff_t column = 0; column < n_columns; column += NAME(COLUMNS_AT_ONCE)) {
+            const ptrdiff_t left = n_columns - column;
+            const ptrdiff_t n = left < NAME(COLUMNS_AT_ONCE) ? left : NAME(COLUMNS_AT_ONCE);
+            NAME(convert)(x, from + column * x->column_stride, column, n, buffer);
+            for (ptrdiff_t i = n; i % (2 * LANES); i++) buffer[i] = 0;
+            place(destination, row, column, n, buffer, &zero);
+        }
+    }
+    NAME(store)(zeros, zero);
+    for (int i = 0; i < LANES; i++) finite &= zeros[i] == 0;
+    return finite;
+}
