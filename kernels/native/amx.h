@@ -52,6 +52,10 @@ static ALWAYS_INLINE pairs pairs_of_columns(numbers first, numbers second) {
     return (pairs)_mm512_cvtne2ps_pbh((__m512)second, (__m512)first);
 }
 
+static ALWAYS_INLINE numbers numbers_of_bytes(const uint8_t *bytes) {
+    return (numbers)_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)bytes)));
+}
+
 /* Of two rows, one below the other: number i of the one and number i of the other are pair i. */
 static ALWAYS_INLINE pairs pairs_of_rows(numbers above, numbers below) {
     const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8,

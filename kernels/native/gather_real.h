@@ -2,8 +2,11 @@
  *
  * Included once per precision, after vector.h, with NAME(scaled_input).
  */
+
+enum { NAME(COLUMNS_AT_ONCE) = 128, NAME(LEAST_AHEAD) = 8, NAME(MOST_AHEAD) = 32 };
+
 /* One stretch of a row, converted and scaled, to a buffer: a plain loop that is vectorized for rows
- * whose elements lie side by side. From there whole vectors go to the panels. */
+ * whose elements lie side by side. */
 #define CONVERT(TYPE, WIDE, SCALED)                                                               \
     {                                                                                             \
         const WIDE *center = (const WIDE *)x->center + first, one_center = *center;               \
@@ -34,38 +37,35 @@ static inline void NAME(convert)(const struct source *x, const char *restrict fr
 }
 #undef CONVERT
 
-enum { NAME(COLUMNS_AT_ONCE) = 1024, NAME(LEAST_AHEAD) = 8, NAME(MOST_AHEAD) = 32 };
+/* Converts n columns of a row, from one on that lies at `from`, and puts them where they belong; adds them
+ * times 0 to `zero`. */
+typedef void (*NAME(place_function))(void *destination, const struct source *x, const char *from,
+                                     ptrdiff_t row, ptrdiff_t column, ptrdiff_t n, NAME(vector) *zero);
 
-/* Places n numbers of a row, from a column on; they are followed by zeros up to a whole number of vectors,
- * an even one. Adds them times 0 to `zero`. */
-typedef void (*NAME(place_function))(void *destination, ptrdiff_t row, ptrdiff_t column, ptrdiff_t n,
-                                     const REAL *values, NAME(vector) *zero);
-
-/* As product_kernels.gather has it, with each row placed by `place`. */
+/* As product_kernels.gather has it, with each row placed by `place`, some columns at a time. */
 static ALWAYS_INLINE int NAME(gather_rows)(const struct source *x, const int64_t *order,
                                            ptrdiff_t n_rows, ptrdiff_t batch_rows, ptrdiff_t n_known,
                                            ptrdiff_t n_columns, NAME(place_function) place,
                                            void *destination) {
-    REAL buffer[NAME(COLUMNS_AT_ONCE)], zeros[LANES];
+    REAL zeros[LANES];
     NAME(vector) zero = NAME(zero)(); /* as long as all values are finite */
     int finite = 1;
     /* Rows come in random order, which no hardware prefetcher foresees. Few rows fetch those in their place
-     * in the next batch, which then come while this one is worked on. */
+     * in the next batch, which then come while this one is worked on. Each piece of a row fetches one:
+     * a whole row at once would wait for the memory. */
     ptrdiff_t rows_ahead = batch_rows < NAME(LEAST_AHEAD) ? NAME(LEAST_AHEAD) : batch_rows;
     if (n_rows > NAME(MOST_AHEAD)) rows_ahead = NAME(MOST_AHEAD);
-    const ptrdiff_t ahead_bytes = n_columns * (x->column_stride < 0 ? 0 : x->column_stride);
+    const ptrdiff_t step = x->column_stride, ahead_bytes = n_columns * (step < 0 ? 0 : step);
     for (ptrdiff_t row = 0; row < n_rows; row++) {
-        const char *from = x->data + order[row] * x->row_stride;
-        if (row + rows_ahead < n_known && ahead_bytes <= 4096) {
-            const char *ahead = x->data + order[row + rows_ahead] * x->row_stride;
-            for (ptrdiff_t byte = 0; byte < ahead_bytes; byte += 64) PREFETCH(ahead + byte);
-        }
+        const char *from = x->data + order[row] * x->row_stride, *ahead = NULL;
+        if (row + rows_ahead < n_known && ahead_bytes <= 4096)
+            ahead = x->data + order[row + rows_ahead] * x->row_stride;
         for (ptrdiff_t column = 0; column < n_columns; column += NAME(COLUMNS_AT_ONCE)) {
             const ptrdiff_t left = n_columns - column;
             const ptrdiff_t n = left < NAME(COLUMNS_AT_ONCE) ? left : NAME(COLUMNS_AT_ONCE);
-            NAME(convert)(x, from + column * x->column_stride, column, n, buffer);
-            for (ptrdiff_t i = n; i % (2 * LANES); i++) buffer[i] = 0;
-            place(destination, row, column, n, buffer, &zero);
+            for (ptrdiff_t byte = 0; ahead && byte < n * step; byte += 64)
+                PREFETCH(ahead + column * step + byte);
+            place(destination, x, from + column * step, row, column, n, &zero);
         }
     }
     NAME(store)(zeros, zero);

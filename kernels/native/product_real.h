@@ -144,17 +144,21 @@ struct NAME(gathered) {
     uint16_t *nonzero;
 };
 
-static ALWAYS_INLINE void NAME(place_in_panels)(void *destination, ptrdiff_t row, ptrdiff_t column,
-                                                ptrdiff_t n, const REAL *from, NAME(vector) *zero) {
+static ALWAYS_INLINE void NAME(place_in_panels)(void *destination, const struct source *x,
+                                                const char *from, ptrdiff_t row, ptrdiff_t column,
+                                                ptrdiff_t n, NAME(vector) *zero) {
     const struct NAME(gathered) *gathered = destination;
     const ptrdiff_t stride = gathered->stride;
+    REAL buffer[NAME(COLUMNS_AT_ONCE)];
+    NAME(convert)(x, from, column, n, buffer);
+    for (ptrdiff_t i = n; i % LANES; i++) buffer[i] = 0; /* the last vector carries zeros past the last column */
     REAL *to = gathered->panels + column / LANES * stride + row * LANES;
     uint16_t *lanes = gathered->nonzero + column / LANES * (stride / LANES) + row;
     for (ptrdiff_t i = 0; i < n; i += LANES) {
-        const NAME(vector) values = NAME(load)(from + i);
+        const NAME(vector) values = NAME(load)(buffer + i);
         *zero = NAME(multiply_add)(*zero, 0, values);
         NAME(store)(to, values);
-        *lanes = (uint16_t)NAME(nonzero_lanes)(from + i);
+        *lanes = (uint16_t)NAME(nonzero_lanes)(buffer + i);
         to += stride;
         lanes += stride / LANES;
     }

@@ -117,6 +117,12 @@ static uint32_t upper_half(float value) {
     return (value != value ? bits | 0x400000u : bits + 0x7fffu + (bits >> 16 & 1u)) >> 16;
 }
 
+static inline numbers numbers_of_bytes(const uint8_t *bytes) {
+    numbers all;
+    for (int i = 0; i < 16; i++) all[i] = bytes[i];
+    return all;
+}
+
 static inline pairs pairs_of_columns(numbers first, numbers second) {
     pairs all;
     for (int i = 0; i < 8; i++) {
