@@ -56,6 +56,15 @@ static ALWAYS_INLINE numbers numbers_of_bytes(const uint8_t *bytes) {
     return (numbers)_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)bytes)));
 }
 
+/* Four pairs from each of these places. */
+static ALWAYS_INLINE pairs pairs_of_quarters(const uint32_t *first, const uint32_t *second,
+                                             const uint32_t *third, const uint32_t *fourth) {
+    __m512i all = _mm512_castsi128_si512(_mm_loadu_si128((const __m128i *)first));
+    all = _mm512_inserti32x4(all, _mm_loadu_si128((const __m128i *)second), 1);
+    all = _mm512_inserti32x4(all, _mm_loadu_si128((const __m128i *)third), 2);
+    return (pairs)_mm512_inserti32x4(all, _mm_loadu_si128((const __m128i *)fourth), 3);
+}
+
 /* Of two rows, one below the other: number i of the one and number i of the other are pair i. */
 static ALWAYS_INLINE pairs pairs_of_rows(numbers above, numbers below) {
     const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8,

@@ -263,67 +263,114 @@ static int least_of_strip(const uint32_t *strip, ptrdiff_t depth, ptrdiff_t firs
     return (int)found;
 }
 
+/* Plain gradient descent, `sgd` of formulas.py, of 16 weights. */
+static ALWAYS_INLINE numbers descended(const float *w, const float *gradient, float factor) {
+    return load_numbers(w) + factor * load_numbers(gradient);
+}
+
 /* Rows of a panel, from one on that is a multiple of 16, to its strip, all of which has `depth` rows. What is
- * missing in the last tile is zero in the strip already. */
-static void keep_rows(const float *panel, ptrdiff_t first, ptrdiff_t last, uint32_t *strip,
-                      ptrdiff_t depth) {
+ * missing in the last tile is zero in the strip already. With the gradient of these rows (or NULL) they
+ * descend first: what is in the registers is rounded at once. */
+static void keep_rows(float *panel, ptrdiff_t first, ptrdiff_t last, uint32_t *strip, ptrdiff_t depth,
+                      const float *gradient, float factor) {
     const pairs every_lane = first_lanes(SIDE);
     for (ptrdiff_t row = first; row < last; row += SIDE) {
-        const float *from = panel + row * SIDE;
+        float *at = panel + row * SIDE;
         uint32_t *out = strip + row / TILE_DEPTH * TILE_WORDS + row % TILE_DEPTH / 2 * SIDE;
         struct extent extent = NO_EXTENT;
         pairs line[PIECES];
-        for (ptrdiff_t pair = 0; pair < SIDE / 2; pair++, out += SIDE) {
-            pieces_of_pair(from, SIDE, last - row, pair, every_lane, line, &extent);
-            store_pieces(out, line);
+        const ptrdiff_t rows = last - row < SIDE ? last - row : SIDE;
+        for (ptrdiff_t i = 0; gradient && rows < SIDE && i < rows * SIDE; i += SIDE)
+            store_numbers(at + i, descended(at + i, gradient + i, factor));
+        if (rows < SIDE || !gradient) {
+            for (ptrdiff_t pair = 0; pair < SIDE / 2; pair++) {
+                pieces_of_pair(at, SIDE, rows, pair, every_lane, line, &extent);
+                store_pieces(out + pair * SIDE, line);
+            }
+        } else {
+            UNROLL
+            for (ptrdiff_t pair = 0; pair < SIDE / 2; pair++) {
+                const ptrdiff_t i = pair * 2 * SIDE;
+                const numbers above = descended(at + i, gradient + i, factor);
+                const numbers below = descended(at + i + SIDE, gradient + i + SIDE, factor);
+                store_numbers(at + i, above);
+                store_numbers(at + i + SIDE, below);
+                pieces_of_rows(above, below, line, &extent);
+                store_pieces(out + pair * SIDE, line);
+            }
         }
+        if (gradient) gradient += SIDE * SIDE;
         if (PIECES > 1) exponents_of(strip, depth)[row / SIDE] = (uint32_t)least_exponent(&extent);
     }
 }
 
 #if PIECES == 1
-typedef uint16_t numbers_of_16_bits __attribute__((vector_size(64)));
 #if defined(__clang__)
-#define CHOOSE(one, two, ...) __builtin_shufflevector(one, two, __VA_ARGS__)
+#define CHOOSE(type, one, two, ...) __builtin_shufflevector((type)(one), (type)(two), __VA_ARGS__)
 #else
-#define CHOOSE(one, two, ...) __builtin_shuffle(one, two, (numbers_of_16_bits){__VA_ARGS__})
+#define CHOOSE(type, one, two, ...) __builtin_shuffle((type)(one), (type)(two), (type){__VA_ARGS__})
 #endif
-/* Half of the numbers of two rows, in pairs of those one below the other: in each of the four parts of 8
- * numbers the first four, or the last. */
-static ALWAYS_INLINE pairs interleave(const int last, pairs above, pairs below) {
-    const numbers_of_16_bits one = (numbers_of_16_bits)above, two = (numbers_of_16_bits)below;
-    if (last)
-        return (pairs)CHOOSE(one, two, 4, 36, 5, 37, 6, 38, 7, 39, 12, 44, 13, 45, 14, 46, 15, 47, 20, 52,
-                             21, 53, 22, 54, 23, 55, 28, 60, 29, 61, 30, 62, 31, 63);
-    return (pairs)CHOOSE(one, two, 0, 32, 1, 33, 2, 34, 3, 35, 8, 40, 9, 41, 10, 42, 11, 43, 16, 48, 17,
-                         49, 18, 50, 19, 51, 24, 56, 25, 57, 26, 58, 27, 59);
+typedef uint16_t singles __attribute__((vector_size(64)));
+typedef uint64_t fours __attribute__((vector_size(64)));
+/* In each quarter of both: their numbers in turns, so many (1, 2, 4) at a time, of the first halves and of
+ * the last. */
+static ALWAYS_INLINE void interleave(const int at_a_time, pairs one, pairs two, pairs *first, pairs *last) {
+    if (at_a_time == 1) {
+        *first = (pairs)CHOOSE(singles, one, two, 0, 32, 1, 33, 2, 34, 3, 35, 8, 40, 9, 41, 10, 42, 11, 43,
+                               16, 48, 17, 49, 18, 50, 19, 51, 24, 56, 25, 57, 26, 58, 27, 59);
+        *last = (pairs)CHOOSE(singles, one, two, 4, 36, 5, 37, 6, 38, 7, 39, 12, 44, 13, 45, 14, 46, 15, 47,
+                              20, 52, 21, 53, 22, 54, 23, 55, 28, 60, 29, 61, 30, 62, 31, 63);
+    } else if (at_a_time == 2) {
+        *first = CHOOSE(pairs, one, two, 0, 16, 1, 17, 4, 20, 5, 21, 8, 24, 9, 25, 12, 28, 13, 29);
+        *last = CHOOSE(pairs, one, two, 2, 18, 3, 19, 6, 22, 7, 23, 10, 26, 11, 27, 14, 30, 15, 31);
+    } else {
+        *first = (pairs)CHOOSE(fours, one, two, 0, 8, 2, 10, 4, 12, 6, 14);
+        *last = (pairs)CHOOSE(fours, one, two, 1, 9, 3, 11, 5, 13, 7, 15);
+    }
 }
 #undef CHOOSE
+
+/* The transpose of up to 32 rows of 32 numbers, the last 16 of them `strip` words after the first, to two
+ * tiles `next` words apart. The quarters of a row go to their quarters of a line while they are loaded; what
+ * is left is the transpose of 8 x 8 numbers in every quarter. */
+static ALWAYS_INLINE void transpose_tiles(const uint32_t *tile, ptrdiff_t strip, ptrdiff_t rows,
+                                          uint32_t *out, ptrdiff_t next) {
+    enum { QUARTER = SIDE / 4 };
+    static const uint32_t none[QUARTER]; /* of rows that are missing */
+    UNROLL
+    for (int quarter = 0; quarter < 4; quarter++) {
+        pairs row[8], of_two[8], of_four[8], column[8];
+        UNROLL
+        for (int i = 0; i < 8; i++) {
+            const uint32_t *of[4] = {tile + i * SIDE, tile + (i + 8) * SIDE, tile + strip + i * SIDE,
+                                     tile + strip + (i + 8) * SIDE};
+            UNROLL
+            for (int j = 0; j < 4; j++) of[j] = i + 8 * j < rows ? of[j] + quarter * QUARTER : none;
+            row[i] = pairs_of_quarters(of[0], of[1], of[2], of[3]);
+        }
+        UNROLL
+        for (int i = 0; i < 8; i += 2) interleave(1, row[i], row[i + 1], &of_two[i], &of_two[i + 1]);
+        UNROLL
+        for (int i = 0; i < 8; i += 4) {
+            interleave(2, of_two[i], of_two[i + 2], &of_four[i], &of_four[i + 1]);
+            interleave(2, of_two[i + 1], of_two[i + 3], &of_four[i + 2], &of_four[i + 3]);
+        }
+        UNROLL
+        for (int i = 0; i < 4; i++)
+            interleave(4, of_four[i], of_four[i + 4], &column[2 * i], &column[2 * i + 1]);
+        UNROLL
+        for (int i = 0; i < 8; i++)
+            store_pairs(out + quarter / 2 * next + (quarter % 2 * 8 + i) * SIDE, column[i]);
+    }
+}
 
 /* For a: 32 columns of strips, from their tile on, as two rows of tiles `next` words apart, the depth along
  * the rows: what pack_rows_transposed makes of panels. */
 static void transpose_strips(const uint32_t *tile, ptrdiff_t strip, ptrdiff_t rows, uint32_t *out,
                              ptrdiff_t next) {
-    for (ptrdiff_t row = 0; row < rows; row += TILE_DEPTH, tile += 2 * strip, out += TILE_WORDS) {
-        UNROLL
-        for (int last = 0; last < 2; last++) {
-            pairs line[SIDE]; /* of a pair of rows each; rows that are missing are zero */
-            UNROLL
-            for (int i = 0; i < SIDE; i++) {
-                const uint32_t *from = tile + i / 8 * strip + i % 8 * 2 * SIDE;
-                const ptrdiff_t left = rows - row - 2 * i;
-                const pairs none = {0};
-                line[i] = interleave(last, left > 0 ? load_pairs(from) : none,
-                                     left > 1 ? load_pairs(from + SIDE) : none);
-            }
-            transpose_lines(line);
-            UNROLL
-            for (int i = 0; i < SIDE; i++) {
-                const int column = i / 4 * 8 + last * 4 + i % 4;
-                store_pairs(out + column / SIDE * next + column % SIDE * SIDE, line[i]);
-            }
-        }
-    }
+    for (; rows >= TILE_DEPTH; rows -= TILE_DEPTH, tile += 2 * strip, out += TILE_WORDS)
+        transpose_tiles(tile, strip, TILE_DEPTH, out, next);
+    if (rows > 0) transpose_tiles(tile, strip, rows, out, next);
 }
 #else
 #define transpose_strips(...) ((void)0) /* of a in three pieces there are none */

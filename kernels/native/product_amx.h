@@ -41,7 +41,7 @@ extern const struct product_kernels fastmlp_product_avx512_float32;
  * whole tiles. */
 enum {
     SUM_ROWS = 256,
-    SUM_DEPTH = PIECES == 1 ? 416 : 128,
+    SUM_DEPTH = PIECES == 1 ? 288 : 128,
     GRADIENT_DEPTH = 512, /* rows of a and dz */
     GRADIENT_WORDS = PIECES == 1 ? 1 << 16 : 1 << 17, /* of dz: 256 or 512 KB */
     GRADIENT_PANELS = GRADIENT_WORDS / (GRADIENT_DEPTH / 2 * SIDE * PIECES) /* of dz, if it is that deep */
@@ -312,20 +312,37 @@ static void input_gradient(const void *dz, ptrdiff_t dz_stride, const void *w, p
             first, last);
 }
 
+static int is_plain_descent(const struct update *update) {
+    return update && update->is_gradient_descent && !update->adjustments;
+}
+
 /* What becomes of n numbers of a gradient: see struct update. Plain gradient descent is the formula
  * `sgd` on vectors. */
 static void take_step(const struct update *update, float *gradient, float *out, ptrdiff_t n) {
     if (!update) {
         memcpy(out, gradient, n * sizeof(float));
-    } else if (update->is_gradient_descent && !update->adjustments) {
+    } else if (is_plain_descent(update)) {
         const float factor = -*(const float *)update->coefficients;
-        for (ptrdiff_t i = 0; i < n; i += SIDE)
-            store_numbers(out + i, load_numbers(out + i) + factor * load_numbers(gradient + i));
+        for (ptrdiff_t i = 0; i < n; i += SIDE) store_numbers(out + i, descended(out + i, gradient + i, factor));
     } else {
         if (update->adjustments) update->adjust(out, gradient, update->adjustments, n);
         update->step(out, gradient, (char *)out + update->state_offset, update->state_stride,
                      update->coefficients, n);
     }
+}
+
+enum { WIDTH = TILE_DEPTH, PANEL_SUMS = WIDTH * SIDE }; /* inputs together, and their sums of a panel */
+
+/* Sums of a weight gradient, of some inputs of one panel, become its dw; or they change w and its strip (or
+ * NULL). */
+static void finish(float *sums, float *panel, ptrdiff_t first, ptrdiff_t last, const struct update *update,
+                   uint32_t *strip, ptrdiff_t fan_in) {
+    if (strip && is_plain_descent(update)) {
+        keep_rows(panel, first, last, strip, fan_in, sums, -*(const float *)update->coefficients);
+        return;
+    }
+    take_step(update, sums, panel + first * SIDE, (last - first) * SIDE);
+    if (strip) keep_rows(panel, first, last, strip, fan_in, NULL, 0);
 }
 
 /* As in kernels.h; w_strips, if not NULL, are those of `out`, which is w then. */
@@ -334,9 +351,8 @@ static void gradient_of_weights(const float *a, ptrdiff_t a_stride, const uint32
                                 ptrdiff_t out_stride, const struct update *update, uint32_t *w_strips,
                                 ptrdiff_t rows, ptrdiff_t first_input, ptrdiff_t last_input,
                                 ptrdiff_t first, ptrdiff_t last) {
-    enum { WIDTH = TILE_DEPTH, PANEL = WIDTH * SIDE }; /* inputs together, and their sums of a panel */
     _Alignas(64) uint32_t a_block[GRADIENT_DEPTH / 2 * WIDTH * PIECES], dz_block[GRADIENT_WORDS];
-    _Alignas(64) float gradient[GRADIENT_PANELS * PANEL]; /* (panel, input, output) */
+    _Alignas(64) float gradient[GRADIENT_PANELS * PANEL_SUMS];
     int dz_least[GRADIENT_WORDS / TILE_WORDS]; /* exponents, of each panel of dz_block */
     const ptrdiff_t most_steps = (least(rows, GRADIENT_DEPTH) + TILE_DEPTH - 1) / TILE_DEPTH;
     const ptrdiff_t group =
@@ -347,7 +363,7 @@ static void gradient_of_weights(const float *a, ptrdiff_t a_stride, const uint32
         const ptrdiff_t group_last = least(group_first + group, last);
         ptrdiff_t width;
         for (ptrdiff_t input = first_input; input < last_input; input += width) {
-            const ptrdiff_t half = input % WIDTH; /* the first input may be in the middle of a tile */
+            const ptrdiff_t half = input % WIDTH; /* the first may be in the middle of a tile */
             width = least(last_input - input, WIDTH - half);
             const ptrdiff_t tile_rows = (width + SIDE - 1) / SIDE;
             for (ptrdiff_t row = 0; row < rows; row += GRADIENT_DEPTH) {
@@ -361,8 +377,8 @@ static void gradient_of_weights(const float *a, ptrdiff_t a_stride, const uint32
                         block_rows, a_block, next);
                 for (ptrdiff_t i = 0; i < tile_rows && !a_strips; i++) {
                     const struct extent extent = pack_rows_transposed(
-                        a + (input / SIDE + i) * a_stride + row * SIDE, block_rows, width - i * SIDE,
-                        a_block + i * next);
+                        a + (input / SIDE + i) * a_stride + row * SIDE, block_rows,
+                        width - i * SIDE, a_block + i * next);
                     if (PIECES == 1) continue;
                     a_least[i] = least_exponent(&extent);
                     a_has_rests |= has_rests(&extent);
@@ -373,34 +389,29 @@ static void gradient_of_weights(const float *a, ptrdiff_t a_stride, const uint32
                             pack_rows(dz + panel * dz_stride + row * SIDE, SIDE, block_rows,
                                       dz_block + (panel - group_first) * next);
                 for (ptrdiff_t panel = group_first; panel < group_last; panel += 2) {
-                    const ptrdiff_t panels = least(group_last - panel, 2);
+                    const ptrdiff_t panels = least(group_last - panel, 2), place = panel - group_first;
                     const struct operands of = {a_strips && half ? a_block + next : a_block,
-                                                dz_block + (panel - group_first) * next, next, next,
-                                                steps};
-                    /* Sums that go on wait in a place of their own. */
-                    float *sums = gradient + (rows > GRADIENT_DEPTH ? panel - group_first : 0) * PANEL;
+                                                dz_block + place * next, next, next, steps};
                     const int is_last = row + block_rows == rows;
-                    multiply_tiles[a_has_rests][tile_rows - 1][panels - 1](&of, row ? sums : NULL, 64,
-                                                                           PANEL, sums, PANEL);
+                    /* Sums that go on wait in a place of their own. */
+                    float *sums = gradient + (rows > GRADIENT_DEPTH ? place : 0) * PANEL_SUMS;
+                    multiply_tiles[a_has_rests][tile_rows - 1][panels - 1](
+                        &of, row ? sums : NULL, 64, PANEL_SUMS, sums, PANEL_SUMS);
                     for (ptrdiff_t tile = 0; PIECES > 1 && tile < tile_rows * panels; tile++) {
                         const ptrdiff_t i = tile % tile_rows, j = tile / tile_rows;
                         const ptrdiff_t inputs = least(width - i * SIDE, SIDE);
-                        float *of_tile = sums + j * PANEL + i * TILE_PAIRS;
-                        if (are_too_small(a_least[i], dz_least[panel - group_first + j]))
+                        float *of_tile = sums + j * PANEL_SUMS + i * TILE_PAIRS;
+                        if (are_too_small(a_least[i], dz_least[place + j]))
                             fill(of_tile, inputs * SIDE, NAN);
                         if (is_last && !are_finite(of_tile, inputs * SIDE))
                             MULTIPLY_ADD_KERNELS.weight_gradient(
                                 a + (input / SIDE + i) * a_stride, a_stride, NULL,
-                                dz + (panel + j) * dz_stride, dz_stride, of_tile, PANEL, NULL, rows, 0,
-                                inputs, 0, 1);
+                                dz + (panel + j) * dz_stride, dz_stride, of_tile, PANEL_SUMS, NULL,
+                                rows, 0, inputs, 0, 1);
                     }
-                    for (ptrdiff_t j = 0; j < panels && is_last; j++) {
-                        float *place = out + (panel + j) * out_stride + input * SIDE;
-                        take_step(update, sums + j * PANEL, place, width * SIDE);
-                        if (w_strips)
-                            keep_rows(out + (panel + j) * out_stride, input, input + width,
-                                      w_strips + (panel + j) * strip, fan_in);
-                    }
+                    for (ptrdiff_t j = 0; j < panels && is_last; j++)
+                        finish(sums + j * PANEL_SUMS, out + (panel + j) * out_stride, input, input + width,
+                               update, w_strips ? w_strips + (panel + j) * strip : NULL, fan_in);
                 }
             }
         }
@@ -423,8 +434,8 @@ static void weight_gradient(const void *a, ptrdiff_t a_stride, const uint16_t *n
 static void keep_weights(const void *w, ptrdiff_t w_stride, ptrdiff_t fan_in, ptrdiff_t first_input,
                          ptrdiff_t last_input, ptrdiff_t first, ptrdiff_t last, uint32_t *strips) {
     for (ptrdiff_t panel = first; panel < last; panel++)
-        keep_rows((const float *)w + panel * w_stride, first_input, last_input,
-                  strips + panel * strip_words(fan_in), fan_in);
+        keep_rows((float *)w + panel * w_stride, first_input, last_input,
+                  strips + panel * strip_words(fan_in), fan_in, NULL, 0);
 }
 
 static void weight_gradient_of_strips(const void *a, ptrdiff_t a_stride, const uint32_t *a_strips,

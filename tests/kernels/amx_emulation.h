@@ -123,6 +123,13 @@ static inline numbers numbers_of_bytes(const uint8_t *bytes) {
     return all;
 }
 
+static inline pairs pairs_of_quarters(const uint32_t *first, const uint32_t *second, const uint32_t *third,
+                                      const uint32_t *fourth) {
+    pairs all;
+    for (int i = 0; i < 4; i++) all[i] = first[i], all[4 + i] = second[i], all[8 + i] = third[i], all[12 + i] = fourth[i];
+    return all;
+}
+
 static inline pairs pairs_of_columns(numbers first, numbers second) {
     pairs all;
     for (int i = 0; i < 8; i++) {
