@@ -263,43 +263,20 @@ static int least_of_strip(const uint32_t *strip, ptrdiff_t depth, ptrdiff_t firs
     return (int)found;
 }
 
-/* Plain gradient descent, `sgd` of formulas.py, of 16 weights. */
-static ALWAYS_INLINE numbers descended(const float *w, const float *gradient, float factor) {
-    return load_numbers(w) + factor * load_numbers(gradient);
-}
-
 /* Rows of a panel, from one on that is a multiple of 16, to its strip, all of which has `depth` rows. What is
- * missing in the last tile is zero in the strip already. With the gradient of these rows (or NULL) they
- * descend first: what is in the registers is rounded at once. */
-static void keep_rows(float *panel, ptrdiff_t first, ptrdiff_t last, uint32_t *strip, ptrdiff_t depth,
-                      const float *gradient, float factor) {
+ * missing in the last tile is zero in the strip already. */
+static void keep_rows(const float *panel, ptrdiff_t first, ptrdiff_t last, uint32_t *strip,
+                      ptrdiff_t depth) {
     const pairs every_lane = first_lanes(SIDE);
     for (ptrdiff_t row = first; row < last; row += SIDE) {
-        float *at = panel + row * SIDE;
+        const float *from = panel + row * SIDE;
         uint32_t *out = strip + row / TILE_DEPTH * TILE_WORDS + row % TILE_DEPTH / 2 * SIDE;
         struct extent extent = NO_EXTENT;
         pairs line[PIECES];
-        const ptrdiff_t rows = last - row < SIDE ? last - row : SIDE;
-        for (ptrdiff_t i = 0; gradient && rows < SIDE && i < rows * SIDE; i += SIDE)
-            store_numbers(at + i, descended(at + i, gradient + i, factor));
-        if (rows < SIDE || !gradient) {
-            for (ptrdiff_t pair = 0; pair < SIDE / 2; pair++) {
-                pieces_of_pair(at, SIDE, rows, pair, every_lane, line, &extent);
-                store_pieces(out + pair * SIDE, line);
-            }
-        } else {
-            UNROLL
-            for (ptrdiff_t pair = 0; pair < SIDE / 2; pair++) {
-                const ptrdiff_t i = pair * 2 * SIDE;
-                const numbers above = descended(at + i, gradient + i, factor);
-                const numbers below = descended(at + i + SIDE, gradient + i + SIDE, factor);
-                store_numbers(at + i, above);
-                store_numbers(at + i + SIDE, below);
-                pieces_of_rows(above, below, line, &extent);
-                store_pieces(out + pair * SIDE, line);
-            }
+        for (ptrdiff_t pair = 0; pair < SIDE / 2; pair++, out += SIDE) {
+            pieces_of_pair(from, SIDE, last - row, pair, every_lane, line, &extent);
+            store_pieces(out, line);
         }
-        if (gradient) gradient += SIDE * SIDE;
         if (PIECES > 1) exponents_of(strip, depth)[row / SIDE] = (uint32_t)least_exponent(&extent);
     }
 }

@@ -312,18 +312,15 @@ static void input_gradient(const void *dz, ptrdiff_t dz_stride, const void *w, p
             first, last);
 }
 
-static int is_plain_descent(const struct update *update) {
-    return update && update->is_gradient_descent && !update->adjustments;
-}
-
 /* What becomes of n numbers of a gradient: see struct update. Plain gradient descent is the formula
  * `sgd` on vectors. */
 static void take_step(const struct update *update, float *gradient, float *out, ptrdiff_t n) {
     if (!update) {
         memcpy(out, gradient, n * sizeof(float));
-    } else if (is_plain_descent(update)) {
+    } else if (update->is_gradient_descent && !update->adjustments) {
         const float factor = -*(const float *)update->coefficients;
-        for (ptrdiff_t i = 0; i < n; i += SIDE) store_numbers(out + i, descended(out + i, gradient + i, factor));
+        for (ptrdiff_t i = 0; i < n; i += SIDE)
+            store_numbers(out + i, load_numbers(out + i) + factor * load_numbers(gradient + i));
     } else {
         if (update->adjustments) update->adjust(out, gradient, update->adjustments, n);
         update->step(out, gradient, (char *)out + update->state_offset, update->state_stride,
@@ -332,18 +329,6 @@ static void take_step(const struct update *update, float *gradient, float *out, 
 }
 
 enum { WIDTH = TILE_DEPTH, PANEL_SUMS = WIDTH * SIDE }; /* inputs together, and their sums of a panel */
-
-/* Sums of a weight gradient, of some inputs of one panel, become its dw; or they change w and its strip (or
- * NULL). */
-static void finish(float *sums, float *panel, ptrdiff_t first, ptrdiff_t last, const struct update *update,
-                   uint32_t *strip, ptrdiff_t fan_in) {
-    if (strip && is_plain_descent(update)) {
-        keep_rows(panel, first, last, strip, fan_in, sums, -*(const float *)update->coefficients);
-        return;
-    }
-    take_step(update, sums, panel + first * SIDE, (last - first) * SIDE);
-    if (strip) keep_rows(panel, first, last, strip, fan_in, NULL, 0);
-}
 
 /* As in kernels.h; w_strips, if not NULL, are those of `out`, which is w then. */
 static void gradient_of_weights(const float *a, ptrdiff_t a_stride, const uint32_t *a_strips,
@@ -409,9 +394,12 @@ static void gradient_of_weights(const float *a, ptrdiff_t a_stride, const uint32
                                 dz + (panel + j) * dz_stride, dz_stride, of_tile, PANEL_SUMS, NULL,
                                 rows, 0, inputs, 0, 1);
                     }
-                    for (ptrdiff_t j = 0; j < panels && is_last; j++)
-                        finish(sums + j * PANEL_SUMS, out + (panel + j) * out_stride, input, input + width,
-                               update, w_strips ? w_strips + (panel + j) * strip : NULL, fan_in);
+                    for (ptrdiff_t j = 0; j < panels && is_last; j++) {
+                        float *of_panel = out + (panel + j) * out_stride;
+                        take_step(update, sums + j * PANEL_SUMS, of_panel + input * SIDE, width * SIDE);
+                        if (w_strips)
+                            keep_rows(of_panel, input, input + width, w_strips + (panel + j) * strip, fan_in);
+                    }
                 }
             }
         }
@@ -434,8 +422,8 @@ static void weight_gradient(const void *a, ptrdiff_t a_stride, const uint16_t *n
 static void keep_weights(const void *w, ptrdiff_t w_stride, ptrdiff_t fan_in, ptrdiff_t first_input,
                          ptrdiff_t last_input, ptrdiff_t first, ptrdiff_t last, uint32_t *strips) {
     for (ptrdiff_t panel = first; panel < last; panel++)
-        keep_rows((float *)w + panel * w_stride, first_input, last_input,
-                  strips + panel * strip_words(fan_in), fan_in, NULL, 0);
+        keep_rows((const float *)w + panel * w_stride, first_input, last_input,
+                  strips + panel * strip_words(fan_in), fan_in);
 }
 
 static void weight_gradient_of_strips(const void *a, ptrdiff_t a_stride, const uint32_t *a_strips,

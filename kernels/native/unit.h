@@ -15,21 +15,18 @@
 #define INDEPENDENT _Pragma("GCC ivdep")
 #endif
 #define PREFETCH(p) __builtin_prefetch(p, 0, 2)
-#define PREFETCH_TO_CHANGE(p) __builtin_prefetch(p, 1, 3)
 #elif defined(_MSC_VER)
 #define ALWAYS_INLINE __forceinline
 #define NEVER_INLINE __declspec(noinline)
 #define UNROLL
 #define INDEPENDENT __pragma(loop(ivdep))
 #define PREFETCH(p) ((void)(p))
-#define PREFETCH_TO_CHANGE(p) ((void)(p))
 #else
 #define ALWAYS_INLINE inline
 #define NEVER_INLINE
 #define UNROLL
 #define INDEPENDENT
 #define PREFETCH(p) ((void)(p))
-#define PREFETCH_TO_CHANGE(p) ((void)(p))
 #endif
 
 #define JOIN_(a, b) a##_##b
