@@ -50,7 +50,7 @@ cdef class Workspace:
     def __cinit__(self, NativeEngine engine, int n_threads, ptrdiff_t rows, bint keeps_everything):
         cdef Native *native = &self.native
         cdef NativeLayer *layer
-        cdef ptrdiff_t n_bytes, panel_bytes, total
+        cdef ptrdiff_t n_bytes, panel_bytes, total, n_strips = 0, strip_bytes = 0
         cdef int index, n_inputs
         native[0] = engine.native
         native.n_threads = n_threads
@@ -71,7 +71,16 @@ cdef class Workspace:
             native.input_bytes = (rows + LOSS_BLOCK - 1) // LOSS_BLOCK * sizeof(uint32_t) * (
                 native.strips.strip_words(engine.native.layers[0].fan_in))
             native.nonzero_bytes = 0
-        total = n_inputs * (native.input_bytes + native.nonzero_bytes)
+        native.slope_words = 0
+        if native.strips is not NULL and native.strips.keep_inputs is not NULL:
+            n_strips = (rows + LOSS_BLOCK - 1) // LOSS_BLOCK
+            for index in range(1, native.n_layers):
+                layer = &engine.native.layers[index]
+                strip_bytes += n_strips * native.strips.strip_words(layer.fan_in) * sizeof(uint32_t)
+                native.slope_words = max(native.slope_words, native.strips.strip_words(layer.fan_out))
+            native.slope_words *= min(n_strips, STRIP_ROWS // LOSS_BLOCK)
+            strip_bytes += n_threads * native.slope_words * sizeof(uint32_t)
+        total = strip_bytes + n_inputs * (native.input_bytes + native.nonzero_bytes)
         total += (rows // LOSS_BLOCK + 1) * sizeof(double)
         for index in range(native.n_layers):
             native.layers[index] = engine.native.layers[index]
@@ -110,6 +119,12 @@ cdef class Workspace:
             if index < native.n_layers - 1 and native.layers[index + 1].drops:
                 native.layers[index + 1].kept = at
                 at += n_bytes
+            if index > 0 and native.slope_words > 0:
+                native.layers[index].input_strips = <uint32_t *>at
+                at += n_strips * native.strips.strip_words(layer.fan_in) * sizeof(uint32_t)
+        if native.slope_words > 0:
+            native.slope_strips = <uint32_t *>at
+            at += n_threads * native.slope_words * sizeof(uint32_t)
         native.panel_squares = <double *>at
         for index in range(native.n_layers):
             at += native.layers[index].out_panels * sizeof(double)

@@ -3,6 +3,7 @@
 cdef extern from "kernels.h":
     enum:
         LOSS_BLOCK
+        STRIP_ROWS
 
     enum element_type:
         ELEMENT_UINT8
@@ -86,6 +87,8 @@ cdef extern from "kernels.h":
         ptrdiff_t (*strip_words)(ptrdiff_t depth) noexcept nogil
         int (*gather)(const source *x, const int64_t *order, ptrdiff_t n_rows, ptrdiff_t batch_rows,
                       ptrdiff_t n_known, ptrdiff_t n_columns, uint32_t *strips) noexcept nogil
+        void (*keep_inputs)(const void *a, ptrdiff_t a_stride, ptrdiff_t rows, ptrdiff_t fan_in,
+                            ptrdiff_t first, ptrdiff_t last, uint32_t *a_strips) noexcept nogil
         void (*keep_weights)(const void *w, ptrdiff_t w_stride, ptrdiff_t fan_in, ptrdiff_t first_input,
                              ptrdiff_t last_input, ptrdiff_t first, ptrdiff_t last,
                              uint32_t *w_strips) noexcept nogil
@@ -98,6 +101,10 @@ cdef extern from "kernels.h":
                                 ptrdiff_t out_stride, const update_rule *update, uint32_t *w_strips,
                                 ptrdiff_t rows, ptrdiff_t first_input, ptrdiff_t last_input,
                                 ptrdiff_t first, ptrdiff_t last) noexcept nogil
+        void (*input_gradient)(const void *dz, ptrdiff_t dz_stride, const void *w, ptrdiff_t w_stride,
+                               void *da, ptrdiff_t da_stride, ptrdiff_t rows, ptrdiff_t fan_in,
+                               ptrdiff_t fan_out, ptrdiff_t first, ptrdiff_t last,
+                               uint32_t *strips) noexcept nogil
 
     struct normalization_kernels:
         void (*column_statistics)(const void *z, ptrdiff_t rows, void *mean, void *variance,

@@ -52,6 +52,7 @@ cdef struct NativeLayer:
     bint drops
     dropout_rule dropout
     char *kept
+    uint32_t *input_strips  # its inputs, rounded (see kernels.h), or NULL; not of the first layer
     # The batch, as panels: (rows, fan_out) each. `activated` is what the activation takes, z itself
     # unless it is normalised. Several may be the same (see `Workspace`).
     ptrdiff_t stride
@@ -119,6 +120,8 @@ cdef struct Native:
     ptrdiff_t input_bytes
     uint16_t *nonzero  # which of their values are not zero (see kernels.h), nonzero_bytes per thread
     ptrdiff_t nonzero_bytes
+    uint32_t *slope_strips  # room for rounded slopes, slope_words per thread; or NULL
+    ptrdiff_t slope_words
     # Whether a batch must wait until the one before is done everywhere (see `train_batches`).
     bint batches_touch
     double *block_losses    # of each LOSS_BLOCK rows: summed in order, whoever computed them

@@ -41,10 +41,12 @@ cdef char *input_of(Native *native, int index, const int64_t *keys, int thread) 
 
 cdef uint32_t *strips_of(Native *native, int index, int thread, ptrdiff_t first_row) noexcept nogil:
     """The strips of a layer's input, from a row on that begins one; NULL if it is panels."""
-    if index > 0 or not native.gathers_strips:
+    cdef uint32_t *strips = native.layers[index].input_strips
+    if index == 0 and native.gathers_strips:
+        strips = <uint32_t *>input_of(native, 0, NULL, thread)
+    if strips is NULL:
         return NULL
-    return <uint32_t *>input_of(native, 0, NULL, thread) + (
-        first_row // LOSS_BLOCK * native.strips.strip_words(native.layers[0].fan_in))
+    return strips + first_row // LOSS_BLOCK * native.strips.strip_words(native.layers[index].fan_in)
 
 
 cdef uint16_t *nonzero_of(Native *native, int index, int thread) noexcept nogil:
@@ -126,6 +128,17 @@ cdef void forward(Native *native, const Batch *batch, team *team, int thread) no
         if index < native.n_layers - 1:
             drop(native, index + 1, batch.keys, layer.a, native.layers[index + 1].kept, first_row,
                  last_row, first, last)
+            keep_inputs(native, index + 1, batch.keys, thread, first_row, last_row, first, last)
+
+
+cdef void keep_inputs(Native *native, int index, const int64_t *keys, int thread, ptrdiff_t first_row,
+                      ptrdiff_t last_row, ptrdiff_t first, ptrdiff_t last) noexcept nogil:
+    """Some rows and panels of a layer's inputs to its strips, if it has them."""
+    cdef uint32_t *strips = strips_of(native, index, thread, first_row)
+    if strips is not NULL:
+        native.strips.keep_inputs(
+            input_of(native, index, keys, thread) + first_row * native.lanes * native.value_bytes,
+            native.input_stride, last_row - first_row, native.layers[index].fan_in, first, last, strips)
 
 
 cdef void activate(Native *native, NativeLayer *layer, ptrdiff_t first_row, ptrdiff_t last_row,
@@ -225,9 +238,15 @@ cdef void backward(Native *native, const Batch *batch, const update_rule *update
             before = &native.layers[index - 1]
             first = share(before.out_panels, thread, team.n_threads)
             last = share(before.out_panels, thread + 1, team.n_threads)
-            native.product.input_gradient(
-                layer.dz, layer.stride, native.parameters + layer.packed_weights, layer.w_stride,
-                before.dz, layer.stride, batch.rows, layer.fan_in, layer.fan_out, first, last)
+            if native.slope_strips is not NULL:
+                native.strips.input_gradient(
+                    layer.dz, layer.stride, native.parameters + layer.packed_weights, layer.w_stride,
+                    before.dz, layer.stride, batch.rows, layer.fan_in, layer.fan_out, first, last,
+                    native.slope_strips + thread * native.slope_words)
+            else:
+                native.product.input_gradient(
+                    layer.dz, layer.stride, native.parameters + layer.packed_weights, layer.w_stride,
+                    before.dz, layer.stride, batch.rows, layer.fan_in, layer.fan_out, first, last)
             drop(native, index, batch.keys, before.dz, before.dz, 0, batch.rows, first, last)
             activation_slope(native, before, batch.rows, first, last)
             normalization_slope(native, before, batch.rows, first, last, team, thread)

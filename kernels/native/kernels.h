@@ -124,11 +124,16 @@ struct three_products {
  * batch: strips of tiles, each of 16 rows of `a` or of one panel of w along all of the depth, strip_words(depth)
  * words apart. w_strips go with w: keep_weights makes them, and an update of `out` (which is w then) changes
  * them, too. What has no strips (NULL) is rounded on the way, as by three_products. */
+enum { STRIP_ROWS = 256 };
 struct strip_products {
     ptrdiff_t (*strip_words)(ptrdiff_t depth);
-    /* As product_kernels.gather, to strips; NULL where products may need the panels. */
+    /* As product_kernels.gather, to strips. This, keep_inputs and input_gradient are NULL where products may
+     * need the panels of inputs. */
     int (*gather)(const struct source *x, const int64_t *order, ptrdiff_t n_rows, ptrdiff_t batch_rows,
                   ptrdiff_t n_known, ptrdiff_t n_columns, uint32_t *strips);
+    /* Some panels of `a`, and some of its rows, from one on that begins the first of these strips. */
+    void (*keep_inputs)(const void *a, ptrdiff_t a_stride, ptrdiff_t rows, ptrdiff_t fan_in,
+                        ptrdiff_t first, ptrdiff_t last, uint32_t *a_strips);
     void (*keep_weights)(const void *w, ptrdiff_t w_stride, ptrdiff_t fan_in, ptrdiff_t first_input,
                          ptrdiff_t last_input, ptrdiff_t first, ptrdiff_t last, uint32_t *w_strips);
     void (*weighted_sum)(const void *a, ptrdiff_t a_stride, const uint32_t *a_strips, const void *w,
@@ -140,6 +145,10 @@ struct strip_products {
                             const struct update *update, uint32_t *w_strips, ptrdiff_t rows,
                             ptrdiff_t first_input, ptrdiff_t last_input, ptrdiff_t first,
                             ptrdiff_t last);
+    /* `strips` is room for those of STRIP_ROWS rows of dz. */
+    void (*input_gradient)(const void *dz, ptrdiff_t dz_stride, const void *w, ptrdiff_t w_stride, void *da,
+                           ptrdiff_t da_stride, ptrdiff_t rows, ptrdiff_t fan_in, ptrdiff_t fan_out,
+                           ptrdiff_t first, ptrdiff_t last, uint32_t *strips);
 };
 
 struct product_kernels {

@@ -289,6 +289,23 @@ static void keep_rows(const float *panel, ptrdiff_t first, ptrdiff_t last, uint3
 #endif
 typedef uint16_t singles __attribute__((vector_size(64)));
 typedef uint64_t fours __attribute__((vector_size(64)));
+/* Rows of one panel of a, the first `columns` of it, to half of the lines of a tile: the second half, or the
+ * first one, with zeros after it if it is the last. Rows that are missing stay as they are. */
+static void keep_columns(const float *panel, ptrdiff_t rows, ptrdiff_t columns, uint32_t *tile,
+                         int is_second, int is_last) {
+    const pairs lanes = first_lanes(columns);
+    const numbers none = {0};
+    for (ptrdiff_t row = 0; row < rows; row++) {
+        const numbers values = only(lanes, load_numbers(panel + row * SIDE));
+        const pairs line = is_second ? pairs_of_columns(none, values) : pairs_of_columns(values, none);
+        uint32_t *out = tile + row * SIDE;
+        if (!is_second && is_last)
+            store_pairs(out, line);
+        else
+            memcpy(out + is_second * SIDE / 2, (const uint32_t *)&line + is_second * SIDE / 2, sizeof line / 2);
+    }
+}
+
 /* In each quarter of both: their numbers in turns, so many (1, 2, 4) at a time, of the first halves and of
  * the last. */
 static ALWAYS_INLINE void interleave(const int at_a_time, pairs one, pairs two, pairs *first, pairs *last) {

@@ -40,8 +40,9 @@ extern const struct product_kernels fastmlp_product_avx512_float32;
  * 2 * SUM_DEPTH * 64 * PIECES bytes, and blocks of `a` a part of the second-level one, 2 MB. All are of
  * whole tiles. */
 enum {
-    SUM_ROWS = 256,
+    SUM_ROWS = STRIP_ROWS,
     SUM_DEPTH = PIECES == 1 ? 288 : 128,
+    SUM_PANELS = 16, /* whose sums wait in the second-level cache for the next block of the depth */
     GRADIENT_DEPTH = 512, /* rows of a and dz */
     GRADIENT_WORDS = PIECES == 1 ? 1 << 16 : 1 << 17, /* of dz: 256 or 512 KB */
     GRADIENT_PANELS = GRADIENT_WORDS / (GRADIENT_DEPTH / 2 * SIDE * PIECES) /* of dz, if it is that deep */
@@ -210,8 +211,11 @@ static void sum(const float *a, ptrdiff_t a_stride, const uint32_t *a_strips, co
     configure(height);
     for (ptrdiff_t row_block = 0; row_block < all_rows; row_block += SUM_ROWS) {
         const ptrdiff_t rows = least(all_rows - row_block, SUM_ROWS);
-        ptrdiff_t input = 0;
-        do { /* once even if there is nothing to sum: then z is b */
+        ptrdiff_t input = 0, group_first = first;
+        /* What is packed here is so for all panels. */
+        const ptrdiff_t group = a_strips ? SUM_PANELS : last - first;
+        while (group_first < last) { /* once even if there is nothing to sum: then z is b */
+            const ptrdiff_t group_last = least(group_first + group, last);
             const ptrdiff_t inputs = least(fan_in - input, depth);
             const ptrdiff_t steps = (inputs + TILE_DEPTH - 1) / TILE_DEPTH;
             const ptrdiff_t at = input / TILE_DEPTH * TILE_WORDS; /* in strips */
@@ -227,8 +231,8 @@ static void sum(const float *a, ptrdiff_t a_stride, const uint32_t *a_strips, co
                 a_least[i] = least_exponent(&a_extents[i]);
                 a_has_rests |= has_rests(&a_extents[i]);
             }
-            for (ptrdiff_t panel = first; panel < last; panel += 2) {
-                const ptrdiff_t panels = least(last - panel, 2);
+            for (ptrdiff_t panel = group_first; panel < group_last; panel += 2) {
+                const ptrdiff_t panels = least(group_last - panel, 2);
                 if (w_strips) of.b = w_strips + panel * strip + at, of.b_next = strip;
                 for (ptrdiff_t j = 0; j < panels; j++) {
                     uint32_t *packed = w_block + j * of.b_next;
@@ -273,7 +277,8 @@ static void sum(const float *a, ptrdiff_t a_stride, const uint32_t *a_strips, co
                 }
             }
             input += depth;
-        } while (input < fan_in);
+            if (is_last) input = 0, group_first = group_last;
+        }
     }
     TILES_RELEASE();
 }
@@ -443,6 +448,29 @@ static void weight_gradient_of_strips(const void *a, ptrdiff_t a_stride, const u
 }
 
 #if PIECES == 1
+/* In strips for inputs: some rows and panels of `a`. */
+static void keep_inputs(const void *a, ptrdiff_t a_stride, ptrdiff_t rows, ptrdiff_t fan_in,
+                        ptrdiff_t first, ptrdiff_t last, uint32_t *strips) {
+    for (ptrdiff_t row = 0; row < rows; row += SIDE, strips += strip_words(fan_in))
+        for (ptrdiff_t panel = first; panel < last; panel++)
+            keep_columns((const float *)a + panel * a_stride + row * SIDE, least(rows - row, SIDE),
+                         least(fan_in - panel * SIDE, SIDE), strips + panel / 2 * TILE_WORDS, panel % 2,
+                         (panel + 1) * SIDE >= fan_in);
+}
+
+static void input_gradient_of_strips(const void *dz, ptrdiff_t dz_stride, const void *w, ptrdiff_t w_stride,
+                                     void *da, ptrdiff_t da_stride, ptrdiff_t rows, ptrdiff_t fan_in,
+                                     ptrdiff_t fan_out, ptrdiff_t first, ptrdiff_t last,
+                                     uint32_t *dz_strips) {
+    for (ptrdiff_t row = 0; row < rows; row += STRIP_ROWS) {
+        const ptrdiff_t block_rows = least(rows - row, STRIP_ROWS);
+        const float *dz_rows = (const float *)dz + row * SIDE;
+        keep_inputs(dz_rows, dz_stride, block_rows, fan_out, 0, (fan_out + SIDE - 1) / SIDE, dz_strips);
+        sum(dz_rows, dz_stride, dz_strips, w, w_stride, SIDE, NULL, fan_in, NULL,
+            (float *)da + row * SIDE, da_stride, block_rows, fan_out, first, last);
+    }
+}
+
 struct gathered {
     uint32_t *strips;
     ptrdiff_t strip;
@@ -506,8 +534,12 @@ static int gather(const struct source *x, const int64_t *order, ptrdiff_t n_rows
 #else
 /* What pieces cannot do is left to multiply-add, which takes panels. */
 #define gather NULL
+#define keep_inputs NULL
+#define input_gradient_of_strips NULL
 #endif
 
-const struct strip_products TABLE(strips) = {strip_words, gather, keep_weights, weighted_sum_of_strips,
-                                             weight_gradient_of_strips};
+const struct strip_products TABLE(strips) = {
+    strip_words,  gather, keep_inputs, keep_weights, weighted_sum_of_strips, weight_gradient_of_strips,
+    input_gradient_of_strips,
+};
 const struct three_products TABLE(product) = {weighted_sum, weight_gradient, input_gradient};
