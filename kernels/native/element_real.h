@@ -50,6 +50,8 @@ static void NAME(activation_slope)(int formula, const void *z_, const void *a_, 
     switch (formula) { FOREACH_ACTIVATION(SLOPE_CASE) }
 }
 
+#include "columns_real.h"
+
 /* ----------------------------------------------------------------------------------- losses */
 
 /* Losses go by blocks of rows, one vector lane per row: what is summed or maximised over the columns
@@ -80,8 +82,8 @@ static inline void NAME(load_block)(struct NAME(block) *block, const struct targ
     }
 }
 
-/* The three below are never inlined: the loops over a block's rows are vectorized only where their
- * operands lie side by side in memory, not where they are picked together one by one. */
+/* Never inlined: the loops over a block's rows are vectorized only where their operands lie side by side in
+ * memory, not where they are picked together one by one. */
 static NEVER_INLINE void NAME(load_targets)(const struct NAME(block) *block, const struct targets *targets,
                                       ptrdiff_t columns, ptrdiff_t column, REAL *y) {
     if (targets->labels) {
@@ -92,36 +94,18 @@ static NEVER_INLINE void NAME(load_targets)(const struct NAME(block) *block, con
     }
 }
 
-/* One column of the block's rows out of panels; lanes past the last row repeat the first one. */
-static NEVER_INLINE void NAME(load_column)(const REAL *panels, ptrdiff_t stride, ptrdiff_t column, int n,
-                                     REAL *values) {
-    const REAL *from = panels + column / LANES * stride + column % LANES;
-    if (n == LOSS_BLOCK) {
-        for (int i = 0; i < LOSS_BLOCK; i++) values[i] = from[i * LANES];
-    } else {
-        for (int i = 0; i < LOSS_BLOCK; i++) values[i] = from[(i < n ? i : 0) * LANES];
-    }
-}
-
-static NEVER_INLINE void NAME(store_column)(REAL *panels, ptrdiff_t stride, ptrdiff_t column, int n,
-                                      const REAL *values) {
-    REAL *to = panels + column / LANES * stride + column % LANES;
-    for (int i = 0; i < n; i++) to[i * LANES] = values[i];
-}
-
 /* Per row the largest z of the columns [begin, end) and the sum of exp(z - largest). */
-static inline void NAME(shift_and_sum)(const REAL *z, ptrdiff_t stride, ptrdiff_t begin,
-                                       ptrdiff_t end, int n, REAL *largest, REAL *sum) {
-    REAL value[LOSS_BLOCK];
-    NAME(load_column)(z, stride, begin, n, largest);
+static inline void NAME(shift_and_sum)(struct NAME(block_columns) *z, ptrdiff_t begin, ptrdiff_t end,
+                                       REAL *largest, REAL *sum) {
+    memcpy(largest, NAME(column)(z, begin), LOSS_BLOCK * sizeof(REAL));
     for (ptrdiff_t column = begin + 1; column < end; column++) {
-        NAME(load_column)(z, stride, column, n, value);
+        const REAL *value = NAME(column)(z, column);
         for (int i = 0; i < LOSS_BLOCK; i++)
             largest[i] = value[i] > largest[i] ? value[i] : largest[i];
     }
     for (int i = 0; i < LOSS_BLOCK; i++) sum[i] = 0;
     for (ptrdiff_t column = begin; column < end; column++) {
-        NAME(load_column)(z, stride, column, n, value);
+        const REAL *value = NAME(column)(z, column);
         for (int i = 0; i < LOSS_BLOCK; i++) sum[i] += FORMULA(exp)(value[i] - largest[i]);
     }
 }
@@ -148,22 +132,25 @@ static void NAME(softmax_row)(const REAL *z, REAL *p, ptrdiff_t stride, ptrdiff_
 static void NAME(softmax)(const void *z_, void *p_, ptrdiff_t stride, ptrdiff_t rows,
                           const struct groups *groups) {
     const REAL *z = z_;
-    REAL *p = p_, largest[LOSS_BLOCK], sum[LOSS_BLOCK], value[LOSS_BLOCK];
+    REAL *p = p_, largest[LOSS_BLOCK], sum[LOSS_BLOCK];
+    const ptrdiff_t columns = groups->ends[groups->count - 1];
     if (groups->count == 1) /* else columns of a vector belong together that do not here */
         for (; rows % LOSS_BLOCK && rows < LOSS_BLOCK / 2; rows--) /* fewer than fill the lanes */
             NAME(softmax_row)(z + (rows - 1) * LANES, p + (rows - 1) * LANES, stride,
                               groups->ends[0]);
     for (ptrdiff_t first = 0; first < rows; first += LOSS_BLOCK) {
         const int n = rows - first < LOSS_BLOCK ? (int)(rows - first) : LOSS_BLOCK;
-        const REAL *from = z + first * LANES;
-        ptrdiff_t column = 0;
-        for (ptrdiff_t group = 0; group < groups->count; group++) {
-            NAME(shift_and_sum)(from, stride, column, groups->ends[group], n, largest, sum);
-            for (; column < groups->ends[group]; column++) {
-                NAME(load_column)(from, stride, column, n, value);
+        struct NAME(block_columns) from = {z + first * LANES, stride, -1, n, {{0}}};
+        struct NAME(new_columns) made = {p + first * LANES, stride, 0, 0, columns, n, {{0}}};
+        for (ptrdiff_t group = 0; group < groups->count; group++, made.begin = made.end) {
+            made.end = groups->ends[group];
+            NAME(shift_and_sum)(&from, made.begin, made.end, largest, sum);
+            for (ptrdiff_t column = made.begin; column < made.end; column++) {
+                const REAL *value = NAME(column)(&from, column);
+                REAL *share = made.value[column % LANES];
                 for (int i = 0; i < LOSS_BLOCK; i++)
-                    value[i] = FORMULA(exp)(value[i] - largest[i]) / sum[i];
-                NAME(store_column)(p + first * LANES, stride, column, n, value);
+                    share[i] = FORMULA(exp)(value[i] - largest[i]) / sum[i];
+                NAME(store_when_full)(&made, column);
             }
         }
     }
@@ -182,29 +169,34 @@ static void NAME(softmax)(const void *z_, void *p_, ptrdiff_t stride, ptrdiff_t 
 /* A loss of logits: each element by itself. */
 #define ELEMENT_LOSS(name, n_parameters)                                                          \
     static void NAME(name##_block)(LOSS_ARGUMENTS) {                                              \
-        REAL z[LOSS_BLOCK], y[LOSS_BLOCK], c[n_parameters + 1];                                   \
+        REAL y[LOSS_BLOCK], c[n_parameters + 1];                                                  \
+        struct NAME(block_columns) from = {taken, stride, -1, n, {{0}}};                          \
+        struct NAME(new_columns) made = {slopes, stride, begin, end, columns, n, {{0}}};          \
         for (ptrdiff_t column = begin; column < end; column++) {                                  \
+            const REAL *z = NAME(column)(&from, column);                                          \
+            REAL *slope = made.value[column % LANES];                                             \
             LOAD_PARAMETERS(n_parameters)                                                         \
-            NAME(load_column)(taken, stride, column, n, z);                                       \
             NAME(load_targets)(block, targets, columns, column, y);                               \
             for (int i = 0; i < LOSS_BLOCK; i++) {                                                \
                 losses[i] += FORMULA(name##_value_of)(z[i], y[i], c);                             \
-                z[i] = FORMULA(name##_slope_of)(z[i], y[i], c) * block->scale[i];                 \
+                slope[i] = FORMULA(name##_slope_of)(z[i], y[i], c) * block->scale[i];             \
             }                                                                                     \
-            if (slopes) NAME(store_column)(slopes, stride, column, n, z);                         \
+            if (slopes) NAME(store_when_full)(&made, column);                                     \
         }                                                                                         \
     }
 
 /* A loss of log p, p the softmax of a group; dz = slope - p * (sum of the slopes). */
 #define SOFTMAX_LOSS(name, n_parameters)                                                          \
     static void NAME(name##_block)(LOSS_ARGUMENTS) {                                              \
-        REAL z[LOSS_BLOCK], y[LOSS_BLOCK], largest[LOSS_BLOCK], sum[LOSS_BLOCK];                  \
-        REAL log_sum[LOSS_BLOCK], slope_sum[LOSS_BLOCK] = {0}, c[n_parameters + 1];               \
-        NAME(shift_and_sum)(taken, stride, begin, end, n, largest, sum);                          \
+        REAL y[LOSS_BLOCK], largest[LOSS_BLOCK], sum[LOSS_BLOCK], c[n_parameters + 1];            \
+        REAL log_sum[LOSS_BLOCK], slope_sum[LOSS_BLOCK] = {0};                                    \
+        struct NAME(block_columns) from = {taken, stride, -1, n, {{0}}};                          \
+        struct NAME(new_columns) made = {slopes, stride, begin, end, columns, n, {{0}}};          \
+        NAME(shift_and_sum)(&from, begin, end, largest, sum);                                     \
         for (int i = 0; i < LOSS_BLOCK; i++) log_sum[i] = FORMULA(log)(sum[i]);              \
         for (ptrdiff_t column = begin; column < end; column++) {                                  \
+            const REAL *z = NAME(column)(&from, column);                                          \
             LOAD_PARAMETERS(n_parameters)                                                         \
-            NAME(load_column)(taken, stride, column, n, z);                                       \
             NAME(load_targets)(block, targets, columns, column, y);                               \
             for (int i = 0; i < LOSS_BLOCK; i++) {                                                \
                 const REAL log_p = (z[i] - largest[i]) - log_sum[i];                              \
@@ -213,16 +205,17 @@ static void NAME(softmax)(const void *z_, void *p_, ptrdiff_t stride, ptrdiff_t 
             }                                                                                     \
         }                                                                                         \
         for (ptrdiff_t column = begin; slopes && column < end; column++) {                        \
+            const REAL *z = NAME(column)(&from, column);                                          \
+            REAL *new_slope = made.value[column % LANES];                                         \
             LOAD_PARAMETERS(n_parameters)                                                         \
-            NAME(load_column)(taken, stride, column, n, z);                                       \
             NAME(load_targets)(block, targets, columns, column, y);                               \
             for (int i = 0; i < LOSS_BLOCK; i++) {                                                \
                 const REAL shifted = z[i] - largest[i];                                           \
                 const REAL p = FORMULA(exp)(shifted) / sum[i];                                    \
                 const REAL slope = FORMULA(name##_slope_of)(shifted - log_sum[i], y[i], c);       \
-                z[i] = (slope - p * slope_sum[i]) * block->scale[i];                              \
+                new_slope[i] = (slope - p * slope_sum[i]) * block->scale[i];                      \
             }                                                                                     \
-            NAME(store_column)(slopes, stride, column, n, z);                                     \
+            NAME(store_when_full)(&made, column);                                                 \
         }                                                                                         \
     }
 
@@ -240,9 +233,7 @@ static double NAME(loss)(int formula, const void *taken_, ptrdiff_t stride, ptrd
                          void *slopes_, void *row_losses) {
     const REAL *taken = taken_;
     REAL *slopes = slopes_;
-    const REAL nothing[LOSS_BLOCK] = {0};
     const ptrdiff_t columns = groups->ends[groups->count - 1];
-    const ptrdiff_t padded = (columns + LANES - 1) / LANES * LANES;
     double total = 0;
     for (ptrdiff_t first = 0; first < rows; first += LOSS_BLOCK) {
         const int n = rows - first < LOSS_BLOCK ? (int)(rows - first) : LOSS_BLOCK;
@@ -257,8 +248,6 @@ static double NAME(loss)(int formula, const void *taken_, ptrdiff_t stride, ptrd
                                        groups->ends[group], targets, parameters, &block, n,
                                        losses, to);
         }
-        for (ptrdiff_t column = columns; to && column < padded; column++)
-            NAME(store_column)(to, stride, column, n, nothing);
         for (int i = 0; i < n; i++) total += (double)block.weight[i] * losses[i];
         if (row_losses) memcpy((REAL *)row_losses + first, losses, n * sizeof(REAL));
     }
