@@ -1,6 +1,6 @@
 """Write formulas.py out as C: `formulas.h`, made at build time.
 
-The header holds every formula as a ``static inline`` function for float and for double
+The header holds every formula as an inlined function for float and for double
 (``relu_float32``, ``relu_float64``), and X-macro lists of the tables, so that the C loops, the
 dispatch and the tests enumerate exactly what formulas.py defines. Constants are written as
 hexadecimal floats: rounded once, here, the way the other backends round them.
@@ -25,30 +25,40 @@ C_OPERATORS = {
 
 # The primitives. The union is how C reinterprets bits; compilers vectorize it.
 PRIMITIVES = """\
-static inline float sqrt_float32(float x) { return sqrtf(x); }
-static inline double sqrt_float64(double x) { return sqrt(x); }
-static inline float power_of_two_float32(float n) {
+/* A loop that calls a formula is vectorized only if it is inlined, and what a compiler inlines by itself
+ * changes with everything else in a unit. */
+#if defined(__GNUC__)
+#define INLINE_FORMULA static inline __attribute__((always_inline))
+#elif defined(_MSC_VER)
+#define INLINE_FORMULA static __forceinline
+#else
+#define INLINE_FORMULA static inline
+#endif
+
+INLINE_FORMULA float sqrt_float32(float x) { return sqrtf(x); }
+INLINE_FORMULA double sqrt_float64(double x) { return sqrt(x); }
+INLINE_FORMULA float power_of_two_float32(float n) {
     union { int32_t bits; float value; } u;
     u.bits = (int32_t)((uint32_t)((int32_t)n + 127) << 23);
     return u.value;
 }
-static inline double power_of_two_float64(double n) {
+INLINE_FORMULA double power_of_two_float64(double n) {
     union { int64_t bits; double value; } u;
     u.bits = (int64_t)((uint64_t)((int64_t)(int32_t)n + 1023) << 52);
     return u.value;
 }
-static inline float exponent_float32(float x) {
+INLINE_FORMULA float exponent_float32(float x) {
     union { float value; int32_t bits; } u;
     u.value = x;
     return (float)((u.bits >> 23) - 127);
 }
-static inline double exponent_float64(double x) {
+INLINE_FORMULA double exponent_float64(double x) {
     union { double value; int64_t bits; } u;
     u.value = x;
     return (double)((int32_t)(u.bits >> 52) - 1023);
 }
 /* As in formulas.py: unsigned numbers of 32 bits wrap around by themselves. */
-static inline uint32_t random_bits(uint32_t bits) {
+INLINE_FORMULA uint32_t random_bits(uint32_t bits) {
     bits ^= bits >> 16;
     bits *= 0x7feb352dU;
     bits ^= bits >> 15;
@@ -122,7 +132,7 @@ class _Emitter:
         # Unused arguments are part of a table's common signature.
         unused = "".join(f" (void){name};" for name in names)
         body = "\n    ".join(lines)
-        head = f"static inline {c_result} {self.suffixed(tree.name)}({', '.join(parameters)})"
+        head = f"INLINE_FORMULA {c_result} {self.suffixed(tree.name)}({', '.join(parameters)})"
         return f"{head} {{\n   {unused}\n    {body}\n}}"
 
     def assignment(self, statement: ast.Assign, declared: set[str]) -> list[str]:
@@ -148,7 +158,7 @@ def uniform_wrappers(module: ModuleType, precision: str) -> list[str]:
     for name, activation in module.ACTIVATIONS.items():
         derivative = f"{activation.derivative.__name__}_{precision}"
         wrappers.append(
-            f"static inline {c_type} {name}_at_{precision}({c_type} z, {c_type} a) {{\n"
+            f"INLINE_FORMULA {c_type} {name}_at_{precision}({c_type} z, {c_type} a) {{\n"
             f"    (void)z; (void)a;\n"
             f"    return {derivative}({activation.derivative_input});\n}}"
         )
@@ -156,7 +166,7 @@ def uniform_wrappers(module: ModuleType, precision: str) -> list[str]:
         parameters = "".join(f", parameters[{i}]" for i in range(len(loss.parameters)))
         for kind, formula in (("value", loss.value), ("slope", loss.slope)):
             wrappers.append(
-                f"static inline {c_type} {name}_{kind}_of_{precision}({c_type} z, {c_type} y,"
+                f"INLINE_FORMULA {c_type} {name}_{kind}_of_{precision}({c_type} z, {c_type} y,"
                 f" const {c_type} *parameters) {{\n"
                 f"    (void)parameters;\n"
                 f"    return {formula.__name__}_{precision}(z, y{parameters});\n}}"
@@ -168,7 +178,7 @@ def uniform_wrappers(module: ModuleType, precision: str) -> list[str]:
         results = ["w", *[f"&{state}" for state in states]]
         arguments = ", ".join(["*w", "g", *states, *coefficients, *results])
         wrappers.append(
-            f"static inline void {name}_step_{precision}({c_type} *w, {c_type} g, {c_type} *state,"
+            f"INLINE_FORMULA void {name}_step_{precision}({c_type} *w, {c_type} g, {c_type} *state,"
             f" ptrdiff_t stride, const {c_type} *coefficients) {{\n"
             f"    (void)state; (void)stride;\n"
             f"    {step.update.__name__}_{precision}({arguments});\n}}"
