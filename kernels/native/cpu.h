@@ -62,6 +62,15 @@ static inline int cpu_has_avx512_bf16(void) {
     return (r[0] & 1u << 5) != 0;
 }
 
+/* Whether that multiplies faster than the multiply-add of float32 does rounded numbers: AMD's is up to twice as
+ * fast, Intel's takes 1.1 to 1.3 times as long (measured on Zen 4 and 5 and on a Sapphire Rapids). */
+static inline int cpu_gains_by_avx512_bf16(void) {
+    uint32_t r[4];
+    if (!cpu_has_avx512_bf16()) return 0;
+    cpuid(0, 0, r);
+    return r[1] == 0x68747541 && r[3] == 0x69746e65 && r[2] == 0x444d4163; /* "AuthenticAMD" */
+}
+
 /* AMX_TILE and AMX_BF16: leaf 7, EDX bits 24 and 22. Whether the system lets this process use the tiles
  * is another matter: see amx_check.h. */
 static inline int cpu_has_amx(void) {

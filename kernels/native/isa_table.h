@@ -40,7 +40,7 @@
  */
 #if defined(FASTMLP_X86)
 #define FOREACH_BFLOAT16(BFLOAT16) \
-    BFLOAT16(avx512_bf16, avx512, 64, "-mavx2 -mfma -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512bf16 -mprefer-vector-width=512", cpu_has_avx512_bf16())
+    BFLOAT16(avx512_bf16, avx512, 64, "-mavx2 -mfma -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512bf16 -mprefer-vector-width=512", cpu_gains_by_avx512_bf16())
 #else
 #define FOREACH_BFLOAT16(BFLOAT16)
 #endif

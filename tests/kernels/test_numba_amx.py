@@ -148,7 +148,7 @@ def test_what_the_target_lacks_is_left_alone(
     monkeypatch.delenv("FASTMLP_MAX_ISA", raising=False)
     monkeypatch.setattr(numba_amx_check, "cpu_has_tiles", lambda: True)
     target: list[str] = []
-    monkeypatch.setattr(numba_cpu, "target", lambda: ("", "", ",".join(target)))
+    monkeypatch.setattr(numba_cpu, "target", lambda: ("", "znver4", ",".join(target)))
     assert not may_use(WIDE)
     target += ["+avx512f", *features.split(",")]
     assert may_use(WIDE)
@@ -157,6 +157,13 @@ def test_what_the_target_lacks_is_left_alone(
     assert not may_use(WIDE)
     monkeypatch.setenv("FASTMLP_MAX_ISA", cap)
     assert may_use(WIDE)
+
+
+def test_pairs_are_multiplied_only_where_the_cpu_gains_by_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("FASTMLP_MAX_ISA", raising=False)
+    for name, gains in (("znver4", True), ("znver5", True), ("sapphirerapids", False)):
+        monkeypatch.setattr(numba_cpu, "target", lambda: ("", name, "+avx512f,+avx512bf16"))  # noqa: B023
+        assert numba_cpu.multiplies_pairs(WIDE) is gains
 
 
 def test_a_system_without_tiles_refuses_with_a_reason() -> None:
