@@ -221,7 +221,9 @@ def warn_of_emulation(name: str) -> None:
     settings = {"cython": "FASTMLP_MAX_ISA", "numba": "FASTMLP_MAX_ISA or NUMBA_CPU_NAME"}
     missing = ""
     if name in settings:
-        missing = f"; this CPU has neither AMX nor a fast AVX512-BF16, or {settings[name]} leaves it out"
+        missing = (
+            f"; this CPU has neither AMX nor a fast AVX512-BF16, or {settings[name]} leaves it out"
+        )
     warnings.warn(
         f"the {name} backend emulates bfloat16 here, which is slower than precision='float32'"
         + missing,

@@ -25,8 +25,8 @@ C_OPERATORS = {
 
 # The primitives. The union is how C reinterprets bits; compilers vectorize it.
 PRIMITIVES = """\
-/* A loop that calls a formula is vectorized only if it is inlined, and what a compiler inlines by itself
- * changes with everything else in a unit. */
+/* A loop that calls a formula is vectorized only if it is inlined, and what a compiler inlines by
+ * itself changes with everything else in a unit. */
 #if defined(__GNUC__)
 #define INLINE_FORMULA static inline __attribute__((always_inline))
 #elif defined(_MSC_VER)

@@ -13,14 +13,21 @@ from __future__ import annotations
 
 from .numba_bfloat16 import GRADIENT_DEPTH, SUM_ROWS
 from .numba_names import (
+    FAN_IN,
+    INPUT_STRIP,
     LANES,
+    LAYERS,
     VECTOR,
+    X_STRIDE,
+    X,
     call_address,
     compiled,
     configure_tiles,
     copy_vector,
     exported,
+    int64s,
     load_tile,
+    memory_of_columns,
     memory_of_gradients,
     memory_of_inputs,
     memory_of_pairs,
@@ -32,6 +39,7 @@ from .numba_names import (
     memory_of_zeros,
     multiply_tiles,
     pair_columns,
+    pair_rounded,
     pair_rows,
     plain,
     reals,
@@ -41,6 +49,7 @@ from .numba_names import (
     uint8s,
     zero_tile,
 )
+from .numba_panels import PIECE_COLUMNS, convert_columns, fetch_columns, row_ahead
 
 TILE_BYTES = 1024
 """16 rows of 16 pairs of bfloat16, or of 16 sums of float32."""
@@ -48,9 +57,9 @@ TILE_BYTES = 1024
 TILE_DEPTH = 32
 """So many numbers along the depth of a product are in a tile; what is missing there is zero."""
 
-TILE_SUM_DEPTH = 416
+TILE_SUM_DEPTH = 288
 """So many columns of `a` are rounded together: two panels of w, and two rows of tiles of `a`, are
-52 KB then."""
+36 KB then."""
 
 TILE_GRADIENT_BYTES = 1 << 18
 """Of the tiles of dz that are made together."""
@@ -73,6 +82,7 @@ def multiply_block(
     tile_rows: int,
     panels: int,
     a: int,
+    a_next: int,
     b: int,
     steps: int,
     start: int,
@@ -83,11 +93,11 @@ def multiply_block(
 ) -> None:
     """Compute out = start + a @ b for one or two rows of tiles and panels, so many tiles deep.
 
-    The tiles of a row or panel lie one behind the other. The rows of `start` (0: zeros) lie
-    `start_row` apart, VECTOR or 0.
+    The tiles of a row or panel lie one behind the other, rows of `a` `a_next` apart, panels of `b`
+    one after the other. The rows of `start` (0: zeros) lie `start_row` apart, VECTOR or 0.
     """
     two_rows, two_panels = tile_rows == 2, panels == 2
-    second, start_tile = steps * TILE_BYTES, LANES * start_row
+    b_next, start_tile = steps * TILE_BYTES, LANES * start_row
     if start == 0:
         zero_tile(0)
         zero_tile(1)
@@ -107,10 +117,10 @@ def multiply_block(
         load_tile(6, b_tile, VECTOR)
         multiply_tiles(0, 4, 6)
         if two_panels:
-            load_tile(7, b_tile + second, VECTOR)
+            load_tile(7, b_tile + b_next, VECTOR)
             multiply_tiles(1, 4, 7)
         if two_rows:
-            load_tile(5, a_tile + second, VECTOR)
+            load_tile(5, a_tile + a_next, VECTOR)
             multiply_tiles(2, 5, 6)
             if two_panels:
                 multiply_tiles(3, 5, 7)
@@ -171,6 +181,7 @@ def sum_block(
     height: int,
     panels: int,
     a: int,
+    a_next: int,
     b: int,
     steps: int,
     start: int,
@@ -192,7 +203,7 @@ def sum_block(
                 copy_rows(start + each * start_panel, sums + each * sums_panel, rows)
             start, start_panel = sums, sums_panel
     multiply_block(
-        *(tile_rows, panels, a, b, steps),
+        *(tile_rows, panels, a, a_next, b, steps),
         *(start, start_row, start_panel, sums, sums_panel),
     )
     if not is_whole:
@@ -200,11 +211,59 @@ def sum_block(
             copy_rows(sums + each * sums_panel, out + each * out_panel, rows)
 
 
+@compiled
+def transpose_strips(strips: int, strip: int, rows: int, to: int, to_next: int) -> None:
+    """Make 32 columns of strips two rows of tiles, as `pack_rows_transposed` those of panels.
+
+    `strips` is the tile that they are in.
+    """
+    zeros, pairs = memory_of_zeros(), memory_of_pairs()
+    for tile in range((rows + TILE_DEPTH - 1) // TILE_DEPTH):
+        for pair in range(LANES):
+            row = tile * TILE_DEPTH + 2 * pair
+            place = strips + row // LANES * strip + row % LANES * VECTOR
+            above = place if row < rows else zeros
+            below = place + VECTOR if row + 1 < rows else zeros
+            pair_rounded(above, below, pairs + pair * VECTOR, pairs + TILE_BYTES + pair * VECTOR)
+        transpose_vectors(pairs, VECTOR, to + tile * TILE_BYTES, VECTOR)
+        transpose_vectors(pairs + TILE_BYTES, VECTOR, to + to_next + tile * TILE_BYTES, VECTOR)
+
+
 @exported
-def bfloat16_sum(
+def gather_strips(
+    address: int,
+    order: int,
+    n_rows: int,
+    batch_rows: int,
+    n_known: int,
+    strips: int,
+    nonzero: int,
+) -> None:
+    """Write rows of x rounded to strips, as `numba_panels.gather` does to panels.
+
+    A strip is the tiles of 16 rows along all columns, 32 of them each, INPUT_STRIP bytes.
+    """
+    call = int64s(address)
+    n_columns, strip, buffer = int64s(call[LAYERS])[FAN_IN], call[INPUT_STRIP], memory_of_columns()
+    for row in range(n_rows):
+        source = call[X] + int64s(order)[row] * call[X_STRIDE]
+        to = strips + row // LANES * strip + row % LANES * VECTOR
+        ahead = row_ahead(call, order, row, n_rows, batch_rows, n_known)
+        for first in range(0, n_columns, PIECE_COLUMNS):
+            last = min(n_columns, first + PIECE_COLUMNS)
+            fetch_columns(call, ahead, first, last)
+            convert_columns(call, source, first, last, buffer, plain(VECTOR))
+            for column in range(first, last, TILE_DEPTH):
+                place = buffer + (column - first) // LANES * VECTOR
+                tile = to + column // TILE_DEPTH * TILE_BYTES
+                pair_columns(place, plain(VECTOR), last - column, tile)
+
+
+@compiled
+def sum_by_tiles(
     a: int,
     a_stride: int,
-    nonzero: int,
+    are_strips: bool,
     w: int,
     w_stride: int,
     w_step: int,
@@ -216,7 +275,7 @@ def bfloat16_sum(
     first: int,
     last: int,
 ) -> None:
-    """Compute z = a @ w + b as `numba_products.weighted_sum` does, of rounded a and w."""
+    """Compute z = a @ w + b; `a` is panels, or strips `a_stride` apart."""
     if all_rows <= 0 or first >= last:  # a tile has a row at least
         return
     a_block, w_block, height = memory_of_rows(), memory_of_weights(), min(all_rows, LANES)
@@ -229,8 +288,13 @@ def bfloat16_sum(
         for done in range(0, fan_in, depth):
             inputs = min(fan_in - done, depth)
             steps = (inputs + TILE_DEPTH - 1) // TILE_DEPTH
-            source = a + done // LANES * a_stride + row_block * VECTOR
-            pack_columns(source, a_stride, rows, inputs, a_block)
+            a_tiles, a_next = a_block, steps * TILE_BYTES
+            if are_strips:
+                a_tiles = a + row_block // LANES * a_stride + done // TILE_DEPTH * TILE_BYTES
+                a_next = a_stride
+            else:
+                source = a + done // LANES * a_stride + row_block * VECTOR
+                pack_columns(source, a_stride, rows, inputs, a_block)
             for panel in range(first, last, 2):
                 panels = min(last - panel, 2)
                 for each in range(panels):
@@ -245,10 +309,54 @@ def bfloat16_sum(
                             start = b + panel * w_stride
                     sum_block(
                         *(min(rows - row, 2 * LANES), height, panels),
-                        *(a_block + row // LANES * steps * TILE_BYTES, w_block, steps),
+                        *(a_tiles + row // LANES * a_next, a_next, w_block, steps),
                         *(start, start_row, start_panel, out, z_stride),
                     )
     release_tiles()
+
+
+@exported
+def bfloat16_sum(
+    a: int,
+    a_stride: int,
+    nonzero: int,
+    w: int,
+    w_stride: int,
+    w_step: int,
+    b: int,
+    z: int,
+    z_stride: int,
+    rows: int,
+    fan_in: int,
+    first: int,
+    last: int,
+) -> None:
+    """Compute z = a @ w + b as `numba_products.weighted_sum` does, of rounded a and w."""
+    sum_by_tiles(
+        *(a, a_stride, False, w, w_stride, w_step, b, z, z_stride, rows, fan_in, first, last)
+    )
+
+
+@exported
+def sum_of_strips(
+    a: int,
+    a_stride: int,
+    nonzero: int,
+    w: int,
+    w_stride: int,
+    w_step: int,
+    b: int,
+    z: int,
+    z_stride: int,
+    rows: int,
+    fan_in: int,
+    first: int,
+    last: int,
+) -> None:
+    """Do `bfloat16_sum` of rows that `gather_strips` has rounded."""
+    sum_by_tiles(
+        *(a, a_stride, True, w, w_stride, w_step, b, z, z_stride, rows, fan_in, first, last)
+    )
 
 
 @compiled
@@ -262,6 +370,87 @@ def take(out: int, gradient: int, n: int, factor: int) -> None:
         by = reals(factor)[0]
         for i in range(n):
             to[i] += by * numbers[i]
+
+
+@compiled
+def gradient_by_tiles(
+    a: int,
+    a_stride: int,
+    are_strips: bool,
+    a_step: int,
+    dz: int,
+    dz_stride: int,
+    out: int,
+    out_stride: int,
+    rows: int,
+    first_input: int,
+    last_input: int,
+    first: int,
+    last: int,
+    factor: int,
+    update: int,
+    coefficients: int,
+    state_stride: int,
+    adjust: int,
+    adjustments: int,
+) -> None:
+    """Compute dw = a.T @ dz; `a` is panels, or strips `a_stride` apart.
+
+    The first input begins a panel of `a`. The sums of up to 32 inputs and a panel are made in a
+    place of their own, and go to `out` from there.
+    """
+    a_block, dz_block, gradient = memory_of_inputs(), memory_of_slopes(), memory_of_gradients()
+    most_steps = (min(rows, GRADIENT_DEPTH) + TILE_DEPTH - 1) // TILE_DEPTH
+    group = TILE_GRADIENT_BYTES // (most_steps * TILE_BYTES) // 2 * 2
+    sums_panel = plain(2 * TILE_BYTES)
+    shape_tiles(LANES)
+    for group_first in range(first, last, group):
+        group_last = min(last, group_first + group)
+        start = first_input
+        while start < last_input:
+            half = start % TILE_DEPTH  # the first input may be in the middle of a tile
+            width = min(last_input - start, TILE_DEPTH - half)
+            tile_rows = (width + LANES - 1) // LANES
+            for row in range(0, rows, GRADIENT_DEPTH):
+                depth = min(rows - row, GRADIENT_DEPTH)
+                steps = (depth + TILE_DEPTH - 1) // TILE_DEPTH
+                a_tiles, next_tiles = a_block, steps * TILE_BYTES
+                if are_strips:
+                    source = a + row // LANES * a_stride + start // TILE_DEPTH * TILE_BYTES
+                    transpose_strips(source, a_stride, depth, a_block, next_tiles)
+                    a_tiles += next_tiles if half != 0 else 0
+                else:
+                    for each in range(tile_rows):
+                        source = a + (start // LANES + each) * a_stride + row * a_step
+                        pack_rows_transposed(source, a_step, depth, a_block + each * next_tiles)
+                if start == first_input or rows > GRADIENT_DEPTH:
+                    for panel in range(group_first, group_last):
+                        to = dz_block + (panel - group_first) * steps * TILE_BYTES
+                        pack_rows(dz + panel * dz_stride + row * VECTOR, VECTOR, depth, to)
+                for panel in range(group_first, group_last, 2):
+                    panels = min(group_last - panel, 2)
+                    # Sums that go on with the next rows wait in a place of their own.
+                    waiting = panel - group_first if rows > GRADIENT_DEPTH else 0
+                    sums = gradient + waiting * sums_panel
+                    before = sums if row > 0 else 0
+                    dz_tile = dz_block + (panel - group_first) * steps * TILE_BYTES
+                    multiply_block(
+                        *(tile_rows, panels, a_tiles, next_tiles, dz_tile, steps),
+                        *(before, VECTOR, sums_panel, sums, sums_panel),
+                    )
+                    if row + depth < rows:
+                        continue
+                    for each in range(panels):
+                        w = out + (panel + each) * out_stride + start * VECTOR
+                        g, n, state = sums + each * sums_panel, width * LANES, w + state_stride
+                        if update == 0:
+                            take(w, g, n, factor)
+                            continue
+                        if adjust != 0:
+                            call_address(adjust, (w, g, adjustments, n))
+                        call_address(update, (w, g, state, state_stride, coefficients, n))
+            start += width
+    release_tiles()
 
 
 @exported
@@ -286,52 +475,39 @@ def bfloat16_gradient(
     adjust: int,
     adjustments: int,
 ) -> None:
-    """Compute dw = a.T @ dz as `numba_products.weight_gradient` does, of rounded a and dz.
+    """Compute dw = a.T @ dz as `numba_products.weight_gradient` does, of rounded a and dz."""
+    gradient_by_tiles(
+        *(a, a_stride, False, a_step, dz, dz_stride, out, out_stride),
+        *(rows, first_input, last_input, first, last),
+        *(factor, update, coefficients, state_stride, adjust, adjustments),
+    )
 
-    The first input begins a panel of `a`. The sums of 32 inputs and a panel are made in a place of
-    their own, and go to `out` from there.
-    """
-    a_block, dz_block, gradient = memory_of_inputs(), memory_of_slopes(), memory_of_gradients()
-    most_steps = (min(rows, GRADIENT_DEPTH) + TILE_DEPTH - 1) // TILE_DEPTH
-    group = TILE_GRADIENT_BYTES // (most_steps * TILE_BYTES) // 2 * 2
-    sums_panel = plain(2 * TILE_BYTES)
-    shape_tiles(LANES)
-    for group_first in range(first, last, group):
-        group_last = min(last, group_first + group)
-        for start in range(first_input, last_input, 2 * LANES):
-            width = min(last_input - start, 2 * LANES)
-            tile_rows = (width + LANES - 1) // LANES
-            for row in range(0, rows, GRADIENT_DEPTH):
-                depth = min(rows - row, GRADIENT_DEPTH)
-                steps = (depth + TILE_DEPTH - 1) // TILE_DEPTH
-                for each in range(tile_rows):
-                    source = a + (start // LANES + each) * a_stride + row * a_step
-                    to = a_block + each * steps * TILE_BYTES
-                    pack_rows_transposed(source, a_step, depth, to)
-                if start == first_input or rows > GRADIENT_DEPTH:
-                    for panel in range(group_first, group_last):
-                        to = dz_block + (panel - group_first) * steps * TILE_BYTES
-                        pack_rows(dz + panel * dz_stride + row * VECTOR, VECTOR, depth, to)
-                for panel in range(group_first, group_last, 2):
-                    panels = min(group_last - panel, 2)
-                    # Sums that go on with the next rows wait in a place of their own.
-                    waiting = panel - group_first if rows > GRADIENT_DEPTH else 0
-                    sums = gradient + waiting * sums_panel
-                    before = sums if row > 0 else 0
-                    dz_tile = dz_block + (panel - group_first) * steps * TILE_BYTES
-                    multiply_block(
-                        *(tile_rows, panels, a_block, dz_tile, steps),
-                        *(before, VECTOR, sums_panel, sums, sums_panel),
-                    )
-                    if row + depth < rows:
-                        continue
-                    for each in range(panels):
-                        w = out + (panel + each) * out_stride + start * VECTOR
-                        g, n, state = sums + each * sums_panel, width * LANES, w + state_stride
-                        if update == 0:
-                            take(w, g, n, factor)
-                            continue
-                        if adjust != 0:
-                            call_address(adjust, (w, g, adjustments, n))
-                        call_address(update, (w, g, state, state_stride, coefficients, n))
-    release_tiles()
+
+@exported
+def gradient_of_strips(
+    a: int,
+    a_stride: int,
+    a_step: int,
+    nonzero: int,
+    dz: int,
+    dz_stride: int,
+    out: int,
+    out_stride: int,
+    rows: int,
+    first_input: int,
+    last_input: int,
+    first: int,
+    last: int,
+    factor: int,
+    update: int,
+    coefficients: int,
+    state_stride: int,
+    adjust: int,
+    adjustments: int,
+) -> None:
+    """Do `bfloat16_gradient` of rows that `gather_strips` has rounded."""
+    gradient_by_tiles(
+        *(a, a_stride, True, a_step, dz, dz_stride, out, out_stride),
+        *(rows, first_input, last_input, first, last),
+        *(factor, update, coefficients, state_stride, adjust, adjustments),
+    )

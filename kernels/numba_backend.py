@@ -104,8 +104,9 @@ class NumbaEngine(Engine):
             "UPDATE": optimizer.update.address,
             "GIVE_WAY": give_way_address(),
         }
+        tiles = tile_products(cpu)[0] if plan.precision == "bfloat16" else None
         if plan.precision == "bfloat16":
-            rounded = tile_products(cpu)[0] or load_bfloat16(cpu)
+            rounded = tiles or load_bfloat16(cpu)
             functions["LAYER_SUM"] = rounded.bfloat16_sum.address
             functions["LAYER_GRADIENT"] = rounded.bfloat16_gradient.address
         if any(plan.dropout):
@@ -117,7 +118,7 @@ class NumbaEngine(Engine):
         self.batches = load_batches(precision, cpu)  # last: it takes longest to compile
         self.memory = Parameters(
             *(plan, parameters, state, statistics),
-            *(self.panels, (products, self.batches), functions, activations),
+            *(self.panels, (products, self.batches), functions, activations, tiles),
         )
         self.load_normalization()
         if plan.matrix_layers:

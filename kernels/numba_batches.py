@@ -46,6 +46,7 @@ from .numba_names import (
     INPUT,
     INPUT_BYTES,
     INPUT_IS_SHARED,
+    INPUT_STRIP,
     IS_GRADIENT_DESCENT,
     KEEPS_EVERYTHING,
     KEPT,
@@ -93,6 +94,8 @@ from .numba_names import (
     SPARSE_SUM,
     STARTS,
     STRIDE,
+    STRIP_GRADIENT,
+    STRIP_SUM,
     TARGETS,
     THRESHOLD,
     TRANSPOSE,
@@ -196,7 +199,7 @@ def input_of(call: Words, index: int, keys: int, thread: int) -> int:
 @compiled
 def nonzero_of(call: Words, index: int, thread: int) -> int:
     """Return what is known of zeros in a layer's input: 0, nothing, but of the network's inputs."""
-    if index > 0:
+    if index > 0 or call[NONZERO] == 0:
         return plain(0)
     is_shared = call[INPUT_IS_SHARED] != 0
     return call[NONZERO] + (0 if is_shared else thread * (call[INPUT_BYTES] // VECTOR * 2))
@@ -241,7 +244,11 @@ def gather_batch(address: int, order: int, rows: int, n_known: int, keys: int, t
         last = share_rows(rows, thread + 1, call[N_THREADS])
     panels = input_of(call, index, keys, thread)
     to, known = panels + first * VECTOR, n_known - first
-    nonzero = nonzero_of(call, index, thread) + first * 2
+    if call[INPUT_STRIP] != 0:
+        to = panels + first // LOSS_BLOCK * call[INPUT_STRIP]
+    nonzero = nonzero_of(call, index, thread)
+    if nonzero != 0:
+        nonzero += first * 2
     call_address(call[GATHER], (address, order + first * 8, last - first, rows, known, to, nonzero))
     drop(call, index, keys, panels, panels, first, last, index, call[INPUT_BYTES] // call[STRIDE])
     if call[INPUT_IS_SHARED] != 0:
@@ -267,13 +274,17 @@ def forward(address: int, order: int, rows: int, keys: int, thread: int) -> None
             call_address(call[SPARSE_SUM], (address, order, keys, first_row, last_row, first, last))
         else:
             a_in, nonzero = input_of(call, index, keys, thread), nonzero_of(call, index, thread)
+            weighted_sum, a_stride, a_offset = call[LAYER_SUM], stride, offset
+            if index == 0 and call[INPUT_STRIP] != 0:
+                weighted_sum, a_stride = call[STRIP_SUM], call[INPUT_STRIP]
+                a_offset = first_row // LOSS_BLOCK * a_stride
             if nonzero != 0:
                 nonzero += first_row * 2
             b = 0 if is_normalized else layer[W] + layer[FAN_IN] * layer[W_STEP]
             call_address(
-                call[LAYER_SUM],
+                weighted_sum,
                 (
-                    *(a_in + offset, stride, nonzero),
+                    *(a_in + a_offset, a_stride, nonzero),
                     *(layer[W], layer[W_STRIDE], layer[W_STEP], b),
                     *(layer[Z] + offset, stride),
                     *(n_rows, layer[FAN_IN], first, last),
@@ -456,6 +467,9 @@ def gradient_of_layer(
         last_input = min(fan_in, LANES * share(in_panels, thread + 1, n_threads))
         with_biases = thread == 0
     slopes, stride = layer[DZ], call[STRIDE]
+    weight_gradient, a_stride = call[LAYER_GRADIENT], stride
+    if index == 0 and call[INPUT_STRIP] != 0:
+        weight_gradient, a_stride = call[STRIP_GRADIENT], call[INPUT_STRIP]
     out, out_stride = call[GRADIENT] + layer[PACKED], layer[PACKED_STRIDE]
     weights = (rows, first_input, last_input, first, last)
     what = (factor, update, numbers, call[PACKED_BYTES], call[ADJUST])
@@ -465,9 +479,9 @@ def gradient_of_layer(
         call_address(call[SPARSE_GRADIENT], (address, order, keys, rows, *how))
     else:
         call_address(
-            call[LAYER_GRADIENT],
+            weight_gradient,
             (
-                *(a_in, stride, VECTOR, nonzero_of(call, index, thread)),
+                *(a_in, a_stride, VECTOR, nonzero_of(call, index, thread)),
                 *(slopes, stride, out, out_stride),
                 *weights,
                 *(*what, adjustments),

@@ -139,6 +139,30 @@ def vector_pairing(lanes: int) -> tuple[Any, Any]:
     return intrinsic(rows), intrinsic(columns)
 
 
+def pairs_of_rounded_rows() -> Any:
+    """Return a compiled function ``pair_rounded(above, below, first, second)``.
+
+    Of two rows of 32 bfloat16 each, numbers one below the other become pairs: those of the first
+    16 columns, and those of the others.
+    """
+
+    def pair_rounded(typing_context, above, below, first, second):  # type: ignore[no-untyped-def]
+        def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+            n = 32
+            row = ir.VectorType(ir.IntType(16), n)
+            pointers = [builder.inttoptr(each, row.as_pointer()) for each in arguments]
+            above, below = (builder.load(each, align=2) for each in pointers[:2])
+            for start, pointer in zip((0, n // 2), pointers[2:], strict=True):
+                order = [start + i // 2 + i % 2 * n for i in range(n)]
+                mask = ir.Constant(ir.VectorType(ir.IntType(32), n), order)
+                builder.store(builder.shuffle_vector(above, below, mask), pointer, align=2)
+            return context.get_dummy_value()
+
+        return types.void(*[types.intp] * 4), generate
+
+    return intrinsic(pair_rounded)
+
+
 def nonzero_bits(lanes: int) -> Any:
     """Return a compiled function ``nonzero(source)``: a bit per number of a rounded vector.
 

@@ -137,8 +137,10 @@ class Parameters:
         modules: tuple[LinkedModule, LinkedModule],
         functions: dict[str, int],
         activations: list[Any],
+        tiles: LinkedModule | None,
     ) -> None:
         self.panels = panels
+        self.tiles = tiles  # the module of products by tiles, if they multiply
         self.layers = np.zeros((len(plan.layers), names.LAYER_WORDS), np.int64)
         packed_bytes = 0
         for layer, words in zip(plan.layers, self.layers, strict=True):
@@ -287,7 +289,18 @@ class Workspace:
         # The losses write whole blocks of rows.
         self.stride = stride = panels.stride(round_up(n_rows, names.LOSS_BLOCK))
         input_is_shared = n_threads > OWN_INPUTS
-        input_bytes = panels.count(plan.n_inputs) * stride
+        input_bytes, strips = panels.count(plan.n_inputs) * stride, {}
+        tiles = parameters.tiles
+        if tiles is not None and has_slopes and plan.dropout[0] == 0.0:
+            # As many bytes per 16 rows as tiles of 16 rows and 32 columns take.
+            strip = round_up(plan.n_inputs, 32) * names.LOSS_BLOCK * 2
+            input_bytes = -(-n_rows // names.LOSS_BLOCK) * strip
+            strips = {
+                "INPUT_STRIP": strip,
+                "GATHER": tiles.gather_strips.address,
+                "STRIP_SUM": tiles.sum_of_strips.address,
+                "STRIP_GRADIENT": tiles.gradient_of_strips.address,
+            }
         self.inputs = aligned_zeros(input_bytes * (1 if input_is_shared else n_threads))
         self.nonzero = aligned_zeros(2 * len(self.inputs) // panels.vector)
         self.z: list[Array] = []
@@ -336,13 +349,14 @@ class Workspace:
             INPUT=address_of(self.inputs),
             INPUT_BYTES=input_bytes,
             INPUT_IS_SHARED=input_is_shared,
-            NONZERO=address_of(self.nonzero),
+            NONZERO=address_of(self.nonzero) if tiles is None else 0,  # they multiply everything
             TRANSPOSED=address_of(self.transposed),
             TRANSPOSED_BYTES=transposed_bytes,
             STRIDE=stride,
             BLOCK_LOSSES=address_of(self.block_losses),
             BATCHES_TOUCH=input_is_shared or splits != [1, 0],
             USES_RUNNING=not has_slopes,
+            **strips,
         )
 
     def normalize(self, words: Array, n_bytes: int, keeps_z: bool) -> None:

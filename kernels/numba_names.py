@@ -100,6 +100,8 @@ gradient_tile: Any = None
 round_vector: Any = None
 pair_rows: Any = None  # (above, below, to)
 pair_columns: Any = None  # (source, stride, count, to)
+pair_rounded: Any = None  # (above, below, first, second), of rows of 32 rounded numbers
+memory_of_columns: Any = None  # of a piece of a row
 nonzero_numbers: Any = None  # (source) -> a bit per number that stands for something but zeros
 memory_of_rows: Any = None
 memory_of_weights: Any = None
@@ -192,7 +194,7 @@ LAYER_WORDS = 40
 ) = range(34)
 """The words (int64) of a layer; those without a comment are sizes or addresses of arrays."""
 
-CALL_WORDS = 80
+CALL_WORDS = 84
 (
     # A plan's memory and functions:
     LAYERS,
@@ -205,6 +207,8 @@ CALL_WORDS = 80
     WEIGHT_GRADIENT,
     LAYER_SUM,  # of a layer's matrices: WEIGHTED_SUM, or that of numbers rounded to bfloat16
     LAYER_GRADIENT,  # likewise; biases are not rounded
+    STRIP_SUM,  # of the network's inputs, if they are gathered to strips
+    STRIP_GRADIENT,
     LOSS_ROWS,
     UPDATE,
     ADJUST,  # what changes the gradient before the update; 0: nothing
@@ -238,7 +242,8 @@ CALL_WORDS = 80
     INPUT,  # the gathered rows; each thread's own, INPUT_BYTES further, unless they are shared
     INPUT_BYTES,
     INPUT_IS_SHARED,
-    NONZERO,  # uint16 per panel and row of INPUT: which of its lanes are not zero
+    INPUT_STRIP,  # bytes; 0: panels. Else the gathered rows are strips of tiles: see numba_amx
+    NONZERO,  # uint16 per panel and row of INPUT: which of its lanes are not zero; 0: not noted
     TRANSPOSED,  # some panels of transposed weights; each thread's own, TRANSPOSED_BYTES further
     TRANSPOSED_BYTES,
     STRIDE,  # from panel to panel of everything that has a row per row of the batch
@@ -278,7 +283,7 @@ CALL_WORDS = 80
     UPDATE_RUNNING,  # 0: the running statistics stay as they are
     USES_RUNNING,  # instead of the statistics of a batch
     ZEROS,  # a vector of them
-) = range(77)
+) = range(80)
 """The words (int64) of a call."""
 
 ORTHOGONAL_WORDS = 16

@@ -11,6 +11,7 @@ from .numba_names import (
     FAN_OUT,
     FLAT,
     FLOAT32,
+    FLOAT64,
     FROM_PANELS,
     INPUT_CENTER,
     INPUT_SCALE,
@@ -45,6 +46,7 @@ from .numba_names import (
     float64s,
     int64s,
     nonzero_lanes,
+    plain,
     prefetch,
     real,
     reals,
@@ -54,12 +56,12 @@ from .numba_names import (
 )
 
 LEAST_AHEAD, MOST_AHEAD = 8, 32
-"""Rows come in random order, which no hardware prefetcher foresees: so many are fetched ahead.
-
-Few rows fetch those in their place in the next batch, which then come while this one is worked on.
-"""
+"""So many rows are fetched ahead: see `row_ahead`."""
 
 FETCHED_BYTES = 4096
+
+PIECE_COLUMNS = 128
+"""Of a row: a multiple of LANES."""
 
 
 @compiled
@@ -126,6 +128,63 @@ def unpack(call: Words, packed: int, flat: int, thread: int) -> None:
         )
 
 
+@compiled
+def convert_columns(call: Words, source: int, first: int, last: int, to: int, stride: int) -> None:
+    """Make columns of a row of x real, by `formulas.scaled_input`; `to` begins with the first."""
+    x_step, x_type = call[X_STEP], call[X_TYPE]
+    center, scale, step = call[INPUT_CENTER], call[INPUT_SCALE], call[INPUT_STEP]
+    whole = (last - first) // LANES  # panels that are converted a vector at a time
+    if x_step != (1 if x_type == UINT8 else 4 if x_type == FLOAT32 else 8):
+        whole = 0
+    source += first * x_step
+    center += first * step
+    scale += first * step
+    if x_type == UINT8:
+        for panel in range(whole):
+            place, by = source + panel * LANES, panel * LANES * step
+            convert_uint8s(place, center + by, scale + by, to + panel * stride)
+    elif x_type == FLOAT32:
+        for panel in range(whole):
+            place, by = source + panel * LANES * 4, panel * LANES * step
+            convert_float32s(place, center + by, scale + by, to + panel * stride)
+    else:
+        for panel in range(whole):
+            place, by = source + panel * LANES * 8, panel * LANES * step
+            convert_float64s(place, center + by, scale + by, to + panel * stride)
+    for column in range(whole * LANES, last - first):
+        by, place = column * step, source + column * x_step
+        if x_type == FLOAT64:
+            number = real(
+                scaled_input(float64s(place)[0], float64s(center + by)[0], float64s(scale + by)[0])
+            )
+        else:
+            number = real(uint8s(place)[0]) if x_type == UINT8 else real(float32s(place)[0])
+            number = scaled_input(number, reals(center + by)[0], reals(scale + by)[0])
+        reals(to + column // LANES * stride)[column % LANES] = number
+
+
+@compiled
+def row_ahead(call: Words, order: int, row: int, n_rows: int, batch_rows: int, n_known: int) -> int:
+    """Return where a later row is that shall be fetched; 0 if none.
+
+    Rows come in random order, which no hardware prefetcher foresees. Few rows fetch those in their
+    place in the next batch, which then come while this one is worked on.
+    """
+    ahead = MOST_AHEAD if n_rows > MOST_AHEAD else max(batch_rows, LEAST_AHEAD)
+    n_bytes = int64s(call[LAYERS])[FAN_IN] * call[X_STEP]
+    if row + ahead >= n_known or n_bytes > FETCHED_BYTES:
+        return plain(0)
+    return call[X] + int64s(order)[row + ahead] * call[X_STRIDE]
+
+
+@compiled
+def fetch_columns(call: Words, row: int, first: int, last: int) -> None:
+    """Fetch columns of the row at an address, if it is not 0."""
+    if row != 0:
+        for offset in range(first * call[X_STEP], last * call[X_STEP], CACHE_LINE):
+            prefetch(row + offset)
+
+
 @exported
 def gather(
     address: int,
@@ -138,67 +197,21 @@ def gather(
 ) -> None:
     """Write rows of x to panels, as `formulas.scaled_input` makes them real.
 
-    And which of their values are not zero, for `has_many_zeros`: `nonzero`, of the first row.
-    `order` goes on from `n_rows` to `n_known`: rows of the next batch are fetched ahead. A thread
-    may gather only some of the `batch_rows`.
+    And which of their values are not zero, for `has_many_zeros`: `nonzero`, of the first row; or 0,
+    if nobody asks. `order` goes on from `n_rows` to `n_known`: rows of the next batch are fetched
+    ahead, each piece of one with a piece of this batch, since a whole row at once would wait for
+    the memory. A thread may gather only some of the `batch_rows`.
     """
     call = int64s(address)
-    x, x_stride, x_step = call[X], call[X_STRIDE], call[X_STEP]
-    n_columns = int64s(call[LAYERS])[FAN_IN]
-    stride, rows, x_type = call[STRIDE], int64s(order), call[X_TYPE]
-    center, scale, step = call[INPUT_CENTER], call[INPUT_SCALE], call[INPUT_STEP]
-    n_bytes = n_columns * x_step
-    rows_ahead = MOST_AHEAD if n_rows > MOST_AHEAD else max(batch_rows, LEAST_AHEAD)
-    whole = n_columns // LANES  # panels that are converted a vector at a time
-    if x_step != (1 if x_type == UINT8 else 4 if x_type == FLOAT32 else 8):
-        whole = 0
+    n_columns, stride = int64s(call[LAYERS])[FAN_IN], call[STRIDE]
     for row in range(n_rows):
-        source, to = x + rows[row] * x_stride, panels + row * VECTOR
-        if row + rows_ahead < n_known and n_bytes <= FETCHED_BYTES:
-            ahead = x + rows[row + rows_ahead] * x_stride
-            for offset in range(0, n_bytes, CACHE_LINE):
-                prefetch(ahead + offset)
-        if x_type == UINT8:
-            for panel in range(whole):
-                by = panel * LANES * step
-                convert_uint8s(source + panel * LANES, center + by, scale + by, to + panel * stride)
-            for column in range(whole * LANES, n_columns):
-                by = column * step
-                number = scaled_input(
-                    real(uint8s(source + column * x_step)[0]),
-                    reals(center + by)[0],
-                    reals(scale + by)[0],
-                )
-                reals(to + column // LANES * stride)[column % LANES] = number
-        elif x_type == FLOAT32:
-            for panel in range(whole):
-                by = panel * LANES * step
-                convert_float32s(
-                    source + panel * LANES * 4, center + by, scale + by, to + panel * stride
-                )
-            for column in range(whole * LANES, n_columns):
-                by = column * step
-                number = scaled_input(
-                    real(float32s(source + column * x_step)[0]),
-                    reals(center + by)[0],
-                    reals(scale + by)[0],
-                )
-                reals(to + column // LANES * stride)[column % LANES] = number
-        else:
-            for panel in range(whole):
-                by = panel * LANES * step
-                convert_float64s(
-                    source + panel * LANES * 8, center + by, scale + by, to + panel * stride
-                )
-            for column in range(whole * LANES, n_columns):
-                by = column * step
-                number = scaled_input(
-                    float64s(source + column * x_step)[0],
-                    float64s(center + by)[0],
-                    float64s(scale + by)[0],
-                )
-                reals(to + column // LANES * stride)[column % LANES] = real(number)
-        # Past the last column are zeros: lists rely on it.
-        for panel in range((n_columns + LANES - 1) // LANES):
-            known = nonzero_lanes(to + panel * stride)
-            uint16s(nonzero + panel * (stride // VECTOR) * 2)[row] = known
+        source, to = call[X] + int64s(order)[row] * call[X_STRIDE], panels + row * VECTOR
+        ahead = row_ahead(call, order, row, n_rows, batch_rows, n_known)
+        for first in range(0, n_columns, PIECE_COLUMNS):
+            last = min(n_columns, first + PIECE_COLUMNS)
+            fetch_columns(call, ahead, first, last)
+            convert_columns(call, source, first, last, to + first // LANES * stride, stride)
+        if nonzero != 0:  # past the last column are zeros: lists rely on it
+            for panel in range((n_columns + LANES - 1) // LANES):
+                known = nonzero_lanes(to + panel * stride)
+                uint16s(nonzero + panel * (stride // VECTOR) * 2)[row] = known

@@ -197,11 +197,12 @@ AMX = """
 configure_tiles, release_tiles, zero_tile = amx.configure, amx.release, amx.zero
 load_tile, store_tile, multiply_tiles = amx.load, amx.store, amx.multiply
 pair_rows, pair_columns = lanes.vector_pairing(LANES)
-copy_vector = intrinsics.vector_copy("float32", LANES)
+pair_rounded = lanes.pairs_of_rounded_rows()
 transpose_vectors = intrinsics.vector_transpose("float32", LANES)
 memory_of_tile_shapes = intrinsics.address_for("uint8", 64)
 memory_of_zeros = intrinsics.address_for("float32", LANES)
-memory_of_pairs = intrinsics.block_for("uint8", TILE_BYTES)
+memory_of_pairs = intrinsics.block_for("uint8", 2 * TILE_BYTES)
+memory_of_columns = intrinsics.address_for("float32", PIECE_COLUMNS)
 memory_of_sums = intrinsics.block_for("uint8", 4 * TILE_BYTES)
 memory_of_rows = intrinsics.block_for("uint8", SUM_ROWS * TILE_SUM_DEPTH * 2)
 memory_of_weights = intrinsics.block_for("uint8", 2 * LANES * TILE_SUM_DEPTH * 2)
@@ -453,8 +454,12 @@ def load_bfloat16(cpu: Cpu) -> LinkedModule:
 @cache
 def load_amx(cpu: Cpu) -> LinkedModule:
     """Return the same by the tiles of AMX: for a CPU with vectors of 512 bits that has them."""
-    text = _text_of(*_functions_of(numba_amx))
-    return load_module(_prelude("float32", cpu, ()) + AMX + text)
+    p = numba_panels
+    text = _text_of(
+        *(p.convert_columns, p.row_ahead, p.fetch_columns, *_functions_of(numba_amx)),
+    )
+    names = PANELS_OF_ROWS.format(precision="float32") + AMX
+    return load_module(_prelude("float32", cpu, [formulas.scaled_input]) + names + text)
 
 
 @cache
