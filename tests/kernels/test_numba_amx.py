@@ -75,7 +75,8 @@ def run_trapped(trap: Path, *arguments: str) -> str:
 
 
 def test_products(trap: Path) -> None:
-    found = run_trapped(trap, str(HERE / "trapped_numba_amx.py"))
+    tests = [str(HERE / name) for name in ("trapped_numba_amx.py", "test_numba_strips.py")]
+    found = run_trapped(trap, *tests)
     assert re.search(r"^\d+ passed", found, re.MULTILINE) and "skipped" not in found
 
 
