@@ -2,9 +2,10 @@
  * includes this says how many PIECES of bfloat16 a number has: 1, it is rounded; or 3, whose sum it is.
  *
  * A tile of 16 x 16 sums is 16 rows of one panel of z, of da or of w, so it is loaded and stored where
- * it belongs. Two by two of them are computed together: four loads for four products. Operands are
- * rounded and packed in blocks (pack_amx.h) into memory that stays in the caches, each of them once per
- * call, but for more rows than a block has. The order of every sum depends on its length alone.
+ * it belongs. Two by two of them are computed together: four loads for four products. Operands that do
+ * not come as strips (kernels.h) are rounded and packed in blocks (pack_amx.h) into memory that stays in the
+ * caches, each of them once per call, but for more rows than a block has. The order of every sum depends on
+ * its length alone.
  *
  * Tiles are configured when a product begins and released when it ends: no thread keeps state, which
  * the system would have to save, and nobody who uses tiles too finds anything but what he has set.
