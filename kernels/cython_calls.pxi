@@ -7,7 +7,9 @@ cdef void train_batches(void *context, team *team, int thread) noexcept nogil:
 
     With one hidden layer split by outputs and an output layer split by inputs, a thread may begin
     the next batch while others are still at this one: until the first barrier it writes only what
-    it alone reads, and at that barrier they all have left this batch.
+    it alone reads, and at that barrier they all have left this batch. (Of strips of the hidden layer's
+    inputs two threads may have half a tile each; the others transpose the whole tile, and take
+    nothing of the half that is not theirs.)
     """
     cdef Call *call = <Call *>context
     cdef Native *native = call.native

@@ -302,7 +302,8 @@ class Workspace:
                 "STRIP_GRADIENT": tiles.gradient_of_strips.address,
             }
         self.inputs = aligned_zeros(input_bytes * (1 if input_is_shared else n_threads))
-        self.nonzero = aligned_zeros(2 * len(self.inputs) // panels.vector)
+        notes_zeros = tiles is None  # tiles multiply everything
+        self.nonzero = aligned_zeros(2 * len(self.inputs) // panels.vector * notes_zeros)
         self.z: list[Array] = []
         self.activated: list[Array] = []
         self.statistics: list[Array] = []
@@ -349,7 +350,7 @@ class Workspace:
             INPUT=address_of(self.inputs),
             INPUT_BYTES=input_bytes,
             INPUT_IS_SHARED=input_is_shared,
-            NONZERO=address_of(self.nonzero) if tiles is None else 0,  # they multiply everything
+            NONZERO=address_of(self.nonzero) if notes_zeros else 0,
             TRANSPOSED=address_of(self.transposed),
             TRANSPOSED_BYTES=transposed_bytes,
             STRIDE=stride,

@@ -81,7 +81,7 @@ static NEVER_INLINE void NAME(load_panel)(const REAL *panel, int n, NAME(columns
 
 /* Some columns of a panel, its rows being n. */
 static NEVER_INLINE void NAME(store_panel)(REAL *panel, int n, int first, int last,
-                                           const NAME(columns) value) {
+                                           NAME(columns) value) {
     REAL rows[LOSS_BLOCK * LANES];
     if (first > 0 || last < LANES) {
         for (int lane = first; lane < last; lane++)

@@ -13,7 +13,8 @@ import pytest
 pytest.importorskip("numba", reason="Numba is not installed: pip install 'fastmlp[numba]'")
 
 import fastmlp
-from fastmlp.kernels import numba_memory
+from fastmlp import plan
+from fastmlp.kernels import numba_backend, numba_memory
 from fastmlp.kernels.numba_names import INPUT_STRIP
 
 
@@ -33,10 +34,13 @@ def trained(
     """The parameters after an epoch, and whether the inputs were strips of tiles."""
     network = fastmlp.Network([x.shape[1], 40, 3], seed=0, input_scale=0.01, input_center=3.0)
     used = set()
+    monkeypatch.setattr(plan, "available_cpus", lambda: 8)  # else no more threads than CPUs
+    monkeypatch.setattr(numba_backend, "VALUES_PER_MEETING", 1)  # nor as many
     make = numba_memory.Workspace.__init__
 
     def recorded(self: Any, *given: Any, **named: Any) -> None:
         make(self, *given, **named)
+        assert self.n_threads == n_threads
         used.add(bool(self.call[INPUT_STRIP] != 0))
 
     with monkeypatch.context() as patch:

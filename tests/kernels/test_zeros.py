@@ -202,9 +202,11 @@ STEPS: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:the .* backend emulates bfloat16")
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("hidden", [24, 200])  # its rows, or its outputs, are split
 def test_threads_change_no_bit(
-    compiled_name: str, hidden: int, monkeypatch: pytest.MonkeyPatch
+    compiled_name: str, hidden: int, precision: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(plan, "available_cpus", lambda: 8)  # else no more threads than CPUs
     # Beyond four threads the gathered rows and what is known of their zeros are shared.
@@ -213,7 +215,7 @@ def test_threads_change_no_bit(
     found = []
     for n_threads in (1, 2, 3, 4, 5, 6, 7, 8):
         trainer = make(
-            compiled_name, (784, hidden, 10), "float32", batch_size=128, n_threads=n_threads,
+            compiled_name, (784, hidden, 10), precision, batch_size=128, n_threads=n_threads,
             optimizer=SGD(learning_rate=0.01),
         )  # fmt: skip
         before = trainer.network.parameters.copy()
