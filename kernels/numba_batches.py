@@ -372,11 +372,13 @@ def input_gradient(
     """Compute da of the layer before = dz @ w.T, a weighted sum of slopes, for some of its panels.
 
     Of the transposed weights there are some panels at a time. For each part of them all slopes come
-    from a cache that is further away: so parts are not small.
+    from a cache that is further away: so parts are not small, and of equal size.
     """
     memory, stride = call[TRANSPOSED] + thread * call[TRANSPOSED_BYTES], layer[TRANSPOSED_STRIDE]
-    for panel in range(first, last, layer[TRANSPOSED_PANELS]):
-        end = min(last, panel + layer[TRANSPOSED_PANELS])
+    n_parts = (last - first + layer[TRANSPOSED_PANELS] - 1) // layer[TRANSPOSED_PANELS]
+    for part in range(n_parts):
+        panel = first + share(last - first, part, n_parts)
+        end = first + share(last - first, part + 1, n_parts)
         # Both functions count panels from 0: the first of these lies at the start of the memory.
         transposed = memory - panel * stride
         call_address(

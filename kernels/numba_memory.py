@@ -14,6 +14,7 @@ from .numba_linking import LinkedModule
 from .numba_names import CACHE_LINE
 
 TRANSPOSED_BYTES = 1 << 20  # of transposed weights at a time
+ROWS_TO_PACK = 128  # for so many it is worth that these come from a cache that is further away
 OWN_INPUTS = 4  # so many threads gather their own input
 SOFTMAX = "softmax"
 NORMALIZATIONS = {None: names.NOT_NORMALIZED, "batch": names.BATCH, "layer": names.LAYER}
@@ -45,6 +46,15 @@ def round_up(n: int, multiple: int) -> int:
 def groups_of_outputs(ends: Sequence[int]) -> Array:
     """Return groups of outputs as compiled code reads them: how many, and where each ends."""
     return np.array([len(ends), *ends], np.int64)
+
+
+def packed_panels(vector: int) -> int:
+    """Return for how many panels of outputs a weighted sum packs rows; 0: for none.
+
+    Else the rows of a tile lie in as many places as they have panels. The tiles of 64 bytes per
+    vector take twice as much of each.
+    """
+    return 96 if vector < 64 else 0
 
 
 class Panels:
@@ -163,7 +173,10 @@ class Parameters:
             if layer.index > 0:  # the input gradient of the first layer is not needed
                 stride = panels.stride(round_up(layer.fan_out, panels.lanes))
                 words[names.TRANSPOSED_STRIDE] = stride
-                words[names.TRANSPOSED_PANELS] = max(2, TRANSPOSED_BYTES // stride // 2 * 2)
+                most = max(2, TRANSPOSED_BYTES // stride // 2 * 2)
+                if plan.batch_size >= ROWS_TO_PACK:  # equal parts of two such are large enough
+                    most = max(most, 2 * packed_panels(panels.vector))
+                words[names.TRANSPOSED_PANELS] = min(most, panels.count(layer.fan_in))
         for index, module in enumerate(activations):
             self.set_activation(index, module)
         self.packed = aligned_zeros(int(packed_bytes) * (1 + plan.n_states))

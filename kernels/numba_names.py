@@ -35,6 +35,7 @@ INFINITE_BITS = LARGEST_BITS = 1  # the bits of infinity, and all but the sign
 CACHE_LINE = 64  # bytes
 TILE_ROWS = GRADIENT_ROWS = GRADIENT_PANELS = 1  # of the register tiles: see numba_tiles
 PAIR = 1  # how many numbers of bfloat16 take the place of one in them
+PACKED_PANELS = 0  # see numba_memory.packed_panels
 # Of the low ones, with lists: of the weighted sum and of the weight gradient.
 LISTED_ROWS = LISTED_PANELS = LISTED_INPUTS = LISTED_INPUT_PANELS = 1
 
@@ -62,6 +63,7 @@ nonzero_rows: Any = None  # (source, lanes) -> a bit per uint16 that has some of
 add_steps: Any = None  # (flags, step, increment, place) -> how many flags are set
 memory_of_lists: Any = None  # of the steps of tiles, see numba_tiles
 memory_of_depths: Any = None  # int64s, how many steps each tile has
+memory_of_packed: Any = None  # of a block of rows, see `pack_rows`
 block_of_reals: Any = None
 columns_memory: Any = None
 block_of_int64s: Any = None
@@ -95,6 +97,7 @@ vectors_of_rows: Any = None  # () -> address of as many reals
 doubles_of_rows: Any = None  # () -> address of as many float64
 # See numba_tiles:
 sum_tile: Any = None
+packed_tile: Any = None
 gradient_tile: Any = None
 # Of bfloat16, see numba_lanes: (source, to), of vectors of float32; addresses of rounded blocks.
 round_vector: Any = None
@@ -168,7 +171,7 @@ LAYER_WORDS = 40
     W_STRIDE,
     W_STEP,
     IS_READ_FLAT,
-    TRANSPOSED_PANELS,  # the input gradient takes so many panels of transposed weights at a time
+    TRANSPOSED_PANELS,  # the input gradient takes up to so many of transposed weights at a time
     TRANSPOSED_STRIDE,
     Z,
     ACTIVATED,  # what the activation takes: z, unless it is normalised

@@ -18,6 +18,7 @@ from .numba_names import (
     LISTED_INPUTS,
     LISTED_PANELS,
     LISTED_ROWS,
+    PACKED_PANELS,
     SIZE,
     TILE_ROWS,
     TO_PANELS,
@@ -32,7 +33,9 @@ from .numba_names import (
     int64s,
     memory_of_depths,
     memory_of_lists,
+    memory_of_packed,
     nonzero_rows,
+    packed_tile,
     plain,
     prefetch,
     real,
@@ -131,6 +134,16 @@ def list_rows(nonzero: int, rows: int, lanes: int, place: int) -> int:
     return n
 
 
+@compiled
+def pack_rows(a: int, a_stride: int, rows: int, inputs: int, place: int) -> None:
+    """Copy the rows of a tile to where those of an input lie side by side, the next one behind."""
+    for column in range(inputs):
+        source = reals(a + column // LANES * a_stride + column % LANES * SIZE)
+        to = reals(place + column * rows * SIZE)
+        for row in range(rows):
+            to[row] = source[row * LANES]
+
+
 @exported
 def weighted_sum(
     a: int,
@@ -153,6 +166,7 @@ def weighted_sum(
     another such row. `nonzero`: see `has_many_zeros`.
     """
     panel_rows, lists, depths = a_stride // VECTOR, memory_of_lists(), int64s(memory_of_depths())
+    packed = memory_of_packed()
     # A list costs as much as a few products per step.
     is_listed = min(all_rows, TILE_ROWS) * (last - first) >= 8
     is_listed = is_listed and has_many_zeros(nonzero, panel_rows, all_rows, fan_in, last - first)
@@ -166,6 +180,9 @@ def weighted_sum(
         if is_low:
             tile_rows, tile_panels = LISTED_ROWS, LISTED_PANELS
         n_tiles = (rows + tile_rows - 1) // tile_rows
+        # Of so many rows tiles have TILE_ROWS or one less: for others there is no packed tile.
+        is_packed = not is_listed and rows >= TILE_ROWS * TILE_ROWS
+        is_packed = is_packed and 0 < PACKED_PANELS <= last - first
         depth = max(BLOCK_DEPTH, BLOCK_BYTES // (rows * SIZE) // LANES * LANES)
         if is_listed:  # blocks of nearly equal depth, of whole panels
             most, in_panels = LISTED_STEPS // n_tiles // LANES, (fan_in + LANES - 1) // LANES
@@ -183,12 +200,18 @@ def weighted_sum(
                     depths[tile] = list_inputs(
                         known, panel_rows, height, inputs, a_stride, w_step, place
                     )
+            a_block = a + done // LANES * a_stride
+            if is_packed:
+                for tile in range(n_tiles):
+                    row = tile * rows // n_tiles
+                    height = (tile + 1) * rows // n_tiles - row
+                    first_row = a_block + (row_block + row) * VECTOR
+                    pack_rows(first_row, a_stride, height, inputs, packed + row * inputs * SIZE)
             panel = first
             while panel < last:
                 panels = panels_of_tile(last - panel, tile_panels)
                 if rows == 1 and last - panel >= WIDE_PANELS:
                     panels = WIDE_PANELS
-                a_block = a + done // LANES * a_stride
                 w_block = w + panel * w_stride + done * w_step
                 for tile in range(n_tiles):
                     row = row_block + tile * rows // n_tiles
@@ -202,16 +225,20 @@ def weighted_sum(
                     steps_of_tile, list_of_tile = inputs, 0
                     if is_listed:
                         steps_of_tile, list_of_tile = depths[tile], lists + tile * depth * 8
-                    sum_tile(
-                        height,
-                        panels,
-                        (
-                            *(a_block + row * VECTOR, SIZE, a_stride),
-                            *(w_block, w_stride, w_step, steps_of_tile, list_of_tile),
-                            *(start, start_row, start_panel, 0),
-                            *(out, z_stride),
-                        ),
+                    a_tile, a_step = a_block + row * VECTOR, SIZE
+                    if is_packed:
+                        a_tile = packed + (row - row_block) * inputs * SIZE
+                        a_step = height * SIZE
+                    arguments = (
+                        *(a_tile, a_step, a_stride),
+                        *(w_block, w_stride, w_step, steps_of_tile, list_of_tile),
+                        *(start, start_row, start_panel, 0),
+                        *(out, z_stride),
                     )
+                    if is_packed:
+                        packed_tile(height, panels, arguments)
+                    else:
+                        sum_tile(height, panels, arguments)
                 panel += panels
             done += depth
             if done >= fan_in:

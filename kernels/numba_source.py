@@ -32,7 +32,7 @@ from . import (
 from .numba_ahead import compile_ahead, load_module
 from .numba_cpu import Cpu, multiplies_pairs
 from .numba_linking import LinkedModule
-from .numba_memory import SOFTMAX
+from .numba_memory import SOFTMAX, packed_panels
 from .subset import formula_trees
 
 
@@ -133,6 +133,14 @@ gradient_memory = intrinsics.address_for(
 )
 memory_of_depths = intrinsics.block_for(
     "int64", BLOCK_BYTES // (BLOCK_DEPTH * SIZE) // LISTED_ROWS + 1
+)
+memory_of_packed = intrinsics.block_for("{precision}", 2 * BLOCK_BYTES // SIZE)
+# The numbers of a step lie side by side, the next step's behind them.
+packed_tile = tiles.register_tiles(
+    "{precision}",
+    LANES,
+    tiles.TileKind("packed_tile", SIZE, 0, 1),
+    [(TILE_ROWS - less, panel) for less in (1, 0) for panel in (1, 2) if PACKED_PANELS],
 )
 
 
@@ -365,6 +373,7 @@ def _prelude(precision: str, cpu: Cpu, functions: Iterable[Callable[..., Any]]) 
         constants |= {"TILE_ROWS": 6, "GRADIENT_ROWS": 4, "GRADIENT_PANELS": 3}
         constants |= {"LISTED_ROWS": 6, "LISTED_PANELS": 2}
         constants |= {"LISTED_INPUTS": 4, "LISTED_INPUT_PANELS": 3}
+    constants["PACKED_PANELS"] = packed_panels(constants["VECTOR"])
     trees = formula_trees(formulas, functions, precision)
     return "".join(
         [

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 pytest.importorskip("numba", reason="Numba is not installed: pip install 'fastmlp[numba]'")
 
 from fastmlp.kernels.numba_backend import usable_cpu
-from fastmlp.kernels.numba_memory import Panels, address_of, aligned_zeros
+from fastmlp.kernels.numba_memory import Panels, address_of, aligned_zeros, packed_panels
 from fastmlp.kernels.numba_source import lanes_of, load_batches, load_products
 
 RunPython = Callable[..., subprocess.CompletedProcess[str]]
@@ -167,6 +167,33 @@ def test_deep_sums_go_on_where_they_stopped() -> None:
     )
     found = case.panels.matrix(z, case.stride(rows), rows, columns)
     assert (np.abs(found - a.astype(np.float64) @ w) <= case.bound(a, w)).all()
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+@pytest.mark.parametrize(("rows", "fan_in"), [(37, 150), (300, 700)])
+def test_packed_rows_give_the_same_bits(precision: str, rows: int, fan_in: int) -> None:
+    case = Case(precision)
+    lanes, vector, count = case.panels.lanes, case.panels.vector, 101
+    a, w = case.draw(rows, fan_in), case.draw(fan_in, count * lanes - 1)
+    a_panels, w_panels = case.panels.of(a), case.panels.of(w)
+    whole, in_parts = case.empty(rows, count * lanes), case.empty(rows, count * lanes)
+
+    def compute(from_: Any, z: Any, first: int, last: int) -> None:
+        case.products.weighted_sum.ctypes(
+            *(address_of(from_), case.stride(rows), 0),
+            *(address_of(w_panels), case.stride(fan_in), vector, 0),
+            *(address_of(z), case.stride(rows), rows, fan_in, first, last),
+        )
+
+    compute(a_panels, whole, 0, count)
+    for first in range(0, count, 50):  # too few to pack rows for
+        compute(a_panels, in_parts, first, min(first + 50, count))
+    assert np.array_equal(in_parts, whole)
+    if fan_in == 150:  # one block: once it is packed, sums may take its place
+        in_place = case.empty(rows, count * lanes)
+        in_place[: len(a_panels)] = a_panels
+        compute(in_place, in_place, 0, count)
+        assert np.array_equal(in_place, whole) == (packed_panels(vector) > 0)
 
 
 LISTS = """
