@@ -118,7 +118,8 @@ class NumbaEngine(Engine):
         self.batches = load_batches(precision, cpu)  # last: it takes longest to compile
         self.memory = Parameters(
             *(plan, parameters, state, statistics),
-            *(self.panels, (products, self.batches), functions, activations, tiles),
+            *(self.panels, (products, self.batches), functions, activations),
+            tiles,
         )
         self.load_normalization()
         if plan.matrix_layers:
