@@ -464,7 +464,7 @@ def load_bfloat16(cpu: Cpu) -> LinkedModule:
 def load_amx(cpu: Cpu) -> LinkedModule:
     """Return the same by the tiles of AMX: for a CPU with vectors of 512 bits that has them."""
     p = numba_panels
-    of_rows = [p.convert_columns, p.row_ahead, p.fetch_columns]
+    of_rows: list[Callable[..., Any]] = [p.convert_columns, p.row_ahead, p.fetch_columns]
     text = _text_of(*of_rows, *_functions_of(numba_amx))
     names = PANELS_OF_ROWS.format(precision="float32") + AMX
     return load_module(_prelude("float32", cpu, [formulas.scaled_input]) + names + text)
