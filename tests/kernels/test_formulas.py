@@ -267,6 +267,37 @@ def test_losses_give_the_same_bits_in_numpy_and_python(name: str) -> None:
         assert bits(compile_formulas("float64")[formula.__name__](z, y, *own)) == bits(wanted)
 
 
+DECAYING = {"velocity", "m"}
+"""States that are means of gradients."""
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, each in formulas.OPTIMIZERS.items() if DECAYING & {*each.states}]
+)
+def test_means_of_no_gradient_come_to_zero(name: str) -> None:
+    # What is below 2^-126 would stay there, and take many CPUs a hundred times as long.
+    optimizer = formulas.OPTIMIZERS[name]
+    hyperparameters = {
+        "learning_rate": 0.1, "momentum": 0.9, "beta_1": 0.9, "beta_2": 0.99, "epsilon": 1e-8,
+        "weight_decay": 0.0, "nesterov": True, "adam_learning_rate": 0.1,
+    }  # fmt: skip
+    given = [hyperparameters[each] for each in optimizer.hyperparameters]
+    update = compile_formulas("float32")[optimizer.update.__name__]
+    w, *states = (np.full(3, value, np.float32) for value in (1.0, *[1e-3] * len(optimizer.states)))
+    for step in range(1, 7000):
+        coefficients = optimizer.coefficients(float(step), *given)[: optimizer.n_coefficients]
+        w, *states = update(w, np.zeros(3, np.float32), *states, *map(np.float32, coefficients))
+        for state, values in zip(optimizer.states, states, strict=True):
+            assert state not in DECAYING or ((values == 0.0) | (values >= 1e-30)).all()
+    assert all((values == 0.0).all() for state, values in zip(optimizer.states, states, strict=True)
+               if state in DECAYING)  # fmt: skip
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 1e-30, -1e-29])
+def test_a_state_that_is_not_small_stays(value: float) -> None:
+    assert np.array_equal(formulas.settled(value), value, equal_nan=True)
+
+
 @pytest.mark.parametrize("name", formulas.STEPS)
 def test_updates_give_the_same_bits_in_numpy_and_python(name: str) -> None:
     row = formulas.STEPS[name]
