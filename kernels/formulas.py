@@ -792,9 +792,9 @@ def sgd(w, g, learning_rate):
 def settled(x):
     """Return x; 0 if it is smaller than 1e-30.
 
-    A mean of gradients that are zero decays to numbers below 2^-126, and stays there: nine tenths of
-    the smallest of them are rounded to itself. Some CPUs take a hundred times as long for such a
-    number, and an epoch three times, once 5% of the states have come there.
+    A mean of gradients that are zero decays to numbers below 2^-126, and stays there: nine tenths
+    of the smallest of them are rounded to itself. Some CPUs take a hundred times as long for such
+    a number, and an epoch three times, once 5% of the states have come there.
     """
     return 0.0 if absolute(x) < 1e-30 else x
 
