@@ -39,7 +39,10 @@ def tile_products(cpu: Cpu) -> tuple[LinkedModule | None, str]:
     refusal = system_refusal()
     if refusal:
         return None, refusal
-    kernels = load_amx(cpu)
+    try:
+        kernels = load_amx(cpu)
+    except ImportError as error:  # Numba's: whoever only asks what there is shall be told
+        return None, str(error)
     fault = products_fault(kernels)
     if fault:
         return None, (

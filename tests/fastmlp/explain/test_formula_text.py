@@ -69,6 +69,6 @@ def test_numbers_put_in(function: Any, values: Any, expected: tuple[str, str]) -
 def test_optimizers_line_by_line() -> None:
     assert assignments(formulas.sgd, "w_new") == ["w_new = w - learning_rate·g"]
     assert assignments(formulas.momentum, "w_new") == [
-        "velocity = decay·velocity - learning_rate·g",
+        "velocity = settled(decay·velocity - learning_rate·g)",
         "w_new = w + velocity",
     ]
