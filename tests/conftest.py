@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -22,6 +23,10 @@ from fastmlp.kernels.isa_cap import CAPS, MAX_ISA_VARIABLE
 # The same examples every time, however slow the machine: a test fails or it does not.
 settings.register_profile("fastmlp", deadline=None, derandomize=True, database=None)
 settings.load_profile("fastmlp")
+
+# What a shell starts in the background ignores Ctrl-C, and tests of it would wait for ever.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Read before any test changes the environment.
 REAL_DATA = Path(
