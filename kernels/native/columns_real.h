@@ -9,9 +9,6 @@
 typedef REAL NAME(columns)[LANES][LOSS_BLOCK];
 
 #if defined(__GNUC__)
-typedef REAL NAME(lanes) __attribute__((vector_size(FASTMLP_VECTOR_BYTES)));
-typedef REAL NAME(unaligned_lanes)
-    __attribute__((vector_size(FASTMLP_VECTOR_BYTES), aligned(sizeof(REAL)), may_alias));
 #if defined(__clang__)
 #define CHOOSE(one, two, ...) __builtin_shufflevector(one, two, __VA_ARGS__)
 #else
@@ -23,7 +20,7 @@ typedef INTEGER NAME(lane_numbers) __attribute__((vector_size(FASTMLP_VECTOR_BYT
     UNROLL                                                      \
     for (int i = 0; i < LANES; i++) {                           \
         if (i & d) continue;                                    \
-        const NAME(lanes) one = line[i], two = line[i + d];     \
+        const NAME(vector) one = line[i], two = line[i + d];    \
         line[i] = CHOOSE(one, two, to_first);                   \
         line[i + d] = CHOOSE(one, two, to_second);              \
     }
@@ -32,9 +29,9 @@ typedef INTEGER NAME(lane_numbers) __attribute__((vector_size(FASTMLP_VECTOR_BYT
 /* Rows of `from` lie from_row numbers apart and become columns of `to`, whose rows lie to_row apart. */
 static ALWAYS_INLINE void NAME(transpose_square)(const REAL *from, ptrdiff_t from_row, REAL *to,
                                                  ptrdiff_t to_row) {
-    NAME(lanes) line[LANES];
+    NAME(vector) line[LANES];
     UNROLL
-    for (int i = 0; i < LANES; i++) line[i] = *(const NAME(unaligned_lanes) *)(from + i * from_row);
+    for (int i = 0; i < LANES; i++) line[i] = NAME(load)(from + i * from_row);
 #if FASTMLP_VECTOR_BYTES / REAL_BYTES == 2
     SWAP(1, LIST(0, 2), LIST(1, 3))
 #elif FASTMLP_VECTOR_BYTES / REAL_BYTES == 4
@@ -55,7 +52,7 @@ static ALWAYS_INLINE void NAME(transpose_square)(const REAL *from, ptrdiff_t fro
          LIST(8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31))
 #endif
     UNROLL
-    for (int i = 0; i < LANES; i++) *(NAME(unaligned_lanes) *)(to + i * to_row) = line[i];
+    for (int i = 0; i < LANES; i++) NAME(store)(to + i * to_row, line[i]);
 }
 #undef SWAP
 #undef LIST

@@ -1,7 +1,7 @@
 /* Element-wise loops for one precision: each formula of the tables, vectorized by the compiler. */
 
-#undef LANES
-#define LANES (FASTMLP_VECTOR_BYTES / (int)sizeof(REAL))
+#include "vector.h"
+
 #undef FORMULA
 #define FORMULA(name) JOIN(name, PRECISION)
 
