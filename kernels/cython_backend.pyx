@@ -71,15 +71,22 @@ cdef class Workspace:
             native.input_bytes = (rows + LOSS_BLOCK - 1) // LOSS_BLOCK * sizeof(uint32_t) * (
                 native.strips.strip_words(engine.native.layers[0].fan_in))
             native.nonzero_bytes = 0
-        native.slope_words = 0
+        native.slope_words = native.gradient_words = 0
         if native.strips is not NULL and native.strips.keep_inputs is not NULL:
             n_strips = (rows + LOSS_BLOCK - 1) // LOSS_BLOCK
-            for index in range(1, native.n_layers):
+            for index in range(native.n_layers):
                 layer = &engine.native.layers[index]
+                native.gradient_words = max(  # in panels: all where a thread may own some inputs
+                    native.gradient_words, layer.out_panels if layer.out_panels < 4 * n_threads
+                    else layer.out_panels // n_threads + 1)
+                if index == 0:
+                    continue
                 strip_bytes += n_strips * native.strips.strip_words(layer.fan_in) * sizeof(uint32_t)
                 native.slope_words = max(native.slope_words, native.strips.strip_words(layer.fan_out))
-            native.slope_words *= min(n_strips, STRIP_ROWS // LOSS_BLOCK)
-            strip_bytes += n_threads * native.slope_words * sizeof(uint32_t)
+            native.slope_words *= n_strips
+            native.gradient_words *= native.strips.strip_words(min(rows, ROOM_ROWS))
+            strip_bytes += sizeof(uint32_t) * (
+                2 * native.slope_words + n_threads * native.gradient_words)
         total = strip_bytes + n_inputs * (native.input_bytes + native.nonzero_bytes)
         total += (rows // LOSS_BLOCK + 1) * sizeof(double)
         for index in range(native.n_layers):
@@ -119,12 +126,14 @@ cdef class Workspace:
             if index < native.n_layers - 1 and native.layers[index + 1].drops:
                 native.layers[index + 1].kept = at
                 at += n_bytes
-            if index > 0 and native.slope_words > 0:
+            if index > 0 and native.gradient_words > 0:
                 native.layers[index].input_strips = <uint32_t *>at
                 at += n_strips * native.strips.strip_words(layer.fan_in) * sizeof(uint32_t)
-        if native.slope_words > 0:
+        if native.gradient_words > 0:
             native.slope_strips = <uint32_t *>at
-            at += n_threads * native.slope_words * sizeof(uint32_t)
+            at += 2 * native.slope_words * sizeof(uint32_t)
+            native.gradient_room = <uint32_t *>at
+            at += n_threads * native.gradient_words * sizeof(uint32_t)
         native.panel_squares = <double *>at
         for index in range(native.n_layers):
             at += native.layers[index].out_panels * sizeof(double)
@@ -147,7 +156,7 @@ cdef class Workspace:
             self.read_vectors(layer, self.native.parameters + layer.packed_biases,
                               layer.vector_bytes)
             layer.w_panel, layer.w_step = layer.w_stride, self.native.lanes
-            layer.w_strips = layer.strips
+            layer.w_strips = layer.rounded.strips
 
     cdef void read_vectors(self, NativeLayer *layer, const char *biases,
                            ptrdiff_t distance) noexcept:
@@ -305,12 +314,17 @@ cdef class NativeEngine:
         for index in range(native.n_layers):
             layer = &native.layers[index]
             words += layer.out_panels * native.strips.strip_words(layer.fan_in)
+            words += panels(native, layer.fan_in) * native.strips.strip_words(layer.fan_out)
         self.strip_memory = Memory(words * sizeof(uint32_t))
         cdef uint32_t *at = <uint32_t *>self.strip_memory.start
         for index in range(native.n_layers):
             layer = &native.layers[index]
-            layer.strips = at
+            layer.rounded = weight_strips(fan_in=layer.fan_in, fan_out=layer.fan_out, strips=at,
+                                       transposed=NULL)
             at += layer.out_panels * native.strips.strip_words(layer.fan_in)
+            if index > 0 and native.strips.keep_inputs is not NULL:  # slopes go back through it
+                layer.rounded.transposed = at
+                at += panels(native, layer.fan_in) * native.strips.strip_words(layer.fan_out)
 
     cdef make_orthogonal(self, plan):
         """Make the memory and the steps of the weights that are updated as matrices."""

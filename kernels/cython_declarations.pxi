@@ -3,7 +3,7 @@
 cdef extern from "kernels.h":
     enum:
         LOSS_BLOCK
-        STRIP_ROWS
+        ROOM_ROWS
 
     enum element_type:
         ELEMENT_UINT8
@@ -83,28 +83,31 @@ cdef extern from "kernels.h":
                                ptrdiff_t fan_in, ptrdiff_t fan_out, ptrdiff_t first,
                                ptrdiff_t last) noexcept nogil
 
+    struct weight_strips:
+        ptrdiff_t fan_in
+        ptrdiff_t fan_out
+        uint32_t *strips
+        uint32_t *transposed
+
     struct strip_products:
         ptrdiff_t (*strip_words)(ptrdiff_t depth) noexcept nogil
         int (*gather)(const source *x, const int64_t *order, ptrdiff_t n_rows, ptrdiff_t batch_rows,
                       ptrdiff_t n_known, ptrdiff_t n_columns, uint32_t *strips) noexcept nogil
         void (*keep_inputs)(const void *a, ptrdiff_t a_stride, ptrdiff_t rows, ptrdiff_t fan_in,
                             ptrdiff_t first, ptrdiff_t last, uint32_t *a_strips) noexcept nogil
-        void (*keep_weights)(const void *w, ptrdiff_t w_stride, ptrdiff_t fan_in, ptrdiff_t first_input,
+        void (*keep_weights)(const void *w, ptrdiff_t w_stride, ptrdiff_t first_input,
                              ptrdiff_t last_input, ptrdiff_t first, ptrdiff_t last,
-                             uint32_t *w_strips) noexcept nogil
+                             const weight_strips *kept) noexcept nogil
         void (*weighted_sum)(const void *a, ptrdiff_t a_stride, const uint32_t *a_strips, const void *w,
                              ptrdiff_t w_stride, ptrdiff_t w_step, const uint32_t *w_strips,
                              const void *b, void *z, ptrdiff_t z_stride, ptrdiff_t rows,
                              ptrdiff_t fan_in, ptrdiff_t first, ptrdiff_t last) noexcept nogil
         void (*weight_gradient)(const void *a, ptrdiff_t a_stride, const uint32_t *a_strips,
                                 ptrdiff_t fan_in, const void *dz, ptrdiff_t dz_stride, void *out,
-                                ptrdiff_t out_stride, const update_rule *update, uint32_t *w_strips,
-                                ptrdiff_t rows, ptrdiff_t first_input, ptrdiff_t last_input,
-                                ptrdiff_t first, ptrdiff_t last) noexcept nogil
-        void (*input_gradient)(const void *dz, ptrdiff_t dz_stride, const void *w, ptrdiff_t w_stride,
-                               void *da, ptrdiff_t da_stride, ptrdiff_t rows, ptrdiff_t fan_in,
-                               ptrdiff_t fan_out, ptrdiff_t first, ptrdiff_t last,
-                               uint32_t *strips) noexcept nogil
+                                ptrdiff_t out_stride, const update_rule *update,
+                                const weight_strips *kept, ptrdiff_t rows, ptrdiff_t first_input,
+                                ptrdiff_t last_input, ptrdiff_t first, ptrdiff_t last,
+                                uint32_t *room) noexcept nogil
 
     struct normalization_kernels:
         void (*column_statistics)(const void *z, ptrdiff_t rows, void *mean, void *variance,

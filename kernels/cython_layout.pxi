@@ -33,7 +33,7 @@ cdef struct NativeLayer:
     # one); where they lie in the packed vectors, in bytes. A row takes `vector_bytes`.
     ptrdiff_t w_stride
     ptrdiff_t packed_weights
-    uint32_t *strips  # of w, rounded (see kernels.h), or NULL
+    weight_strips rounded  # w, rounded (see kernels.h), or NULL in it
     # What the optimizer's orthogonal direction of w is multiplied by; 0 if w is not updated so.
     double direction_scale
     ptrdiff_t packed_biases
@@ -120,8 +120,12 @@ cdef struct Native:
     ptrdiff_t input_bytes
     uint16_t *nonzero  # which of their values are not zero (see kernels.h), nonzero_bytes per thread
     ptrdiff_t nonzero_bytes
-    uint32_t *slope_strips  # room for rounded slopes, slope_words per thread; or NULL
-    ptrdiff_t slope_words
+    # Of layers after the first: their slopes, rounded, in two places by turns, since a layer's are read while those
+    # of the layer before are written; or NULL.
+    uint32_t *slope_strips
+    ptrdiff_t slope_words  # of one place
+    uint32_t *gradient_room  # for the weight gradient, gradient_words per thread; or NULL
+    ptrdiff_t gradient_words
     # Whether a batch must wait until the one before is done everywhere (see `train_batches`).
     bint batches_touch
     double *block_losses    # of each LOSS_BLOCK rows: summed in order, whoever computed them
@@ -220,8 +224,8 @@ cdef void load_parameters(Native *native, team *team, int thread) noexcept nogil
 cdef void keep_weights(Native *native, NativeLayer *layer, ptrdiff_t first,
                        ptrdiff_t last) noexcept nogil:
     """The strips of some panels of w anew."""
-    native.strips.keep_weights(native.parameters + layer.packed_weights, layer.w_stride, layer.fan_in,
-                               0, layer.fan_in, first, last, layer.strips)
+    native.strips.keep_weights(native.parameters + layer.packed_weights, layer.w_stride, 0,
+                               layer.fan_in, first, last, &layer.rounded)
 
 
 cdef void load_layer(Native *native, NativeLayer *layer, const char *flat, char *packed, team *team,

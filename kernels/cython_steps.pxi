@@ -87,7 +87,7 @@ cdef void forward(Native *native, const Batch *batch, team *team, int thread) no
     """
     cdef int index
     cdef NativeLayer *layer
-    cdef ptrdiff_t first_row, last_row, first, last, offset
+    cdef ptrdiff_t first_row, last_row, first, last, end, offset
     cdef dropout_rule rule
     cdef const uint16_t *nonzero
     for index in range(native.n_layers):
@@ -123,12 +123,17 @@ cdef void forward(Native *native, const Batch *batch, team *team, int thread) no
                 layer.fan_in, first, last)
         if layer.normalization != NOT_NORMALIZED:
             normalize(native, layer, batch, &first_row, &last_row, &first, &last, team, thread)
-        if index < native.n_layers - 1 or not native.loss_is_merged:
-            activate(native, layer, first_row, last_row, first, last)
-        if index < native.n_layers - 1:
+        if index == native.n_layers - 1:
+            if not native.loss_is_merged:
+                activate(native, layer, first_row, last_row, first, last)
+            return
+        while first < last:  # goes on with what is near, whole lines of strips
+            end = min(last, first // 2 * 2 + 2) if layer.activation != SOFTMAX else last
+            activate(native, layer, first_row, last_row, first, end)
             drop(native, index + 1, batch.keys, layer.a, native.layers[index + 1].kept, first_row,
-                 last_row, first, last)
-            keep_inputs(native, index + 1, batch.keys, thread, first_row, last_row, first, last)
+                 last_row, first, end)
+            keep_inputs(native, index + 1, batch.keys, thread, first_row, last_row, first, end)
+            first = end
 
 
 cdef void keep_inputs(Native *native, int index, const int64_t *keys, int thread, ptrdiff_t first_row,
@@ -139,6 +144,25 @@ cdef void keep_inputs(Native *native, int index, const int64_t *keys, int thread
         native.strips.keep_inputs(
             input_of(native, index, keys, thread) + first_row * native.lanes * native.value_bytes,
             native.input_stride, last_row - first_row, native.layers[index].fan_in, first, last, strips)
+
+
+cdef uint32_t *slope_strips_of(Native *native, int index) noexcept nogil:
+    """The strips of a layer's slopes; NULL if there are none, or none are needed."""
+    if native.slope_strips is NULL or index == 0:
+        return NULL
+    return native.slope_strips + index % 2 * native.slope_words
+
+
+cdef void keep_slopes(Native *native, int index, ptrdiff_t first_row, ptrdiff_t last_row,
+                      ptrdiff_t first, ptrdiff_t last) noexcept nogil:
+    """Some rows, from one on that begins a strip, and panels of a layer's slopes to its strips, if it has them."""
+    cdef NativeLayer *layer = &native.layers[index]
+    cdef uint32_t *strips = slope_strips_of(native, index)
+    if strips is not NULL:
+        native.strips.keep_inputs(
+            layer.dz + first_row * native.lanes * native.value_bytes, layer.stride,
+            last_row - first_row, layer.fan_out, first, last,
+            strips + first_row // LOSS_BLOCK * native.strips.strip_words(layer.fan_out))
 
 
 cdef void activate(Native *native, NativeLayer *layer, ptrdiff_t first_row, ptrdiff_t last_row,
@@ -180,11 +204,20 @@ cdef double loss(Native *native, const wanted_targets *wanted, const int64_t *or
             &native.groups, wanted, native.loss_parameters, order + row, factor,
             layer.dz + offset if with_slopes else NULL, NULL)
         row += LOSS_BLOCK
+    if with_slopes and slopes_of_loss_are_last(native):
+        row = share_rows(rows, thread, team.n_threads)
+        keep_slopes(native, native.n_layers - 1, row, last, 0, layer.out_panels)
     team_barrier(team)
     total = 0.0
     for block in range((rows + LOSS_BLOCK - 1) // LOSS_BLOCK):
         total += native.block_losses[block]
     return total
+
+
+cdef bint slopes_of_loss_are_last(Native *native) noexcept nogil:
+    """Whether the loss gives the slopes of what the last layer's weights make."""
+    return native.loss_is_merged and (
+        native.layers[native.n_layers - 1].normalization == NOT_NORMALIZED)
 
 
 cdef double total_weight(Native *native, const wanted_targets *wanted, const int64_t *order,
@@ -213,6 +246,33 @@ cdef void activation_slope(Native *native, NativeLayer *layer, ptrdiff_t rows, p
             layer.dz + offset, rows * native.lanes)
 
 
+cdef void slopes_of_sums(Native *native, int index, ptrdiff_t rows, ptrdiff_t first, ptrdiff_t last,
+                         team *team, int thread) noexcept nogil:
+    """dz of a layer, in place of the slopes of what comes out of it, for some panels; and its strips.
+
+    Where it is normalised by rows, other rows of the same panels are ready only after the next barrier.
+    """
+    cdef NativeLayer *layer = &native.layers[index]
+    cdef bint has_activation = index < native.n_layers - 1 or not native.loss_is_merged
+    cdef ptrdiff_t panel = first, end = last, first_row = 0, last_row = rows
+    while panel < last:
+        if layer.normalization == NOT_NORMALIZED:  # goes on with what is near, whole lines of strips
+            end = min(last, panel // 2 * 2 + 2)
+        if has_activation:
+            activation_slope(native, layer, rows, panel, end)
+        if layer.normalization == NOT_NORMALIZED:
+            keep_slopes(native, index, 0, rows, panel, end)
+        panel = end
+    if layer.normalization == NOT_NORMALIZED:
+        return
+    normalization_slope(native, layer, rows, first, last, team, thread)
+    if layer.normalization == LAYER:
+        first_row = share_rows(rows, thread, team.n_threads)
+        last_row = share_rows(rows, thread + 1, team.n_threads)
+        first, last = 0, layer.out_panels
+    keep_slopes(native, index, first_row, last_row, first, last)
+
+
 cdef void backward(Native *native, const Batch *batch, const update_rule *update, team *team,
                    int thread) noexcept nogil:
     """From the loss's slopes: per layer da and dz of the layer before, then dw and db.
@@ -225,12 +285,10 @@ cdef void backward(Native *native, const Batch *batch, const update_rule *update
     cdef char *out = native.gradient if update is NULL else native.parameters
     cdef ptrdiff_t first, last
     layer = &native.layers[native.n_layers - 1]
-    if not native.loss_is_merged or layer.normalization != NOT_NORMALIZED:
+    if not slopes_of_loss_are_last(native):
         first = share(layer.out_panels, thread, team.n_threads)
         last = share(layer.out_panels, thread + 1, team.n_threads)
-        if not native.loss_is_merged:
-            activation_slope(native, layer, batch.rows, first, last)
-        normalization_slope(native, layer, batch.rows, first, last, team, thread)
+        slopes_of_sums(native, native.n_layers - 1, batch.rows, first, last, team, thread)
         team_barrier(team)
     for index in range(native.n_layers - 1, -1, -1):
         layer = &native.layers[index]
@@ -239,17 +297,15 @@ cdef void backward(Native *native, const Batch *batch, const update_rule *update
             first = share(before.out_panels, thread, team.n_threads)
             last = share(before.out_panels, thread + 1, team.n_threads)
             if native.slope_strips is not NULL:
-                native.strips.input_gradient(
-                    layer.dz, layer.stride, native.parameters + layer.packed_weights, layer.w_stride,
-                    before.dz, layer.stride, batch.rows, layer.fan_in, layer.fan_out, first, last,
-                    native.slope_strips + thread * native.slope_words)
+                native.strips.weighted_sum(
+                    NULL, 0, slope_strips_of(native, index), NULL, 0, 0, layer.rounded.transposed, NULL,
+                    before.dz, layer.stride, batch.rows, layer.fan_out, first, last)
             else:
                 native.product.input_gradient(
                     layer.dz, layer.stride, native.parameters + layer.packed_weights, layer.w_stride,
                     before.dz, layer.stride, batch.rows, layer.fan_in, layer.fan_out, first, last)
             drop(native, index, batch.keys, before.dz, before.dz, 0, batch.rows, first, last)
-            activation_slope(native, before, batch.rows, first, last)
-            normalization_slope(native, before, batch.rows, first, last, team, thread)
+            slopes_of_sums(native, index - 1, batch.rows, first, last, team, thread)
             # The others may still read w or need this thread's slopes; not so where each thread
             # goes on with the inputs and slopes that it has just made itself.
             if (index > 1 or layer.outputs_are_split or not before.outputs_are_split
@@ -276,8 +332,10 @@ cdef void gradient_of_layer(Native *native, int index, const Batch *batch, char 
         native.strips.weight_gradient(
             input_of(native, index, batch.keys, thread), native.input_stride,
             strips_of(native, index, thread, 0), layer.fan_in, layer.dz, layer.stride,
-            out + layer.packed_weights, layer.w_stride, update, layer.strips, batch.rows, first_input,
-            last_input, first, last)
+            out + layer.packed_weights, layer.w_stride, update, &layer.rounded, batch.rows, first_input,
+            last_input, first, last,
+            NULL if native.gradient_room is NULL else
+            native.gradient_room + thread * native.gradient_words)
     else:
         native.product.weight_gradient(
             input_of(native, index, batch.keys, thread), native.input_stride,

@@ -27,6 +27,7 @@ from .numba_names import (
     exported,
     int64s,
     load_tile,
+    load_tile_once,
     memory_of_columns,
     memory_of_gradients,
     memory_of_inputs,
@@ -57,9 +58,9 @@ TILE_BYTES = 1024
 TILE_DEPTH = 32
 """So many numbers along the depth of a product are in a tile; what is missing there is zero."""
 
-TILE_SUM_DEPTH = 288
-"""So many columns of `a` are rounded together: two panels of w, and two rows of tiles of `a`, are
-36 KB then."""
+TILE_SUM_DEPTH = 512
+"""So many columns of `a` are rounded together: two panels of w are 32 KB then, and stay in the first-level
+cache, since `a` is loaded past it."""
 
 TILE_GRADIENT_BYTES = 1 << 18
 """Of the tiles of dz that are made together."""
@@ -113,14 +114,14 @@ def multiply_block(
                 load_tile(3, start + start_tile + start_panel, start_row)
     for step in range(steps):
         a_tile, b_tile = a + step * TILE_BYTES, b + step * TILE_BYTES
-        load_tile(4, a_tile, VECTOR)
+        load_tile_once(4, a_tile, VECTOR)
         load_tile(6, b_tile, VECTOR)
         multiply_tiles(0, 4, 6)
         if two_panels:
             load_tile(7, b_tile + b_next, VECTOR)
             multiply_tiles(1, 4, 7)
         if two_rows:
-            load_tile(5, a_tile + a_next, VECTOR)
+            load_tile_once(5, a_tile + a_next, VECTOR)
             multiply_tiles(2, 5, 6)
             if two_panels:
                 multiply_tiles(3, 5, 7)

@@ -72,6 +72,16 @@ def _load(typing_context, tile, source, step):  # type: ignore[no-untyped-def]
     return types.void(tile, types.intp, types.intp), generate
 
 
+def _load_once(typing_context, tile, source, step):  # type: ignore[no-untyped-def]
+    """Load what is not read again soon: it takes no room in the cache from what is."""
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        _write(builder, f"tileloaddt1 ($0,$1), {_name(tile)}", *arguments[1:])
+        return context.get_dummy_value()
+
+    return types.void(tile, types.intp, types.intp), generate
+
+
 def _store(typing_context, tile, to, step):  # type: ignore[no-untyped-def]
     """Store a tile."""
 
@@ -100,5 +110,6 @@ configure = intrinsic(_configure)
 release = intrinsic(_release)
 zero = intrinsic(prefer_literal=True)(_zero)
 load = intrinsic(prefer_literal=True)(_load)
+load_once = intrinsic(prefer_literal=True)(_load_once)
 store = intrinsic(prefer_literal=True)(_store)
 multiply = intrinsic(prefer_literal=True)(_multiply)

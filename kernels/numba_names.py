@@ -117,6 +117,7 @@ configure_tiles: Any = None
 release_tiles: Any = None
 zero_tile: Any = None
 load_tile: Any = None
+load_tile_once: Any = None
 store_tile: Any = None
 multiply_tiles: Any = None
 memory_of_tile_shapes: Any = None

@@ -44,6 +44,11 @@ struct tile_configuration {
     WRITTEN(from);                                        \
     _tile_loadd(tile, from, row_bytes);                   \
 }))
+/* What is read once and not soon again: it takes no room from what is. */
+#define TILE_LOAD_ONCE(tile, from, row_bytes) (__extension__({ \
+    WRITTEN(from);                                             \
+    _tile_stream_loadd(tile, from, row_bytes);                 \
+}))
 #define TILE_STORE(tile, to, row_bytes) _tile_stored(tile, to, row_bytes)
 #define TILE_MULTIPLY(c, a, b) _tile_dpbf16ps(c, a, b)
 
@@ -54,6 +59,12 @@ static ALWAYS_INLINE pairs pairs_of_columns(numbers first, numbers second) {
 
 static ALWAYS_INLINE numbers numbers_of_bytes(const uint8_t *bytes) {
     return (numbers)_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)bytes)));
+}
+
+/* The first n of 16 bytes, and zeros; no others are read. */
+static ALWAYS_INLINE numbers numbers_of_first_bytes(const uint8_t *bytes, ptrdiff_t n) {
+    const __mmask16 lanes = (__mmask16)((1u << n) - 1);
+    return (numbers)_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(lanes, bytes)));
 }
 
 /* Four pairs from each of these places. */

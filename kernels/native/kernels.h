@@ -120,35 +120,41 @@ struct three_products {
     input_gradient_function input_gradient;
 };
 
+/* Weights (fan_in, fan_out), rounded and kept as strips of tiles; see below. */
+struct weight_strips {
+    ptrdiff_t fan_in, fan_out;
+    uint32_t *strips;     /* of w: one for each panel of outputs */
+    uint32_t *transposed; /* of w.T: one for each panel of inputs; or NULL */
+};
+
 /* What an instruction for tiles supplies besides, so that operands are rounded once for all products of a
  * batch: strips of tiles, each of 16 rows of `a` or of one panel of w along all of the depth, strip_words(depth)
- * words apart. w_strips go with w: keep_weights makes them, and an update of `out` (which is w then) changes
+ * words apart. The strips of w go with w: keep_weights makes them, and an update of `out` (which is w then) changes
  * them, too. What has no strips (NULL) is rounded on the way, as by three_products. */
-enum { STRIP_ROWS = 256 };
+enum { ROOM_ROWS = 512 };
 struct strip_products {
     ptrdiff_t (*strip_words)(ptrdiff_t depth);
-    /* As product_kernels.gather, to strips. This, keep_inputs and input_gradient are NULL where products may
-     * need the panels of inputs. */
+    /* As product_kernels.gather, to strips. This and keep_inputs are NULL where products may need the panels
+     * of inputs; then there are no strips of w.T. */
     int (*gather)(const struct source *x, const int64_t *order, ptrdiff_t n_rows, ptrdiff_t batch_rows,
                   ptrdiff_t n_known, ptrdiff_t n_columns, uint32_t *strips);
     /* Some panels of `a`, and some of its rows, from one on that begins the first of these strips. */
     void (*keep_inputs)(const void *a, ptrdiff_t a_stride, ptrdiff_t rows, ptrdiff_t fan_in,
                         ptrdiff_t first, ptrdiff_t last, uint32_t *a_strips);
-    void (*keep_weights)(const void *w, ptrdiff_t w_stride, ptrdiff_t fan_in, ptrdiff_t first_input,
-                         ptrdiff_t last_input, ptrdiff_t first, ptrdiff_t last, uint32_t *w_strips);
+    void (*keep_weights)(const void *w, ptrdiff_t w_stride, ptrdiff_t first_input, ptrdiff_t last_input,
+                         ptrdiff_t first, ptrdiff_t last, const struct weight_strips *kept);
+    /* Also da = dz @ w.T, by the strips of slopes and of w.T; then w and b are NULL. */
     void (*weighted_sum)(const void *a, ptrdiff_t a_stride, const uint32_t *a_strips, const void *w,
                          ptrdiff_t w_stride, ptrdiff_t w_step, const uint32_t *w_strips, const void *b,
                          void *z, ptrdiff_t z_stride, ptrdiff_t rows, ptrdiff_t fan_in, ptrdiff_t first,
                          ptrdiff_t last);
+    /* `room` (or NULL) is for so many strips of dz as there are panels, their depth along its rows, of which
+     * ROOM_ROWS are enough. */
     void (*weight_gradient)(const void *a, ptrdiff_t a_stride, const uint32_t *a_strips, ptrdiff_t fan_in,
                             const void *dz, ptrdiff_t dz_stride, void *out, ptrdiff_t out_stride,
-                            const struct update *update, uint32_t *w_strips, ptrdiff_t rows,
-                            ptrdiff_t first_input, ptrdiff_t last_input, ptrdiff_t first,
-                            ptrdiff_t last);
-    /* `strips` is room for those of STRIP_ROWS rows of dz. */
-    void (*input_gradient)(const void *dz, ptrdiff_t dz_stride, const void *w, ptrdiff_t w_stride, void *da,
-                           ptrdiff_t da_stride, ptrdiff_t rows, ptrdiff_t fan_in, ptrdiff_t fan_out,
-                           ptrdiff_t first, ptrdiff_t last, uint32_t *strips);
+                            const struct update *update, const struct weight_strips *kept,
+                            ptrdiff_t rows, ptrdiff_t first_input, ptrdiff_t last_input, ptrdiff_t first,
+                            ptrdiff_t last, uint32_t *room);
 };
 
 struct product_kernels {

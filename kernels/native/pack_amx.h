@@ -263,22 +263,56 @@ static int least_of_strip(const uint32_t *strip, ptrdiff_t depth, ptrdiff_t firs
     return (int)found;
 }
 
-/* Rows of a panel, from one on that is a multiple of 16, to its strip, all of which has `depth` rows. What is
+/* Up to 16 rows of panel number `panel` of w, from `input` on, a multiple of 16, to its strip. What is
  * missing in the last tile is zero in the strip already. */
-static void keep_rows(const float *panel, ptrdiff_t first, ptrdiff_t last, uint32_t *strip,
-                      ptrdiff_t depth) {
-    const pairs every_lane = first_lanes(SIDE);
-    for (ptrdiff_t row = first; row < last; row += SIDE) {
-        const float *from = panel + row * SIDE;
-        uint32_t *out = strip + row / TILE_DEPTH * TILE_WORDS + row % TILE_DEPTH / 2 * SIDE;
-        struct extent extent = NO_EXTENT;
-        pairs line[PIECES];
-        for (ptrdiff_t pair = 0; pair < SIDE / 2; pair++, out += SIDE) {
-            pieces_of_pair(from, SIDE, last - row, pair, every_lane, line, &extent);
-            store_pieces(out, line);
+static ALWAYS_INLINE void keep_rows(const float *rows, ptrdiff_t input, ptrdiff_t inputs,
+                                    const struct weight_strips *kept, ptrdiff_t panel) {
+    uint32_t *strip = kept->strips + panel * strip_words(kept->fan_in);
+    uint32_t *out = strip + input / TILE_DEPTH * TILE_WORDS + input % TILE_DEPTH / 2 * SIDE;
+    struct extent extent = NO_EXTENT;
+    pairs line[PIECES];
+    if (inputs == SIDE) {
+        UNROLL
+        for (int i = 0; i < SIDE; i += 2) {
+            pieces_of_rows(load_numbers(rows + i * SIDE), load_numbers(rows + (i + 1) * SIDE), line, &extent);
+            store_pieces(out + i / 2 * SIDE, line);
         }
-        if (PIECES > 1) exponents_of(strip, depth)[row / SIDE] = (uint32_t)least_exponent(&extent);
+    } else
+        for (ptrdiff_t pair = 0; pair < SIDE / 2; pair++) {
+            pieces_of_pair(rows, SIDE, inputs, pair, first_lanes(SIDE), line, &extent);
+            store_pieces(out + pair * SIDE, line);
+        }
+    if (PIECES > 1) exponents_of(strip, kept->fan_in)[input / SIDE] = (uint32_t)least_exponent(&extent);
+}
+
+/* The same rows of one or two panels, the second one `next` numbers after the first, to the strip of w.T, where a
+ * panel has half of the lines of a tile. Missing rows are zero. */
+static ALWAYS_INLINE void keep_transposed(const float *rows, ptrdiff_t next, ptrdiff_t input, ptrdiff_t inputs,
+                                          const struct weight_strips *kept, ptrdiff_t panel, ptrdiff_t panels) {
+    uint32_t *strip = kept->transposed + input / SIDE * strip_words(kept->fan_out);
+    const numbers none = {0};
+    const ptrdiff_t second = panels == 2 ? next : 0; /* of one panel alone the other lines are not stored */
+    pairs line[SIDE];
+    if (inputs == SIDE) {
+        UNROLL
+        for (int i = 0; i < SIDE; i++)
+            line[i] = pairs_of_columns(load_numbers(rows + i * SIDE), load_numbers(rows + i * SIDE + second));
+    } else {
+        UNROLL
+        for (int i = 0; i < SIDE; i++)
+            line[i] = i < inputs ? pairs_of_columns(load_numbers(rows + i * SIDE),
+                                                    load_numbers(rows + i * SIDE + second))
+                                 : (pairs)none;
     }
+    transpose_lines(line);
+    uint32_t *out = strip + panel / 2 * TILE_WORDS + panel % 2 * (TILE_PAIRS / 2);
+    UNROLL
+    for (int i = 0; i < SIDE / 2; i++) store_pairs(out + i * SIDE, line[i]);
+    if (panels == 1) return;
+    panel++;
+    out = strip + panel / 2 * TILE_WORDS + panel % 2 * (TILE_PAIRS / 2);
+    UNROLL
+    for (int i = 0; i < SIDE / 2; i++) store_pairs(out + i * SIDE, line[SIDE / 2 + i]);
 }
 
 #if PIECES == 1
@@ -290,20 +324,22 @@ static void keep_rows(const float *panel, ptrdiff_t first, ptrdiff_t last, uint3
 typedef uint16_t singles __attribute__((vector_size(64)));
 typedef uint64_t fours __attribute__((vector_size(64)));
 /* Rows of one panel of a, the first `columns` of it, to half of the lines of a tile: the second half, or the
- * first one, with zeros after it if it is the last. Rows that are missing stay as they are. */
-static void keep_columns(const float *panel, ptrdiff_t rows, ptrdiff_t columns, uint32_t *tile,
-                         int is_second, int is_last) {
+ * first one. Rows that are missing stay as they are. */
+static void keep_half(const float *panel, ptrdiff_t rows, ptrdiff_t columns, uint32_t *half) {
     const pairs lanes = first_lanes(columns);
-    const numbers none = {0};
     for (ptrdiff_t row = 0; row < rows; row++) {
-        const numbers values = only(lanes, load_numbers(panel + row * SIDE));
-        const pairs line = is_second ? pairs_of_columns(none, values) : pairs_of_columns(values, none);
-        uint32_t *out = tile + row * SIDE;
-        if (!is_second && is_last)
-            store_pairs(out, line);
-        else
-            memcpy(out + is_second * SIDE / 2, (const uint32_t *)&line + is_second * SIDE / 2, sizeof line / 2);
+        const pairs line = pairs_of_columns(only(lanes, load_numbers(panel + row * SIDE)), (numbers){0});
+        memcpy(half + row * SIDE, &line, sizeof line / 2);
     }
+}
+
+/* The same for whole lines: the last of all columns are zero. */
+static void keep_columns(const float *panel, ptrdiff_t next, ptrdiff_t rows, ptrdiff_t columns, uint32_t *tile) {
+    const pairs low = first_lanes(columns), high = first_lanes(columns - SIDE);
+    if (columns <= SIDE) next = 0; /* there may be no other panel */
+    for (ptrdiff_t row = 0; row < rows; row++, panel += SIDE)
+        store_pairs(tile + row * SIDE, pairs_of_columns(only(low, load_numbers(panel)),
+                                                        only(high, load_numbers(panel + next))));
 }
 
 /* In each quarter of both: their numbers in turns, so many (1, 2, 4) at a time, of the first halves and of

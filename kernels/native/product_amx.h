@@ -41,13 +41,18 @@ extern const struct product_kernels fastmlp_product_avx512_float32;
  * 2 * SUM_DEPTH * 64 * PIECES bytes, and blocks of `a` a part of the second-level one, 2 MB. All are of
  * whole tiles. */
 enum {
-    SUM_ROWS = STRIP_ROWS,
-    SUM_DEPTH = PIECES == 1 ? 288 : 128,
-    SUM_PANELS = 16, /* whose sums wait in the second-level cache for the next block of the depth */
-    GRADIENT_DEPTH = 512, /* rows of a and dz */
+    SUM_ROWS = 256,
+    SUM_DEPTH = PIECES == 1 ? 512 : 128,
+    STRIP_SUM_ROWS = 512,
+    FETCHED_ROWS = 128,
+    GRADIENT_DEPTH = ROOM_ROWS, /* rows of a and dz */
     GRADIENT_WORDS = PIECES == 1 ? 1 << 16 : 1 << 17, /* of dz: 256 or 512 KB */
+    A_WORDS = PIECES == 1 ? 1 << 17 : 1 << 16,
+    NARROW_WORDS = 1 << 13,
     GRADIENT_PANELS = GRADIENT_WORDS / (GRADIENT_DEPTH / 2 * SIDE * PIECES) /* of dz, if it is that deep */
 };
+
+static ptrdiff_t least(ptrdiff_t x, ptrdiff_t y) { return x < y ? x : y; }
 
 /* Tiles 0 to 3 are sums (two rows of tiles, two panels), 4 and 5 of `a`, 6 and 7 of `b`. */
 static void configure(ptrdiff_t height) {
@@ -59,11 +64,44 @@ static void configure(ptrdiff_t height) {
     TILES_CONFIGURE(&configuration);
 }
 
+/* What the next products will read, and fetch to the second-level cache while these go on: so many lines per
+ * step of each strip of `b`; and, to the first-level one, the sums that are added to next. */
+struct ahead {
+    const char *b;
+    ptrdiff_t b_next, lines;
+    const char *sums; /* or NULL */
+    ptrdiff_t sums_next;
+};
+
+enum { LINE = 64 };
+
+static ALWAYS_INLINE void fetch_ahead(const struct ahead *ahead, ptrdiff_t step, const int panels) {
+    const char *b = ahead->b + step * ahead->lines * LINE;
+    for (ptrdiff_t line = 0; line < ahead->lines; line++, b += LINE) {
+        __builtin_prefetch(b, 0, 2);
+        __builtin_prefetch(b + ahead->b_next, 0, 2);
+    }
+    if (!ahead->sums) return;
+    const char *sums = ahead->sums + step * 2 * LINE;
+    for (int panel = 0; panel < panels; panel++, sums += ahead->sums_next) {
+        __builtin_prefetch(sums, 1, 3);
+        __builtin_prefetch(sums + LINE, 1, 3);
+    }
+}
+
+/* A sum reads `a` from afar, and `b` again for the next rows; a gradient has both near. */
+enum kind { OF_SUM, OF_GRADIENT };
+
+static ALWAYS_INLINE void load_a(const int kind, const int is_second, const uint32_t *a) {
+    if (is_second) TILE_LOAD_ONCE(5, a, 64);
+    else TILE_LOAD_ONCE(4, a, 64);
+}
+
 /* Adds the product of two pieces to up to two by two tiles of sums; what is not new is still there. */
-static ALWAYS_INLINE void add_product(const int tile_rows, const int panels, const uint32_t *a,
-                                      ptrdiff_t a_next, const int a_is_new, const uint32_t *b,
-                                      ptrdiff_t b_next, const int b_is_new) {
-    if (a_is_new) TILE_LOAD(4, a, 64);
+static ALWAYS_INLINE void add_product(const int kind, const int tile_rows, const int panels,
+                                      const uint32_t *a, ptrdiff_t a_next, const int a_is_new,
+                                      const uint32_t *b, ptrdiff_t b_next, const int b_is_new) {
+    if (a_is_new) load_a(kind, 0, a);
     if (b_is_new) TILE_LOAD(6, b, 64);
     TILE_MULTIPLY(0, 4, 6);
     if (panels == 2) {
@@ -71,7 +109,7 @@ static ALWAYS_INLINE void add_product(const int tile_rows, const int panels, con
         TILE_MULTIPLY(1, 4, 7);
     }
     if (tile_rows == 2) {
-        if (a_is_new) TILE_LOAD(5, a + a_next, 64);
+        if (a_is_new) load_a(kind, 1, a + a_next);
         TILE_MULTIPLY(2, 5, 6);
         if (panels == 2) TILE_MULTIPLY(3, 5, 7);
     }
@@ -79,32 +117,98 @@ static ALWAYS_INLINE void add_product(const int tile_rows, const int panels, con
 
 /* The small products of three pieces, each of which shares an operand with the one before. What `a` is
  * rounded to may be all of it (`a_has_rests` is false). */
-static ALWAYS_INLINE void add_small_products(const int tile_rows, const int panels,
+static ALWAYS_INLINE void add_small_products(const int kind, const int tile_rows, const int panels,
                                              const int a_has_rests, const uint32_t *a,
                                              ptrdiff_t a_next, const uint32_t *b, ptrdiff_t b_next) {
     const uint32_t *const rest = a + TILE_PAIRS, *const last = a + 2 * TILE_PAIRS;
-    add_product(tile_rows, panels, a, a_next, 1, b + 2 * TILE_PAIRS, b_next, 1);
-    add_product(tile_rows, panels, a, a_next, 0, b + TILE_PAIRS, b_next, 1);
+    add_product(kind, tile_rows, panels, a, a_next, 1, b + 2 * TILE_PAIRS, b_next, 1);
+    add_product(kind, tile_rows, panels, a, a_next, 0, b + TILE_PAIRS, b_next, 1);
     if (!a_has_rests) return;
-    add_product(tile_rows, panels, rest, a_next, 1, b + TILE_PAIRS, b_next, 0);
-    add_product(tile_rows, panels, rest, a_next, 0, b, b_next, 1);
-    add_product(tile_rows, panels, last, a_next, 1, b, b_next, 0);
+    add_product(kind, tile_rows, panels, rest, a_next, 1, b + TILE_PAIRS, b_next, 0);
+    add_product(kind, tile_rows, panels, rest, a_next, 0, b, b_next, 1);
+    add_product(kind, tile_rows, panels, last, a_next, 1, b, b_next, 0);
 }
 
 /* Two operands of a product: up to two strips of tiles each, so many words apart, `steps` tiles long. */
 struct operands {
     const uint32_t *a, *b;
     ptrdiff_t a_next, b_next, steps;
+    struct ahead ahead;
 };
 
+static int is_descent(const struct update *update) {
+    return update && update->is_gradient_descent && !update->adjustments;
+}
+
+static ALWAYS_INLINE void descend(const struct update *update, const float *gradient, float *out, ptrdiff_t n) {
+    const float factor = -*(const float *)update->coefficients;
+    for (ptrdiff_t i = 0; i < n; i += SIDE)
+        store_numbers(out + i, load_numbers(out + i) + factor * load_numbers(gradient + i));
+}
+
+/* What becomes of n numbers of a gradient: see struct update. Plain gradient descent is the formula
+ * `sgd` on vectors. */
+static void take_step(const struct update *update, float *gradient, float *out, ptrdiff_t n) {
+    if (!update) {
+        memcpy(out, gradient, n * sizeof(float));
+    } else if (is_descent(update)) {
+        descend(update, gradient, out, n);
+    } else {
+        if (update->adjustments) update->adjust(out, gradient, update->adjustments, n);
+        update->step(out, gradient, (char *)out + update->state_offset, update->state_stride,
+                     update->coefficients, n);
+    }
+}
+
+enum { WIDTH = TILE_DEPTH, PANEL_SUMS = WIDTH * SIDE }; /* inputs together, and their sums of a panel */
+
+/* Sums of a gradient that wait for what is made of them: those of so many inputs, and of one or two panels. */
+struct pending {
+    float *sums;
+    ptrdiff_t panel, panels, input, width;
+    float *out;
+    ptrdiff_t out_stride;
+    const struct update *update;
+    int descends; /* the update is plain gradient descent */
+    const struct weight_strips *kept; /* or NULL */
+};
+
+/* Tile number `part` of it: rows by rows, panel by panel. */
+static NEVER_INLINE void finish(const struct pending *of, ptrdiff_t part) {
+    const ptrdiff_t from = part / of->panels * SIDE, j = part % of->panels;
+    const ptrdiff_t inputs = of->width - from, input = of->input + from;
+    float *sums = of->sums + j * PANEL_SUMS + from * SIDE;
+    float *out = of->out + (of->panel + j) * of->out_stride + input * SIDE;
+    if (inputs >= SIDE && of->descends) { /* as below, but of a known length */
+        descend(of->update, sums, out, TILE_PAIRS);
+    } else
+        take_step(of->update, sums, out, least(inputs, SIDE) * SIDE);
+    if (!of->kept) return;
+    keep_rows(out, input, least(inputs, SIDE), of->kept, of->panel + j);
+    if (PIECES == 1 && of->kept->transposed && j == of->panels - 1)
+        keep_transposed(out - j * of->out_stride, of->out_stride, input, least(inputs, SIDE), of->kept, of->panel, of->panels);
+}
+
+static ptrdiff_t parts_of(const struct pending *of) { return (of->width + SIDE - 1) / SIDE * of->panels; }
+
+static void finish_all(struct pending *of) {
+    for (ptrdiff_t part = 0; part < parts_of(of); part++) finish(of, part);
+    of->panels = 0;
+}
+
+
 /* out = start + a @ b for so many rows of tiles and panels. The rows of `start` (NULL for zero) lie
- * start_row bytes apart, 64 or 0; its panels, and those of `out`, so many numbers. */
-static ALWAYS_INLINE void multiply(const int tile_rows, const int panels, const int a_has_rests,
+ * start_row bytes apart, 64 or 0; its panels, and those of `out`, so many numbers. What is pending (or NULL) is
+ * finished meanwhile. */
+static ALWAYS_INLINE void multiply(const int kind, const int tile_rows, const int panels, const int a_has_rests,
                                    const struct operands *of, const float *start, ptrdiff_t start_row,
-                                   ptrdiff_t start_panel, float *out, ptrdiff_t out_panel) {
+                                   ptrdiff_t start_panel, float *out, ptrdiff_t out_panel,
+                                   const struct pending *pending) {
     const uint32_t *const a = of->a, *const b = of->b;
     const ptrdiff_t a_next = of->a_next, b_next = of->b_next, end = of->steps * TILE_WORDS;
     const ptrdiff_t start_tile = start_row / 4 * SIDE;
+    const ptrdiff_t n_parts = kind == OF_GRADIENT && pending ? parts_of(pending) : 0;
+    ptrdiff_t part = 0, part_ends = 0; /* one after each fourth of the steps */
     if (start) {
         TILE_LOAD(0, start, start_row);
         if (panels == 2) TILE_LOAD(1, start + start_panel, start_row);
@@ -117,37 +221,48 @@ static ALWAYS_INLINE void multiply(const int tile_rows, const int panels, const 
         if (tile_rows == 2 && panels == 2) TILE_ZERO(3);
     }
     for (ptrdiff_t at = 0; PIECES > 1 && at < end; at += TILE_WORDS)
-        add_small_products(tile_rows, panels, a_has_rests, a + at, a_next, b + at, b_next);
-    for (ptrdiff_t at = 0; at < end; at += TILE_WORDS)
-        add_product(tile_rows, panels, a + at, a_next, 1, b + at, b_next, 1);
+        add_small_products(kind, tile_rows, panels, a_has_rests, a + at, a_next, b + at, b_next);
+    for (ptrdiff_t at = 0; at < end; at += TILE_WORDS) {
+        if (kind == OF_SUM) fetch_ahead(&of->ahead, at / TILE_WORDS, panels);
+        add_product(kind, tile_rows, panels, a + at, a_next, 1, b + at, b_next, 1);
+        if (part < n_parts && 4 * at >= part_ends) finish(pending, part), part++, part_ends += end;
+    }
     TILE_STORE(0, out, 64);
     if (panels == 2) TILE_STORE(1, out + out_panel, 64);
     if (tile_rows == 2) TILE_STORE(2, out + TILE_PAIRS, 64);
     if (tile_rows == 2 && panels == 2) TILE_STORE(3, out + TILE_PAIRS + out_panel, 64);
+    for (; part < n_parts; part++) finish(pending, part);
 }
 
 typedef void (*multiply_function)(const struct operands *of, const float *start, ptrdiff_t start_row,
-                                  ptrdiff_t start_panel, float *out, ptrdiff_t out_panel);
+                                  ptrdiff_t start_panel, float *out, ptrdiff_t out_panel,
+                                  const struct pending *pending);
 /* A function of its own each, with all registers to itself. */
-#define MULTIPLY(tile_rows, panels, rests)                                                         \
-    static NEVER_INLINE void multiply_##tile_rows##_##panels##_##rests(                            \
+#define MULTIPLY(kind, rests, tile_rows, panels)                                                   \
+    static NEVER_INLINE void multiply_##kind##_##rests##_##tile_rows##_##panels(                   \
         const struct operands *of, const float *start, ptrdiff_t start_row, ptrdiff_t start_panel, \
-        float *out, ptrdiff_t out_panel) {                                                         \
-        multiply(tile_rows, panels, rests, of, start, start_row, start_panel, out, out_panel);     \
+        float *out, ptrdiff_t out_panel, const struct pending *pending) {                          \
+        multiply(kind, tile_rows, panels, rests, of, start, start_row, start_panel, out,           \
+                 out_panel, pending);                                                              \
     }
-#define MULTIPLY_ALL(rests) \
-    MULTIPLY(1, 1, rests) MULTIPLY(1, 2, rests) MULTIPLY(2, 1, rests) MULTIPLY(2, 2, rests)
-#define MULTIPLY_TABLE(rests) \
-    {{multiply_1_1_##rests, multiply_1_2_##rests}, {multiply_2_1_##rests, multiply_2_2_##rests}}
-MULTIPLY_ALL(0)
+#define MULTIPLY_ALL(kind, rests)                             \
+    MULTIPLY(kind, rests, 1, 1) MULTIPLY(kind, rests, 1, 2) \
+    MULTIPLY(kind, rests, 2, 1) MULTIPLY(kind, rests, 2, 2)
+#define MULTIPLY_TABLE(kind, rests)                                        \
+    {{multiply_##kind##_##rests##_1_1, multiply_##kind##_##rests##_1_2}, \
+     {multiply_##kind##_##rests##_2_1, multiply_##kind##_##rests##_2_2}}
+MULTIPLY_ALL(OF_SUM, 0)
+MULTIPLY_ALL(OF_GRADIENT, 0)
 #if PIECES == 1
-static const multiply_function multiply_tiles[1][2][2] = {MULTIPLY_TABLE(0)};
+static const multiply_function multiply_tiles[2][1][2][2] = {{MULTIPLY_TABLE(OF_SUM, 0)},
+                                                             {MULTIPLY_TABLE(OF_GRADIENT, 0)}};
 #else
-MULTIPLY_ALL(1)
-static const multiply_function multiply_tiles[2][2][2] = {MULTIPLY_TABLE(0), MULTIPLY_TABLE(1)};
+MULTIPLY_ALL(OF_SUM, 1)
+MULTIPLY_ALL(OF_GRADIENT, 1)
+static const multiply_function multiply_tiles[2][2][2][2] = {
+    {MULTIPLY_TABLE(OF_SUM, 0), MULTIPLY_TABLE(OF_SUM, 1)},
+    {MULTIPLY_TABLE(OF_GRADIENT, 0), MULTIPLY_TABLE(OF_GRADIENT, 1)}};
 #endif
-
-static ptrdiff_t least(ptrdiff_t x, ptrdiff_t y) { return x < y ? x : y; }
 
 /* Whether pieces, or products of them, of two operands with these least exponents may fall below 2^-126:
  * so that six of them per term are less than 2^-30 of it. */
@@ -178,9 +293,9 @@ static void sum_rows(ptrdiff_t rows, ptrdiff_t height, ptrdiff_t panels, int a_h
     enum { PANEL = 2 * TILE_PAIRS };
     _Alignas(64) float sums[2 * PANEL];
     const ptrdiff_t tile_rows = (rows + SIDE - 1) / SIDE;
-    const multiply_function function = multiply_tiles[a_has_rests][tile_rows - 1][panels - 1];
+    const multiply_function function = multiply_tiles[OF_SUM][a_has_rests][tile_rows - 1][panels - 1];
     if (rows == height || rows == 2 * height) {
-        function(of, start, start_row, start_panel, out, out_panel);
+        function(of, start, start_row, start_panel, out, out_panel, NULL);
         return;
     }
     const size_t n_bytes = rows * SIDE * sizeof(float);
@@ -189,7 +304,7 @@ static void sum_rows(ptrdiff_t rows, ptrdiff_t height, ptrdiff_t panels, int a_h
             memcpy(sums + j * PANEL, start + j * start_panel, n_bytes);
         start = sums, start_panel = PANEL;
     }
-    function(of, start, start_row, start_panel, sums, PANEL);
+    function(of, start, start_row, start_panel, sums, PANEL, NULL);
     for (ptrdiff_t j = 0; j < panels; j++) memcpy(out + j * out_panel, sums + j * PANEL, n_bytes);
 }
 
@@ -210,13 +325,11 @@ static void sum(const float *a, ptrdiff_t a_stride, const uint32_t *a_strips, co
     const ptrdiff_t share = (fan_in + n_blocks - 1) / n_blocks;
     const ptrdiff_t depth = (share + TILE_DEPTH - 1) / TILE_DEPTH * TILE_DEPTH;
     configure(height);
-    for (ptrdiff_t row_block = 0; row_block < all_rows; row_block += SUM_ROWS) {
-        const ptrdiff_t rows = least(all_rows - row_block, SUM_ROWS);
-        ptrdiff_t input = 0, group_first = first;
-        /* What is packed here is so for all panels. */
-        const ptrdiff_t group = a_strips ? SUM_PANELS : last - first;
-        while (group_first < last) { /* once even if there is nothing to sum: then z is b */
-            const ptrdiff_t group_last = least(group_first + group, last);
+    const ptrdiff_t most_rows = a_strips ? STRIP_SUM_ROWS : SUM_ROWS;
+    for (ptrdiff_t row_block = 0; row_block < all_rows; row_block += most_rows) {
+        const ptrdiff_t rows = least(all_rows - row_block, most_rows);
+        ptrdiff_t input = 0;
+        do { /* once even if there is nothing to sum: then z is b */
             const ptrdiff_t inputs = least(fan_in - input, depth);
             const ptrdiff_t steps = (inputs + TILE_DEPTH - 1) / TILE_DEPTH;
             const ptrdiff_t at = input / TILE_DEPTH * TILE_WORDS; /* in strips */
@@ -232,9 +345,14 @@ static void sum(const float *a, ptrdiff_t a_stride, const uint32_t *a_strips, co
                 a_least[i] = least_exponent(&a_extents[i]);
                 a_has_rests |= has_rests(&a_extents[i]);
             }
-            for (ptrdiff_t panel = group_first; panel < group_last; panel += 2) {
-                const ptrdiff_t panels = least(group_last - panel, 2);
-                if (w_strips) of.b = w_strips + panel * strip + at, of.b_next = strip;
+            for (ptrdiff_t panel = first; panel < last; panel += 2) {
+                const ptrdiff_t panels = least(last - panel, 2);
+                const uint32_t *next_b = NULL;
+                if (w_strips) {
+                    of.b = w_strips + panel * strip + at, of.b_next = strip;
+                    next_b = panel + 2 < last ? of.b + 2 * strip : w_strips + first * strip + at + steps * TILE_WORDS;
+                    if (panel + 2 >= last && is_last) next_b = NULL;
+                }
                 for (ptrdiff_t j = 0; j < panels; j++) {
                     uint32_t *packed = w_block + j * of.b_next;
                     const ptrdiff_t row = (panel + j) * SIDE;
@@ -254,6 +372,15 @@ static void sum(const float *a, ptrdiff_t a_stride, const uint32_t *a_strips, co
                     const float *bias = b ? b + panel * SIDE : NULL;
                     of.a = a_strips ? a_strips + (row_block + row) / SIDE * strip + at
                                     : a_block + row / SIDE * of.a_next;
+                    if (next_b && rows >= FETCHED_ROWS) {
+                        of.ahead.lines = (2 * SIDE * SIDE + rows - 1) / rows;
+                        of.ahead.b = (const char *)next_b + row / (2 * SIDE) * steps * of.ahead.lines * LINE;
+                        of.ahead.b_next = strip * 4;
+                    } else
+                        of.ahead.lines = 0, of.ahead.b = (const char *)of.b;
+                    of.ahead.sums = rows >= FETCHED_ROWS ? (const char *)(row + 2 * SIDE < rows ? out + 2 * SIDE * SIDE
+                                                            : panel + 2 < last ? z + (panel + 2) * z_stride + row_block * SIDE : z + first * z_stride + row_block * SIDE) : NULL;
+                    of.ahead.sums_next = z_stride * 4;
                     sum_rows(least(rows - row, 2 * SIDE), height, panels, a_has_rests, &of,
                              input ? out : bias, input ? 64 : 0, input ? z_stride : SIDE, out,
                              z_stride);
@@ -278,8 +405,7 @@ static void sum(const float *a, ptrdiff_t a_stride, const uint32_t *a_strips, co
                 }
             }
             input += depth;
-            if (is_last) input = 0, group_first = group_last;
-        }
+        } while (input < fan_in);
     }
     TILES_RELEASE();
 }
@@ -318,98 +444,103 @@ static void input_gradient(const void *dz, ptrdiff_t dz_stride, const void *w, p
             first, last);
 }
 
-/* What becomes of n numbers of a gradient: see struct update. Plain gradient descent is the formula
- * `sgd` on vectors. */
-static void take_step(const struct update *update, float *gradient, float *out, ptrdiff_t n) {
-    if (!update) {
-        memcpy(out, gradient, n * sizeof(float));
-    } else if (update->is_gradient_descent && !update->adjustments) {
-        const float factor = -*(const float *)update->coefficients;
-        for (ptrdiff_t i = 0; i < n; i += SIDE)
-            store_numbers(out + i, load_numbers(out + i) + factor * load_numbers(gradient + i));
-    } else {
-        if (update->adjustments) update->adjust(out, gradient, update->adjustments, n);
-        update->step(out, gradient, (char *)out + update->state_offset, update->state_stride,
-                     update->coefficients, n);
-    }
-}
-
-enum { WIDTH = TILE_DEPTH, PANEL_SUMS = WIDTH * SIDE }; /* inputs together, and their sums of a panel */
-
-/* As in kernels.h; w_strips, if not NULL, are those of `out`, which is w then. */
+/* As in kernels.h; `kept`, if not NULL, are the strips of `out`, which is w then. */
 static void gradient_of_weights(const float *a, ptrdiff_t a_stride, const uint32_t *a_strips,
                                 ptrdiff_t fan_in, const float *dz, ptrdiff_t dz_stride, float *out,
-                                ptrdiff_t out_stride, const struct update *update, uint32_t *w_strips,
-                                ptrdiff_t rows, ptrdiff_t first_input, ptrdiff_t last_input,
-                                ptrdiff_t first, ptrdiff_t last) {
-    _Alignas(64) uint32_t a_block[GRADIENT_DEPTH / 2 * WIDTH * PIECES], dz_block[GRADIENT_WORDS];
-    _Alignas(64) float gradient[GRADIENT_PANELS * PANEL_SUMS];
-    int dz_least[GRADIENT_WORDS / TILE_WORDS]; /* exponents, of each panel of dz_block */
+                                ptrdiff_t out_stride, const struct update *update,
+                                const struct weight_strips *kept, ptrdiff_t rows,
+                                ptrdiff_t first_input, ptrdiff_t last_input, ptrdiff_t first,
+                                ptrdiff_t last, uint32_t *room) {
+    enum { AT_MOST = A_WORDS / TILE_WORDS + 1 };
+    _Alignas(64) uint32_t a_block[A_WORDS], some_slopes[GRADIENT_WORDS];
+    _Alignas(64) float gradient[GRADIENT_PANELS * PANEL_SUMS], in_turn[2][2 * PANEL_SUMS];
+    int a_least[2 * AT_MOST] = {0}, a_has_rests[AT_MOST] = {0};
+    int dz_least[GRADIENT_WORDS / TILE_WORDS] = {0}; /* exponents, of each panel of dz_block */
+    const int is_deep = rows > GRADIENT_DEPTH;
+    uint32_t *const dz_block = room && !is_deep ? room : some_slopes;
     const ptrdiff_t most_steps = (least(rows, GRADIENT_DEPTH) + TILE_DEPTH - 1) / TILE_DEPTH;
-    const ptrdiff_t group =
-        most_steps ? GRADIENT_WORDS / (most_steps * TILE_WORDS) / 2 * 2 : GRADIENT_PANELS;
+    const ptrdiff_t tile_row = most_steps ? most_steps * TILE_WORDS : TILE_WORDS;
+    const ptrdiff_t group = dz_block == room ? last - first : is_deep ? GRADIENT_PANELS : GRADIENT_WORDS / tile_row / 2 * 2;
+    /* Where slopes and a tile of inputs fit the first-level cache, these are used at once for all panels. */
+    const int is_narrow = (last - first) * tile_row <= NARROW_WORDS;
+    const ptrdiff_t width_of_group = is_deep || is_narrow ? WIDTH : A_WORDS / tile_row / 2 * WIDTH;
     const ptrdiff_t strip = strip_words(fan_in);
+    const struct pending none = {.out = out, .out_stride = out_stride, .update = update,
+                                 .descends = is_descent(update), .kept = kept};
+    struct pending pending[2] = {none, none}; /* by turns, as their sums: a copy would wait for what it copies */
+    int turn = 0;
     configure(SIDE);
-    for (ptrdiff_t group_first = first; group_first < last; group_first += group) {
-        const ptrdiff_t group_last = least(group_first + group, last);
-        ptrdiff_t width;
-        for (ptrdiff_t input = first_input; input < last_input; input += width) {
-            const ptrdiff_t half = input % WIDTH; /* the first may be in the middle of a tile */
-            width = least(last_input - input, WIDTH - half);
-            const ptrdiff_t tile_rows = (width + SIDE - 1) / SIDE;
-            for (ptrdiff_t row = 0; row < rows; row += GRADIENT_DEPTH) {
+    for (ptrdiff_t input_first = first_input, input_last; input_first < last_input; input_first = input_last) {
+        input_last = least(last_input, input_first / WIDTH * WIDTH + width_of_group);
+        for (ptrdiff_t group_first = first; group_first < last; group_first += group) {
+            const ptrdiff_t group_last = least(group_first + group, last);
+            for (ptrdiff_t row = 0; row < rows || row == 0; row += GRADIENT_DEPTH) {
                 const ptrdiff_t block_rows = least(rows - row, GRADIENT_DEPTH);
                 const ptrdiff_t steps = (block_rows + TILE_DEPTH - 1) / TILE_DEPTH;
                 const ptrdiff_t next = steps * TILE_WORDS;
-                int a_has_rests = 0, a_least[2] = {0};
-                if (a_strips)
-                    transpose_strips(
-                        a_strips + row / SIDE * strip + input / TILE_DEPTH * TILE_WORDS, strip,
-                        block_rows, a_block, next);
-                for (ptrdiff_t i = 0; i < tile_rows && !a_strips; i++) {
-                    const struct extent extent = pack_rows_transposed(
-                        a + (input / SIDE + i) * a_stride + row * SIDE, block_rows,
-                        width - i * SIDE, a_block + i * next);
-                    if (PIECES == 1) continue;
-                    a_least[i] = least_exponent(&extent);
-                    a_has_rests |= has_rests(&extent);
+                ptrdiff_t width;
+                for (ptrdiff_t input = input_first; input < input_last && (group_first == first || is_deep); input += width) {
+                    const ptrdiff_t half = input % WIDTH, place = input / WIDTH - input_first / WIDTH;
+                    uint32_t *packed = a_block + place * 2 * tile_row;
+                    width = least(input_last - input, WIDTH - half);
+                    a_has_rests[place] = 0;
+                    if (a_strips)
+                        transpose_strips(a_strips + row / SIDE * strip + input / TILE_DEPTH * TILE_WORDS,
+                                         strip, block_rows, packed, next);
+                    for (ptrdiff_t i = 0; i * SIDE < width && !a_strips; i++) {
+                        const struct extent extent =
+                            pack_rows_transposed(a + (input / SIDE + i) * a_stride + row * SIDE,
+                                                 block_rows, width - i * SIDE, packed + i * next);
+                        if (PIECES == 1) continue;
+                        a_least[2 * place + i] = least_exponent(&extent);
+                        a_has_rests[place] |= has_rests(&extent);
+                    }
                 }
-                if (input == first_input || rows > GRADIENT_DEPTH)
-                    for (ptrdiff_t panel = group_first; panel < group_last; panel++)
-                        dz_least[panel - group_first] =
-                            pack_rows(dz + panel * dz_stride + row * SIDE, SIDE, block_rows,
-                                      dz_block + (panel - group_first) * next);
+                if (input_first == first_input || is_deep || last - first > group)
+                    for (ptrdiff_t panel = group_first; panel < group_last; panel++) {
+                        const int exponent = pack_rows(dz + panel * dz_stride + row * SIDE, SIDE, block_rows,
+                                                       dz_block + (panel - group_first) * next);
+                        if (PIECES > 1) dz_least[panel - group_first] = exponent;
+                    }
                 for (ptrdiff_t panel = group_first; panel < group_last; panel += 2) {
-                    const ptrdiff_t panels = least(group_last - panel, 2), place = panel - group_first;
-                    const struct operands of = {a_strips && half ? a_block + next : a_block,
-                                                dz_block + place * next, next, next, steps};
-                    const int is_last = row + block_rows == rows;
-                    /* Sums that go on wait in a place of their own. */
-                    float *sums = gradient + (rows > GRADIENT_DEPTH ? place : 0) * PANEL_SUMS;
-                    multiply_tiles[a_has_rests][tile_rows - 1][panels - 1](
-                        &of, row ? sums : NULL, 64, PANEL_SUMS, sums, PANEL_SUMS);
-                    for (ptrdiff_t tile = 0; PIECES > 1 && tile < tile_rows * panels; tile++) {
-                        const ptrdiff_t i = tile % tile_rows, j = tile / tile_rows;
-                        const ptrdiff_t inputs = least(width - i * SIDE, SIDE);
-                        float *of_tile = sums + j * PANEL_SUMS + i * TILE_PAIRS;
-                        if (are_too_small(a_least[i], dz_least[place + j]))
-                            fill(of_tile, inputs * SIDE, NAN);
-                        if (is_last && !are_finite(of_tile, inputs * SIDE))
-                            MULTIPLY_ADD_KERNELS.weight_gradient(
-                                a + (input / SIDE + i) * a_stride, a_stride, NULL,
-                                dz + (panel + j) * dz_stride, dz_stride, of_tile, PANEL_SUMS, NULL,
-                                rows, 0, inputs, 0, 1);
-                    }
-                    for (ptrdiff_t j = 0; j < panels && is_last; j++) {
-                        float *of_panel = out + (panel + j) * out_stride;
-                        take_step(update, sums + j * PANEL_SUMS, of_panel + input * SIDE, width * SIDE);
-                        if (w_strips)
-                            keep_rows(of_panel, input, input + width, w_strips + (panel + j) * strip, fan_in);
+                    const ptrdiff_t panels = least(group_last - panel, 2);
+                    for (ptrdiff_t input = input_first; input < input_last; input += width) {
+                        const ptrdiff_t half = input % WIDTH, place = input / WIDTH - input_first / WIDTH;
+                        width = least(input_last - input, WIDTH - half);
+                        const ptrdiff_t tile_rows = (width + SIDE - 1) / SIDE;
+                        const struct operands of = {
+                            a_block + place * 2 * tile_row + (a_strips && half ? next : 0),
+                            dz_block + (panel - group_first) * next, next, next, steps, {0}};
+                        const int is_last = row + block_rows >= rows;
+                        /* Sums that go on wait in a place of their own. */
+                        float *sums = is_deep ? gradient + (panel - group_first) * PANEL_SUMS : in_turn[turn];
+                        struct pending *before = &pending[!turn], *now = &pending[turn];
+                        turn = !turn;
+                        multiply_tiles[OF_GRADIENT][a_has_rests[place]][tile_rows - 1][panels - 1](
+                            &of, row ? sums : NULL, 64, PANEL_SUMS, sums, PANEL_SUMS, before->panels ? before : NULL);
+                        before->panels = 0;
+                        for (ptrdiff_t tile = 0; PIECES > 1 && tile < tile_rows * panels; tile++) {
+                            const ptrdiff_t i = tile % tile_rows, j = tile / tile_rows;
+                            const ptrdiff_t inputs = least(width - i * SIDE, SIDE);
+                            float *of_tile = sums + j * PANEL_SUMS + i * TILE_PAIRS;
+                            if (are_too_small(a_least[2 * place + i], dz_least[panel - group_first + j]))
+                                fill(of_tile, inputs * SIDE, NAN);
+                            if (is_last && !are_finite(of_tile, inputs * SIDE))
+                                MULTIPLY_ADD_KERNELS.weight_gradient(
+                                    a + (input / SIDE + i) * a_stride, a_stride, NULL,
+                                    dz + (panel + j) * dz_stride, dz_stride, of_tile, PANEL_SUMS, NULL,
+                                    rows, 0, inputs, 0, 1);
+                        }
+                        if (!is_last) continue;
+                        now->sums = sums, now->panel = panel, now->panels = panels;
+                        now->input = input, now->width = width;
                     }
                 }
+                if (is_deep) finish_all(&pending[!turn]);
             }
         }
     }
+    finish_all(&pending[!turn]);
     TILES_RELEASE();
 }
 
@@ -422,53 +553,57 @@ static void weight_gradient(const void *a, ptrdiff_t a_stride, const uint16_t *n
                                              rows, first_input, last_input, first, last);
     else
         gradient_of_weights(a, a_stride, NULL, 0, dz, dz_stride, out, out_stride, update, NULL, rows,
-                            first_input, last_input, first, last);
+                            first_input, last_input, first, last, NULL);
 }
 
-static void keep_weights(const void *w, ptrdiff_t w_stride, ptrdiff_t fan_in, ptrdiff_t first_input,
-                         ptrdiff_t last_input, ptrdiff_t first, ptrdiff_t last, uint32_t *strips) {
-    for (ptrdiff_t panel = first; panel < last; panel++)
-        keep_rows((const float *)w + panel * w_stride, first_input, last_input,
-                  strips + panel * strip_words(fan_in), fan_in);
+static void keep_weights(const void *w_, ptrdiff_t w_stride, ptrdiff_t first_input, ptrdiff_t last_input,
+                         ptrdiff_t first, ptrdiff_t last, const struct weight_strips *kept) {
+    const float *w = w_;
+    for (ptrdiff_t panel = first; panel < last; panel += 2)
+        for (ptrdiff_t input = first_input; input < last_input; input += SIDE) {
+            const ptrdiff_t panels = least(last - panel, 2), inputs = least(last_input - input, SIDE);
+            const float *rows = w + panel * w_stride + input * SIDE;
+            for (ptrdiff_t j = 0; j < panels; j++)
+                keep_rows(rows + j * w_stride, input, inputs, kept, panel + j);
+            if (PIECES == 1 && kept->transposed)
+                keep_transposed(rows, w_stride, input, inputs, kept, panel, panels);
+        }
 }
 
 static void weight_gradient_of_strips(const void *a, ptrdiff_t a_stride, const uint32_t *a_strips,
                                       ptrdiff_t fan_in, const void *dz, ptrdiff_t dz_stride, void *out,
                                       ptrdiff_t out_stride, const struct update *update,
-                                      uint32_t *w_strips, ptrdiff_t rows, ptrdiff_t first_input,
-                                      ptrdiff_t last_input, ptrdiff_t first, ptrdiff_t last) {
-    uint32_t *changed = update ? w_strips : NULL;
+                                      const struct weight_strips *kept, ptrdiff_t rows,
+                                      ptrdiff_t first_input, ptrdiff_t last_input, ptrdiff_t first,
+                                      ptrdiff_t last, uint32_t *room) {
+    const struct weight_strips *changed = update ? kept : NULL;
     if (!IS_SHALLOW(rows)) {
         gradient_of_weights(a, a_stride, a_strips, fan_in, dz, dz_stride, out, out_stride, update, changed,
-                            rows, first_input, last_input, first, last);
+                            rows, first_input, last_input, first, last, PIECES == 1 ? room : NULL);
         return;
     }
     MULTIPLY_ADD_KERNELS.weight_gradient(a, a_stride, NULL, dz, dz_stride, out, out_stride, update, rows,
                                          first_input, last_input, first, last);
-    if (changed) keep_weights(out, out_stride, fan_in, first_input, last_input, first, last, changed);
+    if (changed) keep_weights(out, out_stride, first_input, last_input, first, last, changed);
 }
 
 #if PIECES == 1
 /* In strips for inputs: some rows and panels of `a`. */
-static void keep_inputs(const void *a, ptrdiff_t a_stride, ptrdiff_t rows, ptrdiff_t fan_in,
+static void keep_inputs(const void *a_, ptrdiff_t a_stride, ptrdiff_t rows, ptrdiff_t fan_in,
                         ptrdiff_t first, ptrdiff_t last, uint32_t *strips) {
-    for (ptrdiff_t row = 0; row < rows; row += SIDE, strips += strip_words(fan_in))
-        for (ptrdiff_t panel = first; panel < last; panel++)
-            keep_columns((const float *)a + panel * a_stride + row * SIDE, least(rows - row, SIDE),
-                         least(fan_in - panel * SIDE, SIDE), strips + panel / 2 * TILE_WORDS, panel % 2,
-                         (panel + 1) * SIDE >= fan_in);
-}
-
-static void input_gradient_of_strips(const void *dz, ptrdiff_t dz_stride, const void *w, ptrdiff_t w_stride,
-                                     void *da, ptrdiff_t da_stride, ptrdiff_t rows, ptrdiff_t fan_in,
-                                     ptrdiff_t fan_out, ptrdiff_t first, ptrdiff_t last,
-                                     uint32_t *dz_strips) {
-    for (ptrdiff_t row = 0; row < rows; row += STRIP_ROWS) {
-        const ptrdiff_t block_rows = least(rows - row, STRIP_ROWS);
-        const float *dz_rows = (const float *)dz + row * SIDE;
-        keep_inputs(dz_rows, dz_stride, block_rows, fan_out, 0, (fan_out + SIDE - 1) / SIDE, dz_strips);
-        sum(dz_rows, dz_stride, dz_strips, w, w_stride, SIDE, NULL, fan_in, NULL,
-            (float *)da + row * SIDE, da_stride, block_rows, fan_out, first, last);
+    for (ptrdiff_t row = 0; row < rows; row += SIDE, strips += strip_words(fan_in)) {
+        const ptrdiff_t height = least(rows - row, SIDE);
+        for (ptrdiff_t panel = first; panel < last; panel++) {
+            const float *a = (const float *)a_ + panel * a_stride + row * SIDE;
+            const ptrdiff_t columns = fan_in - panel * SIDE;
+            uint32_t *tile = strips + panel / 2 * TILE_WORDS;
+            if (panel % 2)
+                keep_half(a, height, columns, tile + SIDE / 2);
+            else if (panel + 1 < last || columns <= SIDE)
+                keep_columns(a, a_stride, height, columns, tile), panel++;
+            else
+                keep_half(a, height, columns, tile);
+        }
     }
 }
 
@@ -479,26 +614,29 @@ struct gathered {
     float center, scale;
 };
 
-/* 16 bytes, scaled as the others: without a buffer, which takes twice as long. */
-static ALWAYS_INLINE numbers scaled_bytes(const uint8_t *bytes, float center, float scale) {
-    const numbers values = numbers_of_bytes(bytes);
+/* 16 numbers, scaled as the others: without a buffer, which takes twice as long. */
+static ALWAYS_INLINE numbers scaled_numbers(numbers values, const int is_centered, float center, float scale) {
     float lane[SIDE];
     memcpy(lane, &values, sizeof lane);
     INDEPENDENT
-    for (int i = 0; i < SIDE; i++) lane[i] = NAME(scaled_input)(lane[i], center, scale);
+    for (int i = 0; i < SIDE; i++) lane[i] = NAME(scaled_input)(lane[i], is_centered ? 0 : center, scale);
     return load_numbers(lane);
 }
 
-static ALWAYS_INLINE void place_bytes(uint32_t *to, const uint8_t *bytes, ptrdiff_t n, float center,
-                                      float scale) {
+/* n bytes; `is_centered`: the center is 0, which is not subtracted then. */
+static ALWAYS_INLINE void place_bytes(uint32_t *to, const uint8_t *bytes, ptrdiff_t n, const int is_centered,
+                                      float center, float scale) {
     for (; n >= TILE_DEPTH; n -= TILE_DEPTH, bytes += TILE_DEPTH, to += TILE_WORDS)
-        store_pairs(to, pairs_of_columns(scaled_bytes(bytes, center, scale),
-                                         scaled_bytes(bytes + SIDE, center, scale)));
+        store_pairs(to, pairs_of_columns(
+                            scaled_numbers(numbers_of_bytes(bytes), is_centered, center, scale),
+                            scaled_numbers(numbers_of_bytes(bytes + SIDE), is_centered, center, scale)));
     if (n == 0) return;
-    uint8_t last[TILE_DEPTH] = {0};
-    memcpy(last, bytes, n);
-    store_pairs(to, pairs_of_columns(only(first_lanes(n), scaled_bytes(last, center, scale)),
-                                     only(first_lanes(n - SIDE), scaled_bytes(last + SIDE, center, scale))));
+    const ptrdiff_t first = least(n, SIDE), second = n - first;
+    store_pairs(to, pairs_of_columns(
+                        only(first_lanes(first),
+                             scaled_numbers(numbers_of_first_bytes(bytes, first), is_centered, center, scale)),
+                        only(first_lanes(second), scaled_numbers(numbers_of_first_bytes(bytes + SIDE, second),
+                                                                 is_centered, center, scale))));
 }
 
 static ALWAYS_INLINE void place_in_strips(void *destination, const struct source *x, const char *from,
@@ -509,7 +647,11 @@ static ALWAYS_INLINE void place_in_strips(void *destination, const struct source
                    row % SIDE * SIDE;
     float buffer[NAME(COLUMNS_AT_ONCE)];
     if (gathered->are_bytes) {
-        place_bytes(to, (const uint8_t *)from, n, gathered->center, gathered->scale);
+        const uint8_t *bytes = (const uint8_t *)from;
+        if (gathered->center == 0)
+            place_bytes(to, bytes, n, 1, gathered->center, gathered->scale);
+        else
+            place_bytes(to, bytes, n, 0, gathered->center, gathered->scale);
         return;
     }
     NAME(convert)(x, from, column, n, buffer);
@@ -536,11 +678,9 @@ static int gather(const struct source *x, const int64_t *order, ptrdiff_t n_rows
 /* What pieces cannot do is left to multiply-add, which takes panels. */
 #define gather NULL
 #define keep_inputs NULL
-#define input_gradient_of_strips NULL
 #endif
 
 const struct strip_products TABLE(strips) = {
     strip_words,  gather, keep_inputs, keep_weights, weighted_sum_of_strips, weight_gradient_of_strips,
-    input_gradient_of_strips,
 };
 const struct three_products TABLE(product) = {weighted_sum, weight_gradient, input_gradient};

@@ -56,6 +56,8 @@ static void TILE_LOAD(int tile, const void *from, ptrdiff_t distance) {
         memcpy(t->values[row], (const char *)from + row * distance, (size_t)t->row_bytes);
 }
 
+static void TILE_LOAD_ONCE(int tile, const void *from, ptrdiff_t distance) { TILE_LOAD(tile, from, distance); }
+
 static void TILE_STORE(int tile, void *to, ptrdiff_t distance) {
     const struct emulated_tile *t = tile_at(tile);
     for (int row = 0; row < t->rows; row++)
@@ -120,6 +122,12 @@ static uint32_t upper_half(float value) {
 static inline numbers numbers_of_bytes(const uint8_t *bytes) {
     numbers all;
     for (int i = 0; i < 16; i++) all[i] = bytes[i];
+    return all;
+}
+
+static inline numbers numbers_of_first_bytes(const uint8_t *bytes, ptrdiff_t n) {
+    numbers all = {0};
+    for (int i = 0; i < n; i++) all[i] = bytes[i];
     return all;
 }
 

@@ -78,6 +78,8 @@ static void handle(int signal_number, siginfo_t *info, void *context) {
         TILE_ZERO(tile);
     } else if (is_vex && operation == (0x4b << 4 | XF2) && !is_register && rm == 4) {
         TILE_LOAD(tile, memory.start, memory.index);
+    } else if (is_vex && operation == (0x4b << 4 | X66) && !is_register && rm == 4) {
+        TILE_LOAD_ONCE(tile, memory.start, memory.index);
     } else if (is_vex && operation == (0x4b << 4 | XF3) && !is_register && rm == 4) {
         TILE_STORE(tile, memory.start, memory.index);
     } else if (is_vex && operation == (0x5c << 4 | XF3) && is_register && third < 8) {

@@ -31,6 +31,7 @@ from amx_products import (
 from fastmlp.kernels.bfloat16 import rounded_array
 
 UINT8, FLOAT32, FLOAT64 = range(3)
+ROOM_ROWS = 512  # as in kernels.h
 
 
 class Source(ctypes.Structure):
@@ -42,6 +43,25 @@ class Source(ctypes.Structure):
     )  # fmt: skip
 
 
+class WeightStrips(ctypes.Structure):
+    """As in kernels.h."""
+
+    _fields_ = (("fan_in", N), ("fan_out", N), ("strips", VALUES), ("transposed", VALUES))
+
+
+class Kept:
+    """The strips of weights and, where products round, of their transpose: (panel, word) each."""
+
+    def __init__(self, both: Both, w: Panels) -> None:
+        self.strips = both.memory(w.n, w.rows)
+        self.transposed = both.memory(-(-w.rows // LANES), w.columns)
+        self.native = WeightStrips(
+            w.rows, w.columns, self.strips.ctypes.data,
+            self.transposed.ctypes.data if both.products.rounds else None,
+        )  # fmt: skip
+        self.at = ctypes.addressof(self.native)
+
+
 class StripProducts(ctypes.Structure):
     """As in kernels.h."""
 
@@ -49,7 +69,7 @@ class StripProducts(ctypes.Structure):
         ("strip_words", ctypes.CFUNCTYPE(N, N)),
         ("gather", ctypes.CFUNCTYPE(ctypes.c_int, VALUES, VALUES, *[N] * 4, VALUES)),
         ("keep_inputs", ctypes.CFUNCTYPE(None, VALUES, *[N] * 5, VALUES)),
-        ("keep_weights", ctypes.CFUNCTYPE(None, VALUES, *[N] * 6, VALUES)),
+        ("keep_weights", ctypes.CFUNCTYPE(None, VALUES, *[N] * 5, VALUES)),
         (
             "weighted_sum",
             ctypes.CFUNCTYPE(
@@ -59,10 +79,9 @@ class StripProducts(ctypes.Structure):
         (
             "weight_gradient",
             ctypes.CFUNCTYPE(
-                None, VALUES, N, VALUES, N, VALUES, N, VALUES, N, VALUES, VALUES, *[N] * 5
+                None, VALUES, N, VALUES, N, VALUES, N, VALUES, N, VALUES, VALUES, *[N] * 5, VALUES
             ),
         ),
-        ("input_gradient", ctypes.CFUNCTYPE(None, VALUES, N, VALUES, N, VALUES, *[N] * 6, VALUES)),
     )
 
 
@@ -80,10 +99,10 @@ class Both:
         memory[:] = 0
         return memory.reshape(n_strips, words)
 
-    def weights(self, w: Panels) -> np.ndarray:
-        strips = self.memory(w.n, w.rows)
-        self.strips.keep_weights(w.at, w.stride, w.rows, 0, w.rows, 0, w.n, strips.ctypes.data)
-        return strips
+    def weights(self, w: Panels) -> Kept:
+        kept = Kept(self, w)
+        self.strips.keep_weights(w.at, w.stride, 0, w.rows, 0, w.n, kept.at)
+        return kept
 
     def inputs(self, a: Panels) -> np.ndarray:
         strips = self.memory(-(-a.rows // LANES), a.columns)
@@ -194,7 +213,7 @@ def test_weighted_sum(both: Both, shape: tuple[int, int, int]) -> None:
     a_strips = None if kept is None else kept.ctypes.data
     for each in {a_strips, None}:
         both.strips.weighted_sum(
-            a.at, a.stride, each, w.at, w.stride, LANES, of_weights.ctypes.data, bias.at, z.at,
+            a.at, a.stride, each, w.at, w.stride, LANES, of_weights.strips.ctypes.data, bias.at, z.at,
             z.stride, rows, fan_in, 0, z.n,
         )  # fmt: skip
         np.testing.assert_array_equal(z.padded(), expected.padded())
@@ -202,7 +221,10 @@ def test_weighted_sum(both: Both, shape: tuple[int, int, int]) -> None:
 
 @some_shapes
 @pytest.mark.parametrize("descends", [True, False])
-def test_weight_gradient(both: Both, shape: tuple[int, int, int], descends: bool) -> None:
+@pytest.mark.parametrize("with_room", [True, False])
+def test_weight_gradient(
+    both: Both, shape: tuple[int, int, int], descends: bool, with_room: bool
+) -> None:
     rows, fan_in, fan_out = shape
     x, dz, w = numbers(0, rows, fan_in), numbers(1, rows, fan_out), numbers(2, fan_in, fan_out)
     rate = np.array([0.25], np.float32)
@@ -213,28 +235,43 @@ def test_weight_gradient(both: Both, shape: tuple[int, int, int], descends: bool
     of_weights, before = both.weights(out), both.weights(out)
     kept = both.inputs(a) if both.products.rounds else None
     a_strips = None if kept is None else kept.ctypes.data
+    room = both.memory(out.n, min(rows, ROOM_ROWS)) if with_room else None
     middle = min(fan_in, 3 * LANES)  # of a tile
     for first, last in ((0, middle), (middle, fan_in)):
         both.strips.weight_gradient(
             a.at, a.stride, a_strips, fan_in, slopes.at, slopes.stride, out.at, out.stride,
-            None if update is None else ctypes.addressof(update), of_weights.ctypes.data, rows,
-            first, last, 0, out.n,
+            None if update is None else ctypes.addressof(update), of_weights.at, rows,
+            first, last, 0, out.n, None if room is None else room.ctypes.data,
         )  # fmt: skip
     np.testing.assert_array_equal(out.padded(), expected.padded())
-    anew: Any = both.weights(out) if descends else before  # a gradient alone changes no weight
-    np.testing.assert_array_equal(of_weights, anew)
+    anew = both.weights(out) if descends else before  # a gradient alone changes no weight
+    np.testing.assert_array_equal(of_weights.strips, anew.strips)
+    np.testing.assert_array_equal(of_weights.transposed, anew.transposed)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (16, 16), (17, 40), (37, 100), (64, 33)], ids=str)
+def test_weights_are_kept_in_parts(both: Both, shape: tuple[int, int]) -> None:
+    w = Panels(numbers(0, *shape))
+    expected, in_parts = both.weights(w), Kept(both, w)
+    for panel in range(w.n):  # a line of the transpose has two of them
+        for first in range(0, w.rows, LANES):
+            last = min(first + LANES, w.rows)
+            both.strips.keep_weights(
+                w.at, w.stride, first, last, panel, panel + 1, in_parts.at
+            )
+    np.testing.assert_array_equal(in_parts.strips, expected.strips)
+    np.testing.assert_array_equal(in_parts.transposed, expected.transposed)
 
 
 @some_shapes
 def test_input_gradient(rounding: Both, shape: tuple[int, int, int]) -> None:
     rows, fan_in, fan_out = shape
     dz, w = numbers(0, rows, fan_out), numbers(1, fan_in, fan_out)
-    slopes, weights, da = Panels(dz), Panels(w), empty(rows, fan_in)
-    strips = rounding.memory(-(-min(rows, 256) // LANES), fan_out)
-    strips[:] = 0x7FC07FC0  # what is left of other layers: NaN
-    rounding.strips.input_gradient(
-        slopes.at, slopes.stride, weights.at, weights.stride, da.at, da.stride, rows, fan_in,
-        fan_out, 0, da.n, strips.ctypes.data,
+    slopes, da = rounding.inputs(Panels(dz)), empty(rows, fan_in)
+    kept = rounding.weights(Panels(w))
+    rounding.strips.weighted_sum(
+        None, 0, slopes.ctypes.data, None, 0, 0, kept.transposed.ctypes.data, None, da.at, da.stride,
+        rows, fan_out, 0, da.n,
     )  # fmt: skip
     expected = input_gradient(rounding.products, dz, w)
     np.testing.assert_array_equal(da.padded(), expected.padded())
@@ -242,4 +279,4 @@ def test_input_gradient(rounding: Both, shape: tuple[int, int, int]) -> None:
 
 def test_float32_keeps_panels_of_inputs(amx_library: ctypes.CDLL) -> None:
     strips = Both(amx_library, "float32").strips
-    assert not (strips.gather or strips.keep_inputs or strips.input_gradient)
+    assert not (strips.gather or strips.keep_inputs)
