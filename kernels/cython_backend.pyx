@@ -52,6 +52,7 @@ cdef class Workspace:
         cdef NativeLayer *layer
         cdef ptrdiff_t n_bytes, panel_bytes, total, n_strips = 0, strip_bytes = 0
         cdef int index, n_inputs
+        cdef bint keeps_inputs = False  # as strips
         native[0] = engine.native
         native.n_threads = n_threads
         self.rows = rows
@@ -72,14 +73,15 @@ cdef class Workspace:
                 native.strips.strip_words(engine.native.layers[0].fan_in))
             native.nonzero_bytes = 0
         native.slope_words = native.gradient_words = 0
-        if native.strips is not NULL and native.strips.keep_inputs is not NULL:
+        if native.strips is not NULL:
+            keeps_inputs = native.strips.keep_inputs is not NULL
             n_strips = (rows + LOSS_BLOCK - 1) // LOSS_BLOCK
             for index in range(native.n_layers):
                 layer = &engine.native.layers[index]
                 native.gradient_words = max(  # in panels: all where a thread may own some inputs
                     native.gradient_words, layer.out_panels if layer.out_panels < 4 * n_threads
                     else layer.out_panels // n_threads + 1)
-                if index == 0:
+                if index == 0 or not keeps_inputs:
                     continue
                 strip_bytes += n_strips * native.strips.strip_words(layer.fan_in) * sizeof(uint32_t)
                 native.slope_words = max(native.slope_words, native.strips.strip_words(layer.fan_out))
@@ -126,12 +128,13 @@ cdef class Workspace:
             if index < native.n_layers - 1 and native.layers[index + 1].drops:
                 native.layers[index + 1].kept = at
                 at += n_bytes
-            if index > 0 and native.gradient_words > 0:
+            if index > 0 and keeps_inputs:
                 native.layers[index].input_strips = <uint32_t *>at
                 at += n_strips * native.strips.strip_words(layer.fan_in) * sizeof(uint32_t)
-        if native.gradient_words > 0:
+        if native.slope_words > 0:
             native.slope_strips = <uint32_t *>at
             at += 2 * native.slope_words * sizeof(uint32_t)
+        if native.gradient_words > 0:
             native.gradient_room = <uint32_t *>at
             at += n_threads * native.gradient_words * sizeof(uint32_t)
         native.panel_squares = <double *>at
@@ -322,7 +325,7 @@ cdef class NativeEngine:
             layer.rounded = weight_strips(fan_in=layer.fan_in, fan_out=layer.fan_out, strips=at,
                                        transposed=NULL)
             at += layer.out_panels * native.strips.strip_words(layer.fan_in)
-            if index > 0 and native.strips.keep_inputs is not NULL:  # slopes go back through it
+            if index > 0:  # slopes go back through it
                 layer.rounded.transposed = at
                 at += panels(native, layer.fan_in) * native.strips.strip_words(layer.fan_out)
 

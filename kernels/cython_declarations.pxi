@@ -108,6 +108,10 @@ cdef extern from "kernels.h":
                                 const weight_strips *kept, ptrdiff_t rows, ptrdiff_t first_input,
                                 ptrdiff_t last_input, ptrdiff_t first, ptrdiff_t last,
                                 uint32_t *room) noexcept nogil
+        void (*input_gradient)(const void *dz, ptrdiff_t dz_stride, const uint32_t *dz_strips,
+                               const void *w, ptrdiff_t w_stride, const weight_strips *kept, void *da,
+                               ptrdiff_t da_stride, ptrdiff_t rows, ptrdiff_t first,
+                               ptrdiff_t last) noexcept nogil
 
     struct normalization_kernels:
         void (*column_statistics)(const void *z, ptrdiff_t rows, void *mean, void *variance,

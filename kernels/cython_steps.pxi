@@ -296,10 +296,11 @@ cdef void backward(Native *native, const Batch *batch, const update_rule *update
             before = &native.layers[index - 1]
             first = share(before.out_panels, thread, team.n_threads)
             last = share(before.out_panels, thread + 1, team.n_threads)
-            if native.slope_strips is not NULL:
-                native.strips.weighted_sum(
-                    NULL, 0, slope_strips_of(native, index), NULL, 0, 0, layer.rounded.transposed, NULL,
-                    before.dz, layer.stride, batch.rows, layer.fan_out, first, last)
+            if native.strips is not NULL:
+                native.strips.input_gradient(
+                    layer.dz, layer.stride, slope_strips_of(native, index),
+                    native.parameters + layer.packed_weights, layer.w_stride, &layer.rounded,
+                    before.dz, layer.stride, batch.rows, first, last)
             else:
                 native.product.input_gradient(
                     layer.dz, layer.stride, native.parameters + layer.packed_weights, layer.w_stride,

@@ -135,7 +135,7 @@ enum { ROOM_ROWS = 512 };
 struct strip_products {
     ptrdiff_t (*strip_words)(ptrdiff_t depth);
     /* As product_kernels.gather, to strips. This and keep_inputs are NULL where products may need the panels
-     * of inputs; then there are no strips of w.T. */
+     * of inputs. */
     int (*gather)(const struct source *x, const int64_t *order, ptrdiff_t n_rows, ptrdiff_t batch_rows,
                   ptrdiff_t n_known, ptrdiff_t n_columns, uint32_t *strips);
     /* Some panels of `a`, and some of its rows, from one on that begins the first of these strips. */
@@ -143,7 +143,6 @@ struct strip_products {
                         ptrdiff_t first, ptrdiff_t last, uint32_t *a_strips);
     void (*keep_weights)(const void *w, ptrdiff_t w_stride, ptrdiff_t first_input, ptrdiff_t last_input,
                          ptrdiff_t first, ptrdiff_t last, const struct weight_strips *kept);
-    /* Also da = dz @ w.T, by the strips of slopes and of w.T; then w and b are NULL. */
     void (*weighted_sum)(const void *a, ptrdiff_t a_stride, const uint32_t *a_strips, const void *w,
                          ptrdiff_t w_stride, ptrdiff_t w_step, const uint32_t *w_strips, const void *b,
                          void *z, ptrdiff_t z_stride, ptrdiff_t rows, ptrdiff_t fan_in, ptrdiff_t first,
@@ -155,6 +154,9 @@ struct strip_products {
                             const struct update *update, const struct weight_strips *kept,
                             ptrdiff_t rows, ptrdiff_t first_input, ptrdiff_t last_input, ptrdiff_t first,
                             ptrdiff_t last, uint32_t *room);
+    void (*input_gradient)(const void *dz, ptrdiff_t dz_stride, const uint32_t *dz_strips, const void *w,
+                           ptrdiff_t w_stride, const struct weight_strips *kept, void *da,
+                           ptrdiff_t da_stride, ptrdiff_t rows, ptrdiff_t first, ptrdiff_t last);
 };
 
 struct product_kernels {

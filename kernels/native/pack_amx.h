@@ -292,27 +292,43 @@ static ALWAYS_INLINE void keep_transposed(const float *rows, ptrdiff_t next, ptr
     uint32_t *strip = kept->transposed + input / SIDE * strip_words(kept->fan_out);
     const numbers none = {0};
     const ptrdiff_t second = panels == 2 ? next : 0; /* of one panel alone the other lines are not stored */
-    pairs line[SIDE];
+    pairs lines[SIDE][PIECES];
+    struct extent extents[2] = {NO_EXTENT, NO_EXTENT}, both = NO_EXTENT;
     if (inputs == SIDE) {
         UNROLL
-        for (int i = 0; i < SIDE; i++)
-            line[i] = pairs_of_columns(load_numbers(rows + i * SIDE), load_numbers(rows + i * SIDE + second));
+        for (int i = 0; i < SIDE; i++) {
+            const numbers one = load_numbers(rows + i * SIDE), other = load_numbers(rows + i * SIDE + second);
+            pieces_of_columns(one, other, lines[i], &both);
+            if (PIECES > 1) see(&extents[0], one), see(&extents[1], other);
+        }
     } else {
         UNROLL
-        for (int i = 0; i < SIDE; i++)
-            line[i] = i < inputs ? pairs_of_columns(load_numbers(rows + i * SIDE),
-                                                    load_numbers(rows + i * SIDE + second))
-                                 : (pairs)none;
+        for (int i = 0; i < SIDE; i++) {
+            const numbers one = i < inputs ? load_numbers(rows + i * SIDE) : none;
+            const numbers other = i < inputs ? load_numbers(rows + i * SIDE + second) : none;
+            pieces_of_columns(one, other, lines[i], &both);
+            if (PIECES > 1) see(&extents[0], one), see(&extents[1], other);
+        }
     }
-    transpose_lines(line);
-    uint32_t *out = strip + panel / 2 * TILE_WORDS + panel % 2 * (TILE_PAIRS / 2);
-    UNROLL
-    for (int i = 0; i < SIDE / 2; i++) store_pairs(out + i * SIDE, line[i]);
-    if (panels == 1) return;
-    panel++;
-    out = strip + panel / 2 * TILE_WORDS + panel % 2 * (TILE_PAIRS / 2);
-    UNROLL
-    for (int i = 0; i < SIDE / 2; i++) store_pairs(out + i * SIDE, line[SIDE / 2 + i]);
+    for (int piece = 0; piece < PIECES; piece++) {
+        pairs line[SIDE];
+        UNROLL
+        for (int i = 0; i < SIDE; i++) line[i] = lines[i][piece];
+        transpose_lines(line);
+        for (ptrdiff_t j = 0; j < panels; j++) {
+            uint32_t *out = strip + (panel + j) / 2 * TILE_WORDS + piece * TILE_PAIRS +
+                            (panel + j) % 2 * (TILE_PAIRS / 2);
+            if (j == 0) {
+                UNROLL
+                for (int i = 0; i < SIDE / 2; i++) store_pairs(out + i * SIDE, line[i]);
+            } else {
+                UNROLL
+                for (int i = 0; i < SIDE / 2; i++) store_pairs(out + i * SIDE, line[SIDE / 2 + i]);
+            }
+        }
+    }
+    for (ptrdiff_t j = 0; PIECES > 1 && j < panels; j++)
+        exponents_of(strip, kept->fan_out)[panel + j] = (uint32_t)least_exponent(&extents[j]);
 }
 
 #if PIECES == 1

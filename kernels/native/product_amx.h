@@ -42,7 +42,7 @@ extern const struct product_kernels fastmlp_product_avx512_float32;
  * whole tiles. */
 enum {
     SUM_ROWS = 256,
-    SUM_DEPTH = PIECES == 1 ? 512 : 128,
+    SUM_DEPTH = PIECES == 1 ? 512 : 96,
     STRIP_SUM_ROWS = 512,
     FETCHED_ROWS = 128,
     GRADIENT_DEPTH = ROOM_ROWS, /* rows of a and dz */
@@ -185,7 +185,7 @@ static NEVER_INLINE void finish(const struct pending *of, ptrdiff_t part) {
         take_step(of->update, sums, out, least(inputs, SIDE) * SIDE);
     if (!of->kept) return;
     keep_rows(out, input, least(inputs, SIDE), of->kept, of->panel + j);
-    if (PIECES == 1 && of->kept->transposed && j == of->panels - 1)
+    if (of->kept->transposed && j == of->panels - 1)
         keep_transposed(out - j * of->out_stride, of->out_stride, input, least(inputs, SIDE), of->kept, of->panel, of->panels);
 }
 
@@ -373,7 +373,7 @@ static void sum(const float *a, ptrdiff_t a_stride, const uint32_t *a_strips, co
                     of.a = a_strips ? a_strips + (row_block + row) / SIDE * strip + at
                                     : a_block + row / SIDE * of.a_next;
                     if (next_b && rows >= FETCHED_ROWS) {
-                        of.ahead.lines = (2 * SIDE * SIDE + rows - 1) / rows;
+                        of.ahead.lines = (2 * SIDE * SIDE * PIECES + rows - 1) / rows;
                         of.ahead.b = (const char *)next_b + row / (2 * SIDE) * steps * of.ahead.lines * LINE;
                         of.ahead.b_next = strip * 4;
                     } else
@@ -455,12 +455,13 @@ static void gradient_of_weights(const float *a, ptrdiff_t a_stride, const uint32
     _Alignas(64) uint32_t a_block[A_WORDS], some_slopes[GRADIENT_WORDS];
     _Alignas(64) float gradient[GRADIENT_PANELS * PANEL_SUMS], in_turn[2][2 * PANEL_SUMS];
     int a_least[2 * AT_MOST] = {0}, a_has_rests[AT_MOST] = {0};
-    int dz_least[GRADIENT_WORDS / TILE_WORDS] = {0}; /* exponents, of each panel of dz_block */
     const int is_deep = rows > GRADIENT_DEPTH;
-    uint32_t *const dz_block = room && !is_deep ? room : some_slopes;
+    uint32_t *const dz_block = PIECES == 1 && room && !is_deep ? room : some_slopes;
     const ptrdiff_t most_steps = (least(rows, GRADIENT_DEPTH) + TILE_DEPTH - 1) / TILE_DEPTH;
     const ptrdiff_t tile_row = most_steps ? most_steps * TILE_WORDS : TILE_WORDS;
-    const ptrdiff_t group = dz_block == room ? last - first : is_deep ? GRADIENT_PANELS : GRADIENT_WORDS / tile_row / 2 * 2;
+    /* Strips of dz, which have a place for an exponent, too. */
+    const ptrdiff_t dz_next = strip_words(least(rows, GRADIENT_DEPTH));
+    const ptrdiff_t group = dz_block == room ? last - first : is_deep ? GRADIENT_PANELS : GRADIENT_WORDS / (dz_next ? dz_next : 1) / 2 * 2;
     /* Where slopes and a tile of inputs fit the first-level cache, these are used at once for all panels. */
     const int is_narrow = (last - first) * tile_row <= NARROW_WORDS;
     const ptrdiff_t width_of_group = is_deep || is_narrow ? WIDTH : A_WORDS / tile_row / 2 * WIDTH;
@@ -470,16 +471,16 @@ static void gradient_of_weights(const float *a, ptrdiff_t a_stride, const uint32
     struct pending pending[2] = {none, none}; /* by turns, as their sums: a copy would wait for what it copies */
     int turn = 0;
     configure(SIDE);
-    for (ptrdiff_t input_first = first_input, input_last; input_first < last_input; input_first = input_last) {
-        input_last = least(last_input, input_first / WIDTH * WIDTH + width_of_group);
-        for (ptrdiff_t group_first = first; group_first < last; group_first += group) {
-            const ptrdiff_t group_last = least(group_first + group, last);
+    for (ptrdiff_t group_first = first; group_first < last; group_first += group) {
+        const ptrdiff_t group_last = least(group_first + group, last);
+        for (ptrdiff_t input_first = first_input, input_last; input_first < last_input; input_first = input_last) {
+            input_last = least(last_input, input_first / WIDTH * WIDTH + width_of_group);
             for (ptrdiff_t row = 0; row < rows || row == 0; row += GRADIENT_DEPTH) {
                 const ptrdiff_t block_rows = least(rows - row, GRADIENT_DEPTH);
                 const ptrdiff_t steps = (block_rows + TILE_DEPTH - 1) / TILE_DEPTH;
                 const ptrdiff_t next = steps * TILE_WORDS;
                 ptrdiff_t width;
-                for (ptrdiff_t input = input_first; input < input_last && (group_first == first || is_deep); input += width) {
+                for (ptrdiff_t input = input_first; input < input_last; input += width) {
                     const ptrdiff_t half = input % WIDTH, place = input / WIDTH - input_first / WIDTH;
                     uint32_t *packed = a_block + place * 2 * tile_row;
                     width = least(input_last - input, WIDTH - half);
@@ -496,11 +497,12 @@ static void gradient_of_weights(const float *a, ptrdiff_t a_stride, const uint32
                         a_has_rests[place] |= has_rests(&extent);
                     }
                 }
-                if (input_first == first_input || is_deep || last - first > group)
+                if (input_first == first_input || is_deep)
                     for (ptrdiff_t panel = group_first; panel < group_last; panel++) {
-                        const int exponent = pack_rows(dz + panel * dz_stride + row * SIDE, SIDE, block_rows,
-                                                       dz_block + (panel - group_first) * next);
-                        if (PIECES > 1) dz_least[panel - group_first] = exponent;
+                        uint32_t *packed = dz_block + (panel - group_first) * dz_next;
+                        const int exponent =
+                            pack_rows(dz + panel * dz_stride + row * SIDE, SIDE, block_rows, packed);
+                        if (PIECES > 1) exponents_of(packed, block_rows)[0] = (uint32_t)exponent;
                     }
                 for (ptrdiff_t panel = group_first; panel < group_last; panel += 2) {
                     const ptrdiff_t panels = least(group_last - panel, 2);
@@ -508,9 +510,10 @@ static void gradient_of_weights(const float *a, ptrdiff_t a_stride, const uint32
                         const ptrdiff_t half = input % WIDTH, place = input / WIDTH - input_first / WIDTH;
                         width = least(input_last - input, WIDTH - half);
                         const ptrdiff_t tile_rows = (width + SIDE - 1) / SIDE;
+                        uint32_t *const slopes = dz_block + (panel - group_first) * dz_next;
                         const struct operands of = {
                             a_block + place * 2 * tile_row + (a_strips && half ? next : 0),
-                            dz_block + (panel - group_first) * next, next, next, steps, {0}};
+                            slopes, next, dz_next, steps, {0}};
                         const int is_last = row + block_rows >= rows;
                         /* Sums that go on wait in a place of their own. */
                         float *sums = is_deep ? gradient + (panel - group_first) * PANEL_SUMS : in_turn[turn];
@@ -523,7 +526,8 @@ static void gradient_of_weights(const float *a, ptrdiff_t a_stride, const uint32
                             const ptrdiff_t i = tile % tile_rows, j = tile / tile_rows;
                             const ptrdiff_t inputs = least(width - i * SIDE, SIDE);
                             float *of_tile = sums + j * PANEL_SUMS + i * TILE_PAIRS;
-                            if (are_too_small(a_least[2 * place + i], dz_least[panel - group_first + j]))
+                            if (are_too_small(a_least[2 * place + i],
+                                              (int)exponents_of(slopes + j * dz_next, block_rows)[0]))
                                 fill(of_tile, inputs * SIDE, NAN);
                             if (is_last && !are_finite(of_tile, inputs * SIDE))
                                 MULTIPLY_ADD_KERNELS.weight_gradient(
@@ -565,7 +569,7 @@ static void keep_weights(const void *w_, ptrdiff_t w_stride, ptrdiff_t first_inp
             const float *rows = w + panel * w_stride + input * SIDE;
             for (ptrdiff_t j = 0; j < panels; j++)
                 keep_rows(rows + j * w_stride, input, inputs, kept, panel + j);
-            if (PIECES == 1 && kept->transposed)
+            if (kept->transposed)
                 keep_transposed(rows, w_stride, input, inputs, kept, panel, panels);
         }
 }
@@ -579,12 +583,23 @@ static void weight_gradient_of_strips(const void *a, ptrdiff_t a_stride, const u
     const struct weight_strips *changed = update ? kept : NULL;
     if (!IS_SHALLOW(rows)) {
         gradient_of_weights(a, a_stride, a_strips, fan_in, dz, dz_stride, out, out_stride, update, changed,
-                            rows, first_input, last_input, first, last, PIECES == 1 ? room : NULL);
+                            rows, first_input, last_input, first, last, room);
         return;
     }
     MULTIPLY_ADD_KERNELS.weight_gradient(a, a_stride, NULL, dz, dz_stride, out, out_stride, update, rows,
                                          first_input, last_input, first, last);
     if (changed) keep_weights(out, out_stride, first_input, last_input, first, last, changed);
+}
+
+static void input_gradient_of_strips(const void *dz, ptrdiff_t dz_stride, const uint32_t *dz_strips, const void *w,
+                                     ptrdiff_t w_stride, const struct weight_strips *kept, void *da,
+                                     ptrdiff_t da_stride, ptrdiff_t rows, ptrdiff_t first, ptrdiff_t last) {
+    if (IS_SHALLOW(kept->fan_out))
+        MULTIPLY_ADD_KERNELS.input_gradient(dz, dz_stride, w, w_stride, da, da_stride, rows, kept->fan_in,
+                                            kept->fan_out, first, last);
+    else
+        sum(dz, dz_stride, dz_strips, w, w_stride, SIDE, kept->transposed, kept->fan_in, NULL, da, da_stride,
+            rows, kept->fan_out, first, last);
 }
 
 #if PIECES == 1
@@ -682,5 +697,6 @@ static int gather(const struct source *x, const int64_t *order, ptrdiff_t n_rows
 
 const struct strip_products TABLE(strips) = {
     strip_words,  gather, keep_inputs, keep_weights, weighted_sum_of_strips, weight_gradient_of_strips,
+    input_gradient_of_strips,
 };
 const struct three_products TABLE(product) = {weighted_sum, weight_gradient, input_gradient};

@@ -4,12 +4,13 @@
 #include "nonzeros_real.h"
 
 /* What is worked on together: of `a` 128 to 256 KB, for the second-level cache, which has 512 KB or
- * more; of two panels of w, if there are many rows to use it for, 16 KB (32 KB with AVX-512), for the
- * first-level cache; of the panels of low tiles with lists up to 48 KB, of which they read a part. */
+ * more; of two panels of w, if there are many rows to use it for, 16 KB, for the first-level cache; of the
+ * panels of low tiles with lists up to 48 KB, of which they read a part. */
 enum {
     NAME(BLOCK_VALUES) = (128 << 10) / sizeof(REAL),
-    NAME(BLOCK_DEPTH) = 256,
-    NAME(BLOCK_ROWS) = 2 * NAME(BLOCK_VALUES) / NAME(BLOCK_DEPTH)
+    NAME(BLOCK_DEPTH) = FASTMLP_VECTOR_BYTES == 64 ? 128 : 256,
+    NAME(BLOCK_ROWS) = 2 * NAME(BLOCK_VALUES) / NAME(BLOCK_DEPTH),
+    NAME(LISTED_BLOCK_ROWS) = NAME(BLOCK_VALUES) / 256 /* lists have room for their tiles */
 };
 
 /* From so many tiles on, a block of w whose rows lie apart is first copied to where they do not. */
@@ -53,12 +54,12 @@ static void NAME(sum_in_blocks)(const void *a_, ptrdiff_t a_stride, const uint16
     enum { SQUARE = LANES * LANES };
     REAL *z = z_, copy[2 * NAME(BLOCK_DEPTH) * LANES];
     uint64_t lists[NAME(LISTED_STEPS) + LANES];
-    ptrdiff_t listed[NAME(BLOCK_ROWS) / 2 / LISTED_ROWS + 1]; /* steps of each tile */
+    ptrdiff_t listed[NAME(LISTED_BLOCK_ROWS) / LISTED_ROWS + 1]; /* steps of each tile */
     /* A list costs as much as a few products per step. */
     const int is_listed = (all_rows < TILE_ROWS ? all_rows : TILE_ROWS) * (last - first) >= 8 &&
                           NAME(can_list)(fan_in, a_stride, w_step) &&
                           NAME(has_many_zeros)(nonzero, a_stride / LANES, all_rows, fan_in, last - first);
-    const ptrdiff_t block_rows = is_listed ? NAME(BLOCK_ROWS) / 2 : NAME(BLOCK_ROWS);
+    const ptrdiff_t block_rows = is_listed ? NAME(LISTED_BLOCK_ROWS) : NAME(BLOCK_ROWS);
     for (ptrdiff_t row_block = 0; row_block < all_rows; row_block += block_rows) {
         const ptrdiff_t rows_left = all_rows - row_block;
         const ptrdiff_t rows = rows_left < block_rows ? rows_left : block_rows;

@@ -7,7 +7,6 @@ all of the depth: see struct strip_products in kernels/native/kernels.h.
 from __future__ import annotations
 
 import ctypes
-from typing import Any
 
 import numpy as np
 import pytest
@@ -50,15 +49,14 @@ class WeightStrips(ctypes.Structure):
 
 
 class Kept:
-    """The strips of weights and, where products round, of their transpose: (panel, word) each."""
+    """The strips of weights and of their transpose, (panel, word) each."""
 
     def __init__(self, both: Both, w: Panels) -> None:
         self.strips = both.memory(w.n, w.rows)
         self.transposed = both.memory(-(-w.rows // LANES), w.columns)
         self.native = WeightStrips(
-            w.rows, w.columns, self.strips.ctypes.data,
-            self.transposed.ctypes.data if both.products.rounds else None,
-        )  # fmt: skip
+            w.rows, w.columns, self.strips.ctypes.data, self.transposed.ctypes.data
+        )
         self.at = ctypes.addressof(self.native)
 
 
@@ -80,6 +78,12 @@ class StripProducts(ctypes.Structure):
             "weight_gradient",
             ctypes.CFUNCTYPE(
                 None, VALUES, N, VALUES, N, VALUES, N, VALUES, N, VALUES, VALUES, *[N] * 5, VALUES
+            ),
+        ),
+        (
+            "input_gradient",
+            ctypes.CFUNCTYPE(
+                None, VALUES, N, VALUES, VALUES, N, VALUES, VALUES, *[N] * 4
             ),
         ),
     )
@@ -256,24 +260,24 @@ def test_weights_are_kept_in_parts(both: Both, shape: tuple[int, int]) -> None:
     for panel in range(w.n):  # a line of the transpose has two of them
         for first in range(0, w.rows, LANES):
             last = min(first + LANES, w.rows)
-            both.strips.keep_weights(
-                w.at, w.stride, first, last, panel, panel + 1, in_parts.at
-            )
+            both.strips.keep_weights(w.at, w.stride, first, last, panel, panel + 1, in_parts.at)
     np.testing.assert_array_equal(in_parts.strips, expected.strips)
     np.testing.assert_array_equal(in_parts.transposed, expected.transposed)
 
 
 @some_shapes
-def test_input_gradient(rounding: Both, shape: tuple[int, int, int]) -> None:
+def test_input_gradient(both: Both, shape: tuple[int, int, int]) -> None:
     rows, fan_in, fan_out = shape
     dz, w = numbers(0, rows, fan_out), numbers(1, fan_in, fan_out)
-    slopes, da = rounding.inputs(Panels(dz)), empty(rows, fan_in)
-    kept = rounding.weights(Panels(w))
-    rounding.strips.weighted_sum(
-        None, 0, slopes.ctypes.data, None, 0, 0, kept.transposed.ctypes.data, None, da.at, da.stride,
-        rows, fan_out, 0, da.n,
+    slopes, weights, da = Panels(dz), Panels(w), empty(rows, fan_in)
+    kept, of_slopes = both.weights(weights), None
+    if both.products.rounds:
+        of_slopes = both.inputs(slopes)
+    both.strips.input_gradient(
+        slopes.at, slopes.stride, None if of_slopes is None else of_slopes.ctypes.data, weights.at,
+        weights.stride, kept.at, da.at, da.stride, rows, 0, da.n,
     )  # fmt: skip
-    expected = input_gradient(rounding.products, dz, w)
+    expected = input_gradient(both.products, dz, w)
     np.testing.assert_array_equal(da.padded(), expected.padded())
 
 
