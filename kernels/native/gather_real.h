@@ -2,6 +2,7 @@
  *
  * Included once per precision, after vector.h, with NAME(scaled_input).
  */
+#include <math.h>
 
 enum { NAME(COLUMNS_AT_ONCE) = 128, NAME(LEAST_AHEAD) = 8, NAME(MOST_AHEAD) = 32 };
 
@@ -36,6 +37,13 @@ static inline void NAME(convert)(const struct source *x, const char *restrict fr
     }
 }
 #undef CONVERT
+
+/* Whether the rows are bytes side by side, all of them finite once they are scaled by the one center and scale. */
+static int NAME(are_finite_bytes)(const struct source *x) {
+    if (x->type != ELEMENT_UINT8 || x->column_stride != 1 || x->scales_each) return 0;
+    const REAL center = *(const REAL *)x->center, scale = *(const REAL *)x->scale;
+    return isfinite(NAME(scaled_input)(0, center, scale)) && isfinite(NAME(scaled_input)(255, center, scale));
+}
 
 /* Converts n columns of a row, from one on that lies at `from`, and puts them where they belong; adds them
  * times 0 to `zero`. */

@@ -8,21 +8,21 @@
 enum { NAME(LISTED_STEPS) = 6 << 10, NAME(PANELS_PER_SAMPLE) = 4 };
 
 /* One bit per lane, the first one's lowest: whether it is not zero. */
-static ALWAYS_INLINE unsigned NAME(nonzero_lanes)(const REAL *p) {
+static ALWAYS_INLINE unsigned NAME(nonzero_lanes)(NAME(vector) values) {
 #if defined(__GNUC__) && defined(__AVX512F__) && FASTMLP_VECTOR_BYTES == 64
     if (sizeof(REAL) == sizeof(float))
-        return _mm512_cmp_ps_mask(_mm512_loadu_ps((const void *)p), _mm512_setzero_ps(), _CMP_NEQ_UQ);
-    return _mm512_cmp_pd_mask(_mm512_loadu_pd((const void *)p), _mm512_setzero_pd(), _CMP_NEQ_UQ);
+        return _mm512_cmp_ps_mask((__m512)values, _mm512_setzero_ps(), _CMP_NEQ_UQ);
+    return _mm512_cmp_pd_mask((__m512d)values, _mm512_setzero_pd(), _CMP_NEQ_UQ);
 #elif defined(__GNUC__) && defined(__AVX__) && FASTMLP_VECTOR_BYTES == 32
     if (sizeof(REAL) == sizeof(float))
-        return _mm256_movemask_ps(
-            _mm256_cmp_ps(_mm256_loadu_ps((const void *)p), _mm256_setzero_ps(), _CMP_NEQ_UQ));
-    return _mm256_movemask_pd(
-        _mm256_cmp_pd(_mm256_loadu_pd((const void *)p), _mm256_setzero_pd(), _CMP_NEQ_UQ));
+        return _mm256_movemask_ps(_mm256_cmp_ps((__m256)values, _mm256_setzero_ps(), _CMP_NEQ_UQ));
+    return _mm256_movemask_pd(_mm256_cmp_pd((__m256d)values, _mm256_setzero_pd(), _CMP_NEQ_UQ));
 #else
+    REAL lane[LANES];
     unsigned lanes = 0;
+    NAME(store)(lane, values);
     UNROLL
-    for (int lane = 0; lane < LANES; lane++) lanes |= (unsigned)(p[lane] != 0) << lane;
+    for (int i = 0; i < LANES; i++) lanes |= (unsigned)(lane[i] != 0) << i;
     return lanes;
 #endif
 }

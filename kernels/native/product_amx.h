@@ -681,12 +681,8 @@ static ALWAYS_INLINE void place_in_strips(void *destination, const struct source
 static int gather(const struct source *x, const int64_t *order, ptrdiff_t n_rows, ptrdiff_t batch_rows,
                   ptrdiff_t n_known, ptrdiff_t n_columns, uint32_t *strips) {
     struct gathered gathered = {.strips = strips, .strip = strip_words(n_columns)};
-    if (x->type == ELEMENT_UINT8 && x->column_stride == 1 && !x->scales_each) {
-        const float center = *(const float *)x->center, scale = *(const float *)x->scale;
-        gathered.center = center, gathered.scale = scale;
-        gathered.are_bytes = isfinite(NAME(scaled_input)(0, center, scale)) &&
-                             isfinite(NAME(scaled_input)(255, center, scale));
-    }
+    gathered.are_bytes = NAME(are_finite_bytes)(x);
+    gathered.center = *(const float *)x->center, gathered.scale = *(const float *)x->scale;
     return NAME(gather_rows)(x, order, n_rows, batch_rows, n_known, n_columns, place_in_strips, &gathered);
 }
 #else

@@ -5,7 +5,7 @@
 #define PAIR 1
 
 static ALWAYS_INLINE unsigned nonzero_numbers(const float *numbers) {
-    return NAME(nonzero_lanes)(numbers);
+    return NAME(nonzero_lanes)(NAME(load)(numbers));
 }
 
 static void round_columns(const float *panels, ptrdiff_t stride, ptrdiff_t rows, ptrdiff_t columns,

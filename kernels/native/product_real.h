@@ -142,23 +142,64 @@ struct NAME(gathered) {
     REAL *panels;
     ptrdiff_t stride;
     uint16_t *nonzero;
+    int are_bytes; /* which NAME(are_finite_bytes) */
 };
+
+/* A vector of bytes, where the ISA converts as many: compilers take their loops apart into single ones. */
+#if defined(__GNUC__) && defined(__AVX512F__) && FASTMLP_VECTOR_BYTES == 64
+#define HAS_VECTOR_OF_BYTES 1
+static ALWAYS_INLINE NAME(vector) NAME(vector_of_bytes)(const uint8_t *from) {
+    if (sizeof(REAL) == sizeof(float))
+        return (NAME(vector))_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128((const void *)from)));
+    return (NAME(vector))_mm512_cvtepi32_pd(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const void *)from)));
+}
+#elif defined(__GNUC__) && defined(__AVX2__) && FASTMLP_VECTOR_BYTES == 32
+#define HAS_VECTOR_OF_BYTES 1
+static ALWAYS_INLINE NAME(vector) NAME(vector_of_bytes)(const uint8_t *from) {
+    int32_t four;
+    if (sizeof(REAL) == sizeof(float))
+        return (NAME(vector))_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const void *)from)));
+    memcpy(&four, from, sizeof four);
+    return (NAME(vector))_mm256_cvtepi32_pd(_mm_cvtepu8_epi32(_mm_cvtsi32_si128(four)));
+}
+#else
+#define HAS_VECTOR_OF_BYTES 0
+static NAME(vector) NAME(vector_of_bytes)(const uint8_t *from) {
+    (void)from;
+    return NAME(zero)();
+}
+#endif
 
 static ALWAYS_INLINE void NAME(place_in_panels)(void *destination, const struct source *x,
                                                 const char *from, ptrdiff_t row, ptrdiff_t column,
                                                 ptrdiff_t n, NAME(vector) *zero) {
     const struct NAME(gathered) *gathered = destination;
     const ptrdiff_t stride = gathered->stride;
-    REAL buffer[NAME(COLUMNS_AT_ONCE)];
-    NAME(convert)(x, from, column, n, buffer);
-    for (ptrdiff_t i = n; i % LANES; i++) buffer[i] = 0; /* the last vector carries zeros past the last column */
+    _Alignas(64) REAL buffer[NAME(COLUMNS_AT_ONCE)]; /* no vector lies in two lines */
     REAL *to = gathered->panels + column / LANES * stride + row * LANES;
     uint16_t *lanes = gathered->nonzero + column / LANES * (stride / LANES) + row;
+    if (gathered->are_bytes) { /* without a buffer, but for the last columns */
+        const REAL center = *(const REAL *)x->center, scale = *(const REAL *)x->scale;
+        for (; n >= LANES; n -= LANES, column += LANES, from += LANES) {
+            REAL lane[LANES];
+            NAME(store)(lane, NAME(vector_of_bytes)((const uint8_t *)from));
+            INDEPENDENT
+            for (int i = 0; i < LANES; i++) lane[i] = NAME(scaled_input)(lane[i], center, scale);
+            const NAME(vector) values = NAME(load)(lane);
+            NAME(store)(to, values);
+            *lanes = (uint16_t)NAME(nonzero_lanes)(values);
+            to += stride;
+            lanes += stride / LANES;
+        }
+        if (n == 0) return;
+    }
+    NAME(convert)(x, from, column, n, buffer);
+    for (ptrdiff_t i = n; i % LANES; i++) buffer[i] = 0; /* the last vector carries zeros past the last column */
     for (ptrdiff_t i = 0; i < n; i += LANES) {
         const NAME(vector) values = NAME(load)(buffer + i);
         *zero = NAME(multiply_add)(*zero, 0, values);
         NAME(store)(to, values);
-        *lanes = (uint16_t)NAME(nonzero_lanes)(buffer + i);
+        *lanes = (uint16_t)NAME(nonzero_lanes)(values);
         to += stride;
         lanes += stride / LANES;
     }
@@ -167,10 +208,12 @@ static ALWAYS_INLINE void NAME(place_in_panels)(void *destination, const struct 
 static int NAME(gather)(const struct source *x, const int64_t *order, ptrdiff_t n_rows,
                         ptrdiff_t batch_rows, ptrdiff_t n_known, ptrdiff_t n_columns, void *panels,
                         ptrdiff_t stride, uint16_t *nonzero) {
-    struct NAME(gathered) gathered = {panels, stride, nonzero};
+    struct NAME(gathered) gathered = {panels, stride, nonzero, HAS_VECTOR_OF_BYTES && NAME(are_finite_bytes)(x)};
     return NAME(gather_rows)(x, order, n_rows, batch_rows, n_known, n_columns, NAME(place_in_panels),
                              &gathered);
 }
+
+#undef HAS_VECTOR_OF_BYTES
 
 const struct product_kernels TABLE(product) = {
     NAME(gather),          NAME(to_panels),     NAME(from_panels), NAME(weighted_sum),
