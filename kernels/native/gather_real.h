@@ -4,7 +4,8 @@
  */
 #include <math.h>
 
-enum { NAME(COLUMNS_AT_ONCE) = 128, NAME(LEAST_AHEAD) = 8, NAME(MOST_AHEAD) = 32 };
+enum { NAME(COLUMNS_AT_ONCE) = 128, NAME(LEAST_AHEAD) = 8, NAME(MOST_AHEAD) = 32,
+       NAME(ROWS_TOGETHER) = 16 };
 
 /* One stretch of a row, converted and scaled, to a buffer: a plain loop that is vectorized for rows
  * whose elements lie side by side. */
@@ -64,16 +65,20 @@ static ALWAYS_INLINE int NAME(gather_rows)(const struct source *x, const int64_t
     ptrdiff_t rows_ahead = batch_rows < NAME(LEAST_AHEAD) ? NAME(LEAST_AHEAD) : batch_rows;
     if (n_rows > NAME(MOST_AHEAD)) rows_ahead = NAME(MOST_AHEAD);
     const ptrdiff_t step = x->column_stride, ahead_bytes = n_columns * (step < 0 ? 0 : step);
-    for (ptrdiff_t row = 0; row < n_rows; row++) {
-        const char *from = x->data + order[row] * x->row_stride, *ahead = NULL;
-        if (row + rows_ahead < n_known && ahead_bytes <= 4096)
-            ahead = x->data + order[row + rows_ahead] * x->row_stride;
+    /* A few rows at a time, so that what is written lies together. */
+    for (ptrdiff_t first = 0; first < n_rows; first += NAME(ROWS_TOGETHER)) {
+        const ptrdiff_t rows = n_rows - first < NAME(ROWS_TOGETHER) ? n_rows - first : NAME(ROWS_TOGETHER);
         for (ptrdiff_t column = 0; column < n_columns; column += NAME(COLUMNS_AT_ONCE)) {
             const ptrdiff_t left = n_columns - column;
             const ptrdiff_t n = left < NAME(COLUMNS_AT_ONCE) ? left : NAME(COLUMNS_AT_ONCE);
-            for (ptrdiff_t byte = 0; ahead && byte < n * step; byte += 64)
-                PREFETCH(ahead + column * step + byte);
-            place(destination, x, from + column * step, row, column, n, &zero);
+            for (ptrdiff_t row = first; row < first + rows; row++) {
+                if (row + rows_ahead < n_known && ahead_bytes <= 4096) {
+                    const char *ahead = x->data + order[row + rows_ahead] * x->row_stride + column * step;
+                    for (ptrdiff_t byte = 0; byte < n * step; byte += 64) PREFETCH(ahead + byte);
+                }
+                place(destination, x, x->data + order[row] * x->row_stride + column * step, row, column, n,
+                      &zero);
+            }
         }
     }
     NAME(store)(zeros, zero);
