@@ -37,19 +37,19 @@ extern const struct product_kernels fastmlp_product_avx512_float32;
 /* Sums of so few products are more exact, and faster, by multiply-add. */
 #define IS_SHALLOW(depth) (PIECES > 1 && (depth) < SIDE)
 
-/* Of the memory of the first-level cache, 48 KB, two panels of `b` and two rows of tiles of `a` take
- * 2 * SUM_DEPTH * 64 * PIECES bytes, and blocks of `a` a part of the second-level one, 2 MB. All are of
- * whole tiles. */
+/* In a sum two panels of `b` stay in the first-level cache, 48 KB, while rows of `a` go by; a gradient has two
+ * panels of slopes there while inputs go by. Blocks of `a` take a part of the second-level one, 2 MB. All are
+ * of whole tiles. */
 enum {
-    SUM_ROWS = 256,
-    SUM_DEPTH = PIECES == 1 ? 512 : 96,
-    STRIP_SUM_ROWS = 512,
-    FETCHED_ROWS = 128,
-    GRADIENT_DEPTH = ROOM_ROWS, /* rows of a and dz */
-    GRADIENT_WORDS = PIECES == 1 ? 1 << 16 : 1 << 17, /* of dz: 256 or 512 KB */
-    A_WORDS = PIECES == 1 ? 1 << 17 : 1 << 16,
-    NARROW_WORDS = 1 << 13,
-    GRADIENT_PANELS = GRADIENT_WORDS / (GRADIENT_DEPTH / 2 * SIDE * PIECES) /* of dz, if it is that deep */
+    SUM_DEPTH = PIECES == 1 ? 512 : 96, /* of `b` 32 or 18 KB */
+    SUM_ROWS = 256,                     /* of `a`, packed here */
+    STRIP_ROWS = 512,                   /* of `a`, in strips */
+    FETCHED_ROWS = 128,                 /* fewer of them have what they need near */
+    GRADIENT_DEPTH = ROOM_ROWS,         /* rows of a and dz; of more the sums wait */
+    INPUT_WORDS = PIECES == 1 ? 1 << 17 : 1 << 16, /* of a: 512 or 256 KB */
+    SLOPE_WORDS = PIECES == 1 ? 1 << 15 : 1 << 17, /* of dz where there is no room: 128 or 512 KB */
+    NARROW_WORDS = 1 << 13,                        /* of dz in the first-level cache */
+    WAITING_PANELS = PIECES == 1 ? 16 : 10         /* whose sums may wait */
 };
 
 static ptrdiff_t least(ptrdiff_t x, ptrdiff_t y) { return x < y ? x : y; }
@@ -64,8 +64,8 @@ static void configure(ptrdiff_t height) {
     TILES_CONFIGURE(&configuration);
 }
 
-/* What the next products will read, and fetch to the second-level cache while these go on: so many lines per
- * step of each strip of `b`; and, to the first-level one, the sums that are added to next. */
+/* What the next products will read, and these fetch step by step: so many lines of each strip of `b`, to the
+ * second-level cache; and, to the first-level one, the sums that are added to next. */
 struct ahead {
     const char *b;
     ptrdiff_t b_next, lines;
@@ -75,6 +75,7 @@ struct ahead {
 
 enum { LINE = 64 };
 
+/* Of 32 rows of sums there are two lines per step, of up to 16. */
 static ALWAYS_INLINE void fetch_ahead(const struct ahead *ahead, ptrdiff_t step, const int panels) {
     const char *b = ahead->b + step * ahead->lines * LINE;
     for (ptrdiff_t line = 0; line < ahead->lines; line++, b += LINE) {
@@ -89,19 +90,11 @@ static ALWAYS_INLINE void fetch_ahead(const struct ahead *ahead, ptrdiff_t step,
     }
 }
 
-/* A sum reads `a` from afar, and `b` again for the next rows; a gradient has both near. */
-enum kind { OF_SUM, OF_GRADIENT };
-
-static ALWAYS_INLINE void load_a(const int kind, const int is_second, const uint32_t *a) {
-    if (is_second) TILE_LOAD_ONCE(5, a, 64);
-    else TILE_LOAD_ONCE(4, a, 64);
-}
-
 /* Adds the product of two pieces to up to two by two tiles of sums; what is not new is still there. */
-static ALWAYS_INLINE void add_product(const int kind, const int tile_rows, const int panels,
-                                      const uint32_t *a, ptrdiff_t a_next, const int a_is_new,
-                                      const uint32_t *b, ptrdiff_t b_next, const int b_is_new) {
-    if (a_is_new) load_a(kind, 0, a);
+static ALWAYS_INLINE void add_product(const int tile_rows, const int panels, const uint32_t *a,
+                                      ptrdiff_t a_next, const int a_is_new, const uint32_t *b,
+                                      ptrdiff_t b_next, const int b_is_new) {
+    if (a_is_new) TILE_LOAD_ONCE(4, a, 64);
     if (b_is_new) TILE_LOAD(6, b, 64);
     TILE_MULTIPLY(0, 4, 6);
     if (panels == 2) {
@@ -109,7 +102,7 @@ static ALWAYS_INLINE void add_product(const int kind, const int tile_rows, const
         TILE_MULTIPLY(1, 4, 7);
     }
     if (tile_rows == 2) {
-        if (a_is_new) load_a(kind, 1, a + a_next);
+        if (a_is_new) TILE_LOAD_ONCE(5, a + a_next, 64);
         TILE_MULTIPLY(2, 5, 6);
         if (panels == 2) TILE_MULTIPLY(3, 5, 7);
     }
@@ -117,16 +110,16 @@ static ALWAYS_INLINE void add_product(const int kind, const int tile_rows, const
 
 /* The small products of three pieces, each of which shares an operand with the one before. What `a` is
  * rounded to may be all of it (`a_has_rests` is false). */
-static ALWAYS_INLINE void add_small_products(const int kind, const int tile_rows, const int panels,
+static ALWAYS_INLINE void add_small_products(const int tile_rows, const int panels,
                                              const int a_has_rests, const uint32_t *a,
                                              ptrdiff_t a_next, const uint32_t *b, ptrdiff_t b_next) {
     const uint32_t *const rest = a + TILE_PAIRS, *const last = a + 2 * TILE_PAIRS;
-    add_product(kind, tile_rows, panels, a, a_next, 1, b + 2 * TILE_PAIRS, b_next, 1);
-    add_product(kind, tile_rows, panels, a, a_next, 0, b + TILE_PAIRS, b_next, 1);
+    add_product(tile_rows, panels, a, a_next, 1, b + 2 * TILE_PAIRS, b_next, 1);
+    add_product(tile_rows, panels, a, a_next, 0, b + TILE_PAIRS, b_next, 1);
     if (!a_has_rests) return;
-    add_product(kind, tile_rows, panels, rest, a_next, 1, b + TILE_PAIRS, b_next, 0);
-    add_product(kind, tile_rows, panels, rest, a_next, 0, b, b_next, 1);
-    add_product(kind, tile_rows, panels, last, a_next, 1, b, b_next, 0);
+    add_product(tile_rows, panels, rest, a_next, 1, b + TILE_PAIRS, b_next, 0);
+    add_product(tile_rows, panels, rest, a_next, 0, b, b_next, 1);
+    add_product(tile_rows, panels, last, a_next, 1, b, b_next, 0);
 }
 
 /* Two operands of a product: up to two strips of tiles each, so many words apart, `steps` tiles long. */
@@ -176,17 +169,18 @@ struct pending {
 /* Tile number `part` of it: rows by rows, panel by panel. */
 static NEVER_INLINE void finish(const struct pending *of, ptrdiff_t part) {
     const ptrdiff_t from = part / of->panels * SIDE, j = part % of->panels;
-    const ptrdiff_t inputs = of->width - from, input = of->input + from;
+    const ptrdiff_t input = of->input + from, inputs = least(of->width - from, SIDE);
     float *sums = of->sums + j * PANEL_SUMS + from * SIDE;
     float *out = of->out + (of->panel + j) * of->out_stride + input * SIDE;
-    if (inputs >= SIDE && of->descends) { /* as below, but of a known length */
-        descend(of->update, sums, out, TILE_PAIRS);
-    } else
-        take_step(of->update, sums, out, least(inputs, SIDE) * SIDE);
+    if (inputs == SIDE && of->descends)
+        descend(of->update, sums, out, TILE_PAIRS); /* of a length that the compiler knows */
+    else
+        take_step(of->update, sums, out, inputs * SIDE);
     if (!of->kept) return;
-    keep_rows(out, input, least(inputs, SIDE), of->kept, of->panel + j);
+    keep_rows(out, input, inputs, of->kept, of->panel + j);
     if (of->kept->transposed && j == of->panels - 1)
-        keep_transposed(out - j * of->out_stride, of->out_stride, input, least(inputs, SIDE), of->kept, of->panel, of->panels);
+        keep_transposed(out - j * of->out_stride, of->out_stride, input, inputs, of->kept, of->panel,
+                        of->panels);
 }
 
 static ptrdiff_t parts_of(const struct pending *of) { return (of->width + SIDE - 1) / SIDE * of->panels; }
@@ -196,19 +190,19 @@ static void finish_all(struct pending *of) {
     of->panels = 0;
 }
 
-
 /* out = start + a @ b for so many rows of tiles and panels. The rows of `start` (NULL for zero) lie
  * start_row bytes apart, 64 or 0; its panels, and those of `out`, so many numbers. What is pending (or NULL) is
  * finished meanwhile. */
-static ALWAYS_INLINE void multiply(const int kind, const int tile_rows, const int panels, const int a_has_rests,
-                                   const struct operands *of, const float *start, ptrdiff_t start_row,
-                                   ptrdiff_t start_panel, float *out, ptrdiff_t out_panel,
-                                   const struct pending *pending) {
+enum kind { OF_SUM, OF_GRADIENT };
+static ALWAYS_INLINE void multiply(const enum kind kind, const int a_has_rests, const int tile_rows,
+                                   const int panels, const struct operands *of, const float *start,
+                                   ptrdiff_t start_row, ptrdiff_t start_panel, float *out,
+                                   ptrdiff_t out_panel, const struct pending *pending) {
     const uint32_t *const a = of->a, *const b = of->b;
     const ptrdiff_t a_next = of->a_next, b_next = of->b_next, end = of->steps * TILE_WORDS;
     const ptrdiff_t start_tile = start_row / 4 * SIDE;
     const ptrdiff_t n_parts = kind == OF_GRADIENT && pending ? parts_of(pending) : 0;
-    ptrdiff_t part = 0, part_ends = 0; /* one after each fourth of the steps */
+    ptrdiff_t part = 0, part_begins = 0; /* one in each fourth of the steps */
     if (start) {
         TILE_LOAD(0, start, start_row);
         if (panels == 2) TILE_LOAD(1, start + start_panel, start_row);
@@ -221,11 +215,11 @@ static ALWAYS_INLINE void multiply(const int kind, const int tile_rows, const in
         if (tile_rows == 2 && panels == 2) TILE_ZERO(3);
     }
     for (ptrdiff_t at = 0; PIECES > 1 && at < end; at += TILE_WORDS)
-        add_small_products(kind, tile_rows, panels, a_has_rests, a + at, a_next, b + at, b_next);
+        add_small_products(tile_rows, panels, a_has_rests, a + at, a_next, b + at, b_next);
     for (ptrdiff_t at = 0; at < end; at += TILE_WORDS) {
         if (kind == OF_SUM) fetch_ahead(&of->ahead, at / TILE_WORDS, panels);
-        add_product(kind, tile_rows, panels, a + at, a_next, 1, b + at, b_next, 1);
-        if (part < n_parts && 4 * at >= part_ends) finish(pending, part), part++, part_ends += end;
+        add_product(tile_rows, panels, a + at, a_next, 1, b + at, b_next, 1);
+        if (part < n_parts && 4 * at >= part_begins) finish(pending, part++), part_begins += end;
     }
     TILE_STORE(0, out, 64);
     if (panels == 2) TILE_STORE(1, out + out_panel, 64);
@@ -242,7 +236,7 @@ typedef void (*multiply_function)(const struct operands *of, const float *start,
     static NEVER_INLINE void multiply_##kind##_##rests##_##tile_rows##_##panels(                   \
         const struct operands *of, const float *start, ptrdiff_t start_row, ptrdiff_t start_panel, \
         float *out, ptrdiff_t out_panel, const struct pending *pending) {                          \
-        multiply(kind, tile_rows, panels, rests, of, start, start_row, start_panel, out,           \
+        multiply(kind, rests, tile_rows, panels, of, start, start_row, start_panel, out,           \
                  out_panel, pending);                                                              \
     }
 #define MULTIPLY_ALL(kind, rests)                             \
@@ -325,7 +319,7 @@ static void sum(const float *a, ptrdiff_t a_stride, const uint32_t *a_strips, co
     const ptrdiff_t share = (fan_in + n_blocks - 1) / n_blocks;
     const ptrdiff_t depth = (share + TILE_DEPTH - 1) / TILE_DEPTH * TILE_DEPTH;
     configure(height);
-    const ptrdiff_t most_rows = a_strips ? STRIP_SUM_ROWS : SUM_ROWS;
+    const ptrdiff_t most_rows = a_strips ? STRIP_ROWS : SUM_ROWS;
     for (ptrdiff_t row_block = 0; row_block < all_rows; row_block += most_rows) {
         const ptrdiff_t rows = least(all_rows - row_block, most_rows);
         ptrdiff_t input = 0;
@@ -335,7 +329,7 @@ static void sum(const float *a, ptrdiff_t a_stride, const uint32_t *a_strips, co
             const ptrdiff_t at = input / TILE_DEPTH * TILE_WORDS; /* in strips */
             const int is_last = input + depth >= fan_in;
             int a_has_rests = 0;
-            struct operands of = {a_block, w_block, steps * TILE_WORDS, steps * TILE_WORDS, steps};
+            struct operands of = {a_block, w_block, steps * TILE_WORDS, steps * TILE_WORDS, steps, {0}};
             if (a_strips)
                 of.a_next = strip;
             else
@@ -347,12 +341,15 @@ static void sum(const float *a, ptrdiff_t a_stride, const uint32_t *a_strips, co
             }
             for (ptrdiff_t panel = first; panel < last; panel += 2) {
                 const ptrdiff_t panels = least(last - panel, 2);
-                const uint32_t *next_b = NULL;
-                if (w_strips) {
-                    of.b = w_strips + panel * strip + at, of.b_next = strip;
-                    next_b = panel + 2 < last ? of.b + 2 * strip : w_strips + first * strip + at + steps * TILE_WORDS;
-                    if (panel + 2 >= last && is_last) next_b = NULL;
-                }
+                /* Then come the next panels, or the first ones with the next block of the depth. */
+                const int goes_on = panel + 2 < last;
+                const ptrdiff_t next_panel = goes_on ? panel + 2 : first;
+                if (w_strips) of.b = w_strips + panel * strip + at, of.b_next = strip;
+                of.ahead.lines = w_strips && rows >= FETCHED_ROWS && (goes_on || !is_last)
+                                     ? (2 * TILE_WORDS + rows - 1) / rows
+                                     : 0;
+                of.ahead.b_next = strip * (ptrdiff_t)sizeof *w_strips;
+                of.ahead.sums_next = z_stride * (ptrdiff_t)sizeof *z;
                 for (ptrdiff_t j = 0; j < panels; j++) {
                     uint32_t *packed = w_block + j * of.b_next;
                     const ptrdiff_t row = (panel + j) * SIDE;
@@ -372,15 +369,14 @@ static void sum(const float *a, ptrdiff_t a_stride, const uint32_t *a_strips, co
                     const float *bias = b ? b + panel * SIDE : NULL;
                     of.a = a_strips ? a_strips + (row_block + row) / SIDE * strip + at
                                     : a_block + row / SIDE * of.a_next;
-                    if (next_b && rows >= FETCHED_ROWS) {
-                        of.ahead.lines = (2 * SIDE * SIDE * PIECES + rows - 1) / rows;
-                        of.ahead.b = (const char *)next_b + row / (2 * SIDE) * steps * of.ahead.lines * LINE;
-                        of.ahead.b_next = strip * 4;
-                    } else
-                        of.ahead.lines = 0, of.ahead.b = (const char *)of.b;
-                    of.ahead.sums = rows >= FETCHED_ROWS ? (const char *)(row + 2 * SIDE < rows ? out + 2 * SIDE * SIDE
-                                                            : panel + 2 < last ? z + (panel + 2) * z_stride + row_block * SIDE : z + first * z_stride + row_block * SIDE) : NULL;
-                    of.ahead.sums_next = z_stride * 4;
+                    if (of.ahead.lines)
+                        of.ahead.b = (const char *)(w_strips + next_panel * strip + at +
+                                                    (goes_on ? 0 : steps * TILE_WORDS)) +
+                                     row / (2 * SIDE) * steps * of.ahead.lines * LINE;
+                    if (rows >= FETCHED_ROWS)
+                        of.ahead.sums = (const char *)(row + 2 * SIDE < rows
+                                                           ? out + 2 * TILE_PAIRS
+                                                           : z + next_panel * z_stride + row_block * SIDE);
                     sum_rows(least(rows - row, 2 * SIDE), height, panels, a_has_rests, &of,
                              input ? out : bias, input ? 64 : 0, input ? z_stride : SIDE, out,
                              z_stride);
@@ -451,37 +447,42 @@ static void gradient_of_weights(const float *a, ptrdiff_t a_stride, const uint32
                                 const struct weight_strips *kept, ptrdiff_t rows,
                                 ptrdiff_t first_input, ptrdiff_t last_input, ptrdiff_t first,
                                 ptrdiff_t last, uint32_t *room) {
-    enum { AT_MOST = A_WORDS / TILE_WORDS + 1 };
-    _Alignas(64) uint32_t a_block[A_WORDS], some_slopes[GRADIENT_WORDS];
-    _Alignas(64) float gradient[GRADIENT_PANELS * PANEL_SUMS], in_turn[2][2 * PANEL_SUMS];
-    int a_least[2 * AT_MOST] = {0}, a_has_rests[AT_MOST] = {0};
+    enum { MOST_BLOCKS = INPUT_WORDS / (2 * TILE_WORDS) };
+    _Alignas(64) uint32_t a_block[INPUT_WORDS], some_slopes[SLOPE_WORDS];
+    _Alignas(64) float waiting[WAITING_PANELS * PANEL_SUMS], in_turn[2][2 * PANEL_SUMS];
+    int a_least[MOST_BLOCKS][2], a_has_rests[MOST_BLOCKS]; /* of each 32 inputs of a_block */
     const int is_deep = rows > GRADIENT_DEPTH;
-    uint32_t *const dz_block = PIECES == 1 && room && !is_deep ? room : some_slopes;
-    const ptrdiff_t most_steps = (least(rows, GRADIENT_DEPTH) + TILE_DEPTH - 1) / TILE_DEPTH;
-    const ptrdiff_t tile_row = most_steps ? most_steps * TILE_WORDS : TILE_WORDS;
-    /* Strips of dz, which have a place for an exponent, too. */
-    const ptrdiff_t dz_next = strip_words(least(rows, GRADIENT_DEPTH));
-    const ptrdiff_t group = dz_block == room ? last - first : is_deep ? GRADIENT_PANELS : GRADIENT_WORDS / (dz_next ? dz_next : 1) / 2 * 2;
-    /* Where slopes and a tile of inputs fit the first-level cache, these are used at once for all panels. */
+    uint32_t *const dz_block = PIECES == 1 && room ? room : some_slopes;
+    const ptrdiff_t most_rows = least(rows, GRADIENT_DEPTH), dz_next = strip_words(most_rows);
+    const ptrdiff_t tile_row = (most_rows + TILE_DEPTH - 1) / TILE_DEPTH * TILE_WORDS;
+    /* So many panels and inputs at a time. Where the slopes fit the first-level cache, a block of inputs is
+     * best used for all of them at once. */
+    ptrdiff_t group = dz_block == room ? last - first : SLOPE_WORDS / dz_next / 2 * 2;
+    if (is_deep) group = least(group, WAITING_PANELS);
     const int is_narrow = (last - first) * tile_row <= NARROW_WORDS;
-    const ptrdiff_t width_of_group = is_deep || is_narrow ? WIDTH : A_WORDS / tile_row / 2 * WIDTH;
+    const ptrdiff_t most_inputs = is_deep || is_narrow ? WIDTH : INPUT_WORDS / (2 * tile_row) * WIDTH;
     const ptrdiff_t strip = strip_words(fan_in);
+    /* By turns, as their sums: a copy would wait for what it copies. */
     const struct pending none = {.out = out, .out_stride = out_stride, .update = update,
                                  .descends = is_descent(update), .kept = kept};
-    struct pending pending[2] = {none, none}; /* by turns, as their sums: a copy would wait for what it copies */
+    struct pending pending[2] = {none, none};
     int turn = 0;
+    if (rows <= 0) return;
     configure(SIDE);
     for (ptrdiff_t group_first = first; group_first < last; group_first += group) {
         const ptrdiff_t group_last = least(group_first + group, last);
-        for (ptrdiff_t input_first = first_input, input_last; input_first < last_input; input_first = input_last) {
-            input_last = least(last_input, input_first / WIDTH * WIDTH + width_of_group);
-            for (ptrdiff_t row = 0; row < rows || row == 0; row += GRADIENT_DEPTH) {
+        for (ptrdiff_t input_first = first_input, input_last; input_first < last_input;
+             input_first = input_last) {
+            input_last = least(last_input, input_first / WIDTH * WIDTH + most_inputs);
+            for (ptrdiff_t row = 0; row < rows; row += GRADIENT_DEPTH) {
                 const ptrdiff_t block_rows = least(rows - row, GRADIENT_DEPTH);
                 const ptrdiff_t steps = (block_rows + TILE_DEPTH - 1) / TILE_DEPTH;
                 const ptrdiff_t next = steps * TILE_WORDS;
+                const int is_last = row + block_rows == rows;
                 ptrdiff_t width;
                 for (ptrdiff_t input = input_first; input < input_last; input += width) {
-                    const ptrdiff_t half = input % WIDTH, place = input / WIDTH - input_first / WIDTH;
+                    const ptrdiff_t half = input % WIDTH; /* the first may be in the middle of a tile */
+                    const ptrdiff_t place = input / WIDTH - input_first / WIDTH;
                     uint32_t *packed = a_block + place * 2 * tile_row;
                     width = least(input_last - input, WIDTH - half);
                     a_has_rests[place] = 0;
@@ -493,40 +494,40 @@ static void gradient_of_weights(const float *a, ptrdiff_t a_stride, const uint32
                             pack_rows_transposed(a + (input / SIDE + i) * a_stride + row * SIDE,
                                                  block_rows, width - i * SIDE, packed + i * next);
                         if (PIECES == 1) continue;
-                        a_least[2 * place + i] = least_exponent(&extent);
+                        a_least[place][i] = least_exponent(&extent);
                         a_has_rests[place] |= has_rests(&extent);
                     }
                 }
-                if (input_first == first_input || is_deep)
-                    for (ptrdiff_t panel = group_first; panel < group_last; panel++) {
-                        uint32_t *packed = dz_block + (panel - group_first) * dz_next;
-                        const int exponent =
-                            pack_rows(dz + panel * dz_stride + row * SIDE, SIDE, block_rows, packed);
-                        if (PIECES > 1) exponents_of(packed, block_rows)[0] = (uint32_t)exponent;
-                    }
+                for (ptrdiff_t panel = group_first; panel < group_last; panel++) {
+                    uint32_t *packed = dz_block + (panel - group_first) * dz_next;
+                    if (input_first > first_input && !is_deep) break; /* they are there */
+                    const int exponent =
+                        pack_rows(dz + panel * dz_stride + row * SIDE, SIDE, block_rows, packed);
+                    if (PIECES > 1) exponents_of(packed, block_rows)[0] = (uint32_t)exponent;
+                }
                 for (ptrdiff_t panel = group_first; panel < group_last; panel += 2) {
                     const ptrdiff_t panels = least(group_last - panel, 2);
+                    uint32_t *const slopes = dz_block + (panel - group_first) * dz_next;
                     for (ptrdiff_t input = input_first; input < input_last; input += width) {
                         const ptrdiff_t half = input % WIDTH, place = input / WIDTH - input_first / WIDTH;
                         width = least(input_last - input, WIDTH - half);
                         const ptrdiff_t tile_rows = (width + SIDE - 1) / SIDE;
-                        uint32_t *const slopes = dz_block + (panel - group_first) * dz_next;
                         const struct operands of = {
-                            a_block + place * 2 * tile_row + (a_strips && half ? next : 0),
-                            slopes, next, dz_next, steps, {0}};
-                        const int is_last = row + block_rows >= rows;
-                        /* Sums that go on wait in a place of their own. */
-                        float *sums = is_deep ? gradient + (panel - group_first) * PANEL_SUMS : in_turn[turn];
+                            a_block + place * 2 * tile_row + (a_strips && half ? next : 0), slopes, next,
+                            dz_next, steps, {0}};
+                        float *sums =
+                            is_deep ? waiting + (panel - group_first) * PANEL_SUMS : in_turn[turn];
                         struct pending *before = &pending[!turn], *now = &pending[turn];
                         turn = !turn;
                         multiply_tiles[OF_GRADIENT][a_has_rests[place]][tile_rows - 1][panels - 1](
-                            &of, row ? sums : NULL, 64, PANEL_SUMS, sums, PANEL_SUMS, before->panels ? before : NULL);
+                            &of, row ? sums : NULL, 64, PANEL_SUMS, sums, PANEL_SUMS,
+                            before->panels ? before : NULL);
                         before->panels = 0;
                         for (ptrdiff_t tile = 0; PIECES > 1 && tile < tile_rows * panels; tile++) {
                             const ptrdiff_t i = tile % tile_rows, j = tile / tile_rows;
                             const ptrdiff_t inputs = least(width - i * SIDE, SIDE);
                             float *of_tile = sums + j * PANEL_SUMS + i * TILE_PAIRS;
-                            if (are_too_small(a_least[2 * place + i],
+                            if (are_too_small(a_least[place][i],
                                               (int)exponents_of(slopes + j * dz_next, block_rows)[0]))
                                 fill(of_tile, inputs * SIDE, NAN);
                             if (is_last && !are_finite(of_tile, inputs * SIDE))
