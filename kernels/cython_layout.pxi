@@ -120,8 +120,8 @@ cdef struct Native:
     ptrdiff_t input_bytes
     uint16_t *nonzero  # which of their values are not zero (see kernels.h), nonzero_bytes per thread
     ptrdiff_t nonzero_bytes
-    # Of layers after the first: their slopes, rounded, in two places by turns, since a layer's are read while those
-    # of the layer before are written; or NULL.
+    # Of layers after the first: their slopes, rounded, in two places by turns, since a layer's are
+    # read while those of the layer before are written; or NULL.
     uint32_t *slope_strips
     ptrdiff_t slope_words  # of one place
     uint32_t *gradient_room  # for the weight gradient, gradient_words per thread; or NULL

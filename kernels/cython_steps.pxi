@@ -155,7 +155,7 @@ cdef uint32_t *slope_strips_of(Native *native, int index) noexcept nogil:
 
 cdef void keep_slopes(Native *native, int index, ptrdiff_t first_row, ptrdiff_t last_row,
                       ptrdiff_t first, ptrdiff_t last) noexcept nogil:
-    """Some rows, from one on that begins a strip, and panels of a layer's slopes to its strips, if it has them."""
+    """Some rows (the first begins a strip) and panels of a layer's slopes to its strips, if any."""
     cdef NativeLayer *layer = &native.layers[index]
     cdef uint32_t *strips = slope_strips_of(native, index)
     if strips is not NULL:

@@ -59,8 +59,8 @@ TILE_DEPTH = 32
 """So many numbers along the depth of a product are in a tile; what is missing there is zero."""
 
 TILE_SUM_DEPTH = 512
-"""So many columns of `a` are rounded together: two panels of w are 32 KB then, and stay in the first-level
-cache, since `a` is loaded past it."""
+"""So many columns of `a` are rounded together: two panels of w are 32 KB then, and stay in the
+first-level cache, since `a` is loaded past it."""
 
 TILE_GRADIENT_BYTES = 1 << 18
 """Of the tiles of dz that are made together."""

@@ -203,7 +203,8 @@ memory_of_depths = intrinsics.block_for("int64", LISTED_BLOCK_ROWS * PAIR // LIS
 
 AMX = """
 configure_tiles, release_tiles, zero_tile = amx.configure, amx.release, amx.zero
-load_tile, load_tile_once, store_tile, multiply_tiles = amx.load, amx.load_once, amx.store, amx.multiply
+load_tile, load_tile_once = amx.load, amx.load_once
+store_tile, multiply_tiles = amx.store, amx.multiply
 pair_rows, pair_columns = lanes.vector_pairing(LANES)
 pair_rounded = lanes.pairs_of_rounded_rows()
 transpose_vectors = intrinsics.vector_transpose("float32", LANES)

@@ -131,8 +131,8 @@ enum { ROOM_ROWS = 512 };
 
 /* What an instruction for tiles supplies besides, so that operands are rounded once for all products of a
  * batch: strips of tiles, each of 16 rows of `a` or of one panel of w along all of the depth, strip_words(depth)
- * words apart. The strips of w go with w: keep_weights makes them, and an update of `out` (which is w then) changes
- * them, too. What has no strips (NULL) is rounded on the way, as by three_products. */
+ * words apart. The strips of w go with w: keep_weights makes them, and an update of `out` (which is w then)
+ * changes them, too. What has no strips (NULL) is rounded on the way, as by three_products. */
 struct strip_products {
     ptrdiff_t (*strip_words)(ptrdiff_t depth);
     /* As product_kernels.gather, to strips. This and keep_inputs are NULL where products may need the panels

@@ -82,9 +82,7 @@ class StripProducts(ctypes.Structure):
         ),
         (
             "input_gradient",
-            ctypes.CFUNCTYPE(
-                None, VALUES, N, VALUES, VALUES, N, VALUES, VALUES, *[N] * 4
-            ),
+            ctypes.CFUNCTYPE(None, VALUES, N, VALUES, VALUES, N, VALUES, VALUES, *[N] * 4),
         ),
     )
 
@@ -217,8 +215,8 @@ def test_weighted_sum(both: Both, shape: tuple[int, int, int]) -> None:
     a_strips = None if kept is None else kept.ctypes.data
     for each in {a_strips, None}:
         both.strips.weighted_sum(
-            a.at, a.stride, each, w.at, w.stride, LANES, of_weights.strips.ctypes.data, bias.at, z.at,
-            z.stride, rows, fan_in, 0, z.n,
+            a.at, a.stride, each, w.at, w.stride, LANES, of_weights.strips.ctypes.data, bias.at,
+            z.at, z.stride, rows, fan_in, 0, z.n,
         )  # fmt: skip
         np.testing.assert_array_equal(z.padded(), expected.padded())
 
