@@ -73,15 +73,15 @@ cdef class Workspace:
                 native.strips.strip_words(engine.native.layers[0].fan_in))
             native.nonzero_bytes = 0
         native.slope_words = native.gradient_words = 0
-        if native.strips is not NULL:
-            keeps_inputs = native.strips.keep_inputs is not NULL
+        if native.strips is not NULL and native.strips.keep_inputs is not NULL:
+            keeps_inputs = True
             n_strips = (rows + LOSS_BLOCK - 1) // LOSS_BLOCK
             for index in range(native.n_layers):
                 layer = &engine.native.layers[index]
                 native.gradient_words = max(  # in panels: all where a thread may own some inputs
                     native.gradient_words, layer.out_panels if layer.out_panels < 4 * n_threads
                     else layer.out_panels // n_threads + 1)
-                if index == 0 or not keeps_inputs:
+                if index == 0:
                     continue
                 strip_bytes += n_strips * native.strips.strip_words(layer.fan_in) * sizeof(uint32_t)
                 native.slope_words = max(native.slope_words, native.strips.strip_words(layer.fan_out))
@@ -317,7 +317,8 @@ cdef class NativeEngine:
         for index in range(native.n_layers):
             layer = &native.layers[index]
             words += layer.out_panels * native.strips.strip_words(layer.fan_in)
-            words += panels(native, layer.fan_in) * native.strips.strip_words(layer.fan_out)
+            if index > 0:
+                words += panels(native, layer.fan_in) * native.strips.strip_words(layer.fan_out)
         self.strip_memory = Memory(words * sizeof(uint32_t))
         cdef uint32_t *at = <uint32_t *>self.strip_memory.start
         for index in range(native.n_layers):

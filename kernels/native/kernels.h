@@ -149,7 +149,7 @@ struct strip_products {
                          void *z, ptrdiff_t z_stride, ptrdiff_t rows, ptrdiff_t fan_in, ptrdiff_t first,
                          ptrdiff_t last);
     /* `room` (or NULL) is for so many strips of dz as there are panels, their depth along its rows, of which
-     * ROOM_ROWS are enough. */
+     * ROOM_ROWS are enough. Where there is no gather it is not used. */
     void (*weight_gradient)(const void *a, ptrdiff_t a_stride, const uint32_t *a_strips, ptrdiff_t fan_in,
                             const void *dz, ptrdiff_t dz_stride, void *out, ptrdiff_t out_stride,
                             const struct update *update, const struct weight_strips *kept,

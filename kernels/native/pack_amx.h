@@ -411,7 +411,8 @@ static ALWAYS_INLINE void transpose_tiles(const uint32_t *tile, ptrdiff_t strip,
 }
 
 /* For a: 32 columns of strips, from their tile on, as two rows of tiles `next` words apart, the depth along
- * the rows: what pack_rows_transposed makes of panels. */
+ * the rows: what pack_rows_transposed makes of panels. Where another thread has half of the columns, it may write
+ * them meanwhile: what becomes of these is not used. */
 static void transpose_strips(const uint32_t *tile, ptrdiff_t strip, ptrdiff_t rows, uint32_t *out,
                              ptrdiff_t next) {
     for (; rows >= TILE_DEPTH; rows -= TILE_DEPTH, tile += 2 * strip, out += TILE_WORDS)

@@ -49,7 +49,8 @@ enum {
     INPUT_WORDS = PIECES == 1 ? 1 << 17 : 1 << 16, /* of a: 512 or 256 KB */
     SLOPE_WORDS = PIECES == 1 ? 1 << 15 : 1 << 17, /* of dz where there is no room: 128 or 512 KB */
     NARROW_WORDS = 1 << 13,                        /* of dz in the first-level cache */
-    WAITING_PANELS = PIECES == 1 ? 16 : 10         /* whose sums may wait */
+    WAITING_PANELS = PIECES == 1 ? 16 : 10, /* whose sums may wait, of so many blocks of inputs */
+    WAITING_BLOCKS = 4
 };
 
 static ptrdiff_t least(ptrdiff_t x, ptrdiff_t y) { return x < y ? x : y; }
@@ -449,7 +450,7 @@ static void gradient_of_weights(const float *a, ptrdiff_t a_stride, const uint32
                                 ptrdiff_t last, uint32_t *room) {
     enum { MOST_BLOCKS = INPUT_WORDS / (2 * TILE_WORDS) };
     _Alignas(64) uint32_t a_block[INPUT_WORDS], some_slopes[SLOPE_WORDS];
-    _Alignas(64) float waiting[WAITING_PANELS * PANEL_SUMS], in_turn[2][2 * PANEL_SUMS];
+    _Alignas(64) float waiting[WAITING_BLOCKS][WAITING_PANELS * PANEL_SUMS], in_turn[2][2 * PANEL_SUMS];
     int a_least[MOST_BLOCKS][2], a_has_rests[MOST_BLOCKS]; /* of each 32 inputs of a_block */
     const int is_deep = rows > GRADIENT_DEPTH;
     uint32_t *const dz_block = PIECES == 1 && room ? room : some_slopes;
@@ -460,7 +461,8 @@ static void gradient_of_weights(const float *a, ptrdiff_t a_stride, const uint32
     ptrdiff_t group = dz_block == room ? last - first : SLOPE_WORDS / dz_next / 2 * 2;
     if (is_deep) group = least(group, WAITING_PANELS);
     const int is_narrow = (last - first) * tile_row <= NARROW_WORDS;
-    const ptrdiff_t most_inputs = is_deep || is_narrow ? WIDTH : INPUT_WORDS / (2 * tile_row) * WIDTH;
+    ptrdiff_t blocks = is_narrow && !is_deep ? 1 : INPUT_WORDS / (2 * tile_row);
+    if (is_deep) blocks = least(blocks, WAITING_BLOCKS);
     const ptrdiff_t strip = strip_words(fan_in);
     /* By turns, as their sums: a copy would wait for what it copies. */
     const struct pending none = {.out = out, .out_stride = out_stride, .update = update,
@@ -473,7 +475,7 @@ static void gradient_of_weights(const float *a, ptrdiff_t a_stride, const uint32
         const ptrdiff_t group_last = least(group_first + group, last);
         for (ptrdiff_t input_first = first_input, input_last; input_first < last_input;
              input_first = input_last) {
-            input_last = least(last_input, input_first / WIDTH * WIDTH + most_inputs);
+            input_last = least(last_input, (input_first / WIDTH + blocks) * WIDTH);
             for (ptrdiff_t row = 0; row < rows; row += GRADIENT_DEPTH) {
                 const ptrdiff_t block_rows = least(rows - row, GRADIENT_DEPTH);
                 const ptrdiff_t steps = (block_rows + TILE_DEPTH - 1) / TILE_DEPTH;
@@ -515,8 +517,8 @@ static void gradient_of_weights(const float *a, ptrdiff_t a_stride, const uint32
                         const struct operands of = {
                             a_block + place * 2 * tile_row + (a_strips && half ? next : 0), slopes, next,
                             dz_next, steps, {0}};
-                        float *sums =
-                            is_deep ? waiting + (panel - group_first) * PANEL_SUMS : in_turn[turn];
+                        float *sums = is_deep ? waiting[place] + (panel - group_first) * PANEL_SUMS
+                                              : in_turn[turn];
                         struct pending *before = &pending[!turn], *now = &pending[turn];
                         turn = !turn;
                         multiply_tiles[OF_GRADIENT][a_has_rests[place]][tile_rows - 1][panels - 1](

@@ -106,8 +106,14 @@ class Both:
         self.strips.keep_weights(w.at, w.stride, 0, w.rows, 0, w.n, kept.at)
         return kept
 
+    def left_over(self, n_strips: int, depth: int) -> np.ndarray:
+        """Strips with what another layer has left there: NaN."""
+        strips = self.memory(n_strips, depth)
+        strips[:] = 0xFFFFFFFF
+        return strips
+
     def inputs(self, a: Panels) -> np.ndarray:
-        strips = self.memory(-(-a.rows // LANES), a.columns)
+        strips = self.left_over(-(-a.rows // LANES), a.columns)
         self.strips.keep_inputs(a.at, a.stride, a.rows, a.columns, 0, a.n, strips.ctypes.data)
         return strips
 
@@ -155,7 +161,7 @@ def test_gathered_rows(rounding: Both, columns: int, each: bool, kind: str) -> N
         scale.ctypes.data,
     )  # fmt: skip
     for rows in (1, 15, 16, 37):
-        strips = rounding.memory(-(-rows // LANES), columns)
+        strips = rounding.left_over(-(-rows // LANES), columns)
         finite = rounding.strips.gather(
             ctypes.addressof(source), order.ctypes.data, rows, rows, 50, columns, strips.ctypes.data
         )
@@ -190,7 +196,7 @@ def test_inputs_are_kept_in_parts(rounding: Both, shape: tuple[int, int]) -> Non
     found = rows_in(rounding.inputs(panels), rows, columns)
     np.testing.assert_array_equal(found[:, :columns], rounded_array(x))
     assert (found[:, columns:] == 0.0).all()
-    in_parts = rounding.memory(-(-rows // LANES), columns)
+    in_parts = rounding.left_over(-(-rows // LANES), columns)
     for first_row in range(0, rows, LANES):
         for panel in range(panels.n):
             rounding.strips.keep_inputs(
@@ -237,14 +243,15 @@ def test_weight_gradient(
     of_weights, before = both.weights(out), both.weights(out)
     kept = both.inputs(a) if both.products.rounds else None
     a_strips = None if kept is None else kept.ctypes.data
-    room = both.memory(out.n, min(rows, ROOM_ROWS)) if with_room else None
+    room = both.left_over(out.n, min(rows, ROOM_ROWS)) if with_room else None
     middle = min(fan_in, 3 * LANES)  # of a tile
     for first, last in ((0, middle), (middle, fan_in)):
-        both.strips.weight_gradient(
-            a.at, a.stride, a_strips, fan_in, slopes.at, slopes.stride, out.at, out.stride,
-            None if update is None else ctypes.addressof(update), of_weights.at, rows,
-            first, last, 0, out.n, None if room is None else room.ctypes.data,
-        )  # fmt: skip
+        for panel, end in ((0, 1), (1, out.n)):  # threads may begin with any panel
+            both.strips.weight_gradient(
+                a.at, a.stride, a_strips, fan_in, slopes.at, slopes.stride, out.at, out.stride,
+                None if update is None else ctypes.addressof(update), of_weights.at, rows,
+                first, last, panel, end, None if room is None else room.ctypes.data,
+            )  # fmt: skip
     np.testing.assert_array_equal(out.padded(), expected.padded())
     anew = both.weights(out) if descends else before  # a gradient alone changes no weight
     np.testing.assert_array_equal(of_weights.strips, anew.strips)
