@@ -40,7 +40,7 @@
 /* A single row takes so many panels at once: two sums alone would wait for each other. */
 #define WIDE_PANELS 8
 /* For so many panels a block of `a` is packed first, in the order in which tiles take it: else it lies in as
- * many places as it has panels. (With AVX-512, whose tiles take twice as much of each, this was not tried.) */
+ * many places as it has panels. (With AVX-512, whose tiles take twice as much of each, it brings nothing.) */
 #define PACKED_PANELS (FASTMLP_VECTOR_BYTES == 64 ? PTRDIFF_MAX : 96)
 
 /* A step of a list is how far from the tile's its values of `a` are and, in the upper half, its vectors of
