@@ -62,7 +62,7 @@ def run_python(
     with tempfile.TemporaryFile() as errors:
         start = time.perf_counter()
         process = subprocess.Popen(
-            [sys.executable, *arguments],
+            [sys.executable, "-P", *arguments],  # nothing from the working directory
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=errors,

@@ -137,7 +137,7 @@ def assembly_of(way: str) -> str:
 def tile_instructions(way: str) -> list[str]:
     """Return the tile instructions of a way, compiled in a process of its own, or the error."""
     result = subprocess.run(
-        [sys.executable, "-m", f"{__package__}.numba_amx", way],
+        [sys.executable, "-P", "-m", f"{__package__}.numba_amx", way],
         env=os.environ | TARGET,
         capture_output=True,
         text=True,

@@ -76,7 +76,8 @@ class Worker:
             "w+", encoding="utf-8", errors="replace"
         )
         self.process = subprocess.Popen(
-            [sys.executable, "-m", __name__, str(folder), *packages],
+            # -P: not what lies in the working directory, which may be a clone of the sources.
+            [sys.executable, "-P", "-m", __name__, str(folder), *packages],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.errors,

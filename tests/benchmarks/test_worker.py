@@ -32,6 +32,21 @@ def worker(digits: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     assert made.process.poll() is not None
 
 
+def test_sources_in_the_working_directory_do_not_matter(
+    digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "fastmlp").mkdir()
+    (tmp_path / "fastmlp" / "__init__.py").write_text("raise ImportError('the wrong one')")
+    save_images(digits, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    worker = Worker(tmp_path, {}, 1)
+    contest = RemoteContest(TRAINING, Setting("numpy", 1024, 1, "backend"), worker)
+    assert contest.open().loops == 1
+    command = worker.process.args
+    assert isinstance(command, list) and "-P" in command  # an editable install needs none
+    worker.close()
+
+
 def test_images_are_mapped_as_they_were(digits: Dataset, tmp_path: Path) -> None:
     save_images(digits, tmp_path)
     loaded = load_images(tmp_path)
