@@ -9,7 +9,10 @@ from .tables import SCALED, Table, shown_accuracy, shown_time
 
 
 def peers_ratio_table(results: Results) -> Table:
-    """Return how the fastest backend compares with the fastest peer in each case; below 1 wins."""
+    """Return how the fastest backend compares with the fastest peer in each case; below 1 wins.
+
+    That is a peer of the same precision, if there is one.
+    """
     rows = []
     pairs = []
     for group in ("training", "inference"):
@@ -19,7 +22,8 @@ def peers_ratio_table(results: Results) -> Table:
             if not ours or not theirs:
                 continue
             best = min(ours, key=lambda each: each.median_seconds)
-            peer = min(theirs, key=lambda each: each.median_seconds)
+            alike = [each for each in theirs if each.precision == best.precision]
+            peer = min(alike or theirs, key=lambda each: each.median_seconds)
             pairs.append((peer, best))
             ratio = compare_times(peer.scaled_repetitions, best.scaled_repetitions)
             rows.append(

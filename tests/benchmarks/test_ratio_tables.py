@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 from fastmlp.benchmarks.compare import compare_results
 from fastmlp.benchmarks.ratio_tables import comparison_table, peers_ratio_table
@@ -18,6 +19,16 @@ def test_ratio_to_the_fastest_peer(results: Results) -> None:
     ]  # fmt: skip
     results.measurements = [each for each in results.measurements if each.kind == "backend"]
     assert peers_ratio_table(results).rows == []
+
+
+def test_peers_of_another_precision_are_for_want_of_one(results: Results) -> None:
+    jax = next(each for each in results.measurements if each.contender == "jax_scan")
+    halved = [seconds / 2 for seconds in jax.repetitions]
+    other = replace(jax, contender="torch_bfloat16", precision="bfloat16", repetitions=halved)
+    results.measurements.append(other)
+    assert peers_ratio_table(results).rows[0][4] == "jax_scan"
+    results.measurements.remove(jax)
+    assert peers_ratio_table(results).rows[0][4] == "torch_bfloat16"
 
 
 def test_comparison(results: Results) -> None:
