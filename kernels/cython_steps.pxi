@@ -127,13 +127,18 @@ cdef void forward(Native *native, const Batch *batch, team *team, int thread) no
             if not native.loss_is_merged:
                 activate(native, layer, first_row, last_row, first, last)
             return
-        while first < last:  # goes on with what is near, whole lines of strips
-            end = min(last, first // 2 * 2 + 2) if layer.activation != SOFTMAX else last
+        while first < last:
+            end = last if layer.activation == SOFTMAX else end_of_pair(first, last)
             activate(native, layer, first_row, last_row, first, end)
             drop(native, index + 1, batch.keys, layer.a, native.layers[index + 1].kept, first_row,
                  last_row, first, end)
             keep_inputs(native, index + 1, batch.keys, thread, first_row, last_row, first, end)
             first = end
+
+
+cdef ptrdiff_t end_of_pair(ptrdiff_t panel, ptrdiff_t last) noexcept nogil:
+    """Up to where to work at once: panels that are near, and have whole lines of strips."""
+    return min(last, panel // 2 * 2 + 2)
 
 
 cdef void keep_inputs(Native *native, int index, const int64_t *keys, int thread, ptrdiff_t first_row,
@@ -254,17 +259,17 @@ cdef void slopes_of_sums(Native *native, int index, ptrdiff_t rows, ptrdiff_t fi
     """
     cdef NativeLayer *layer = &native.layers[index]
     cdef bint has_activation = index < native.n_layers - 1 or not native.loss_is_merged
-    cdef ptrdiff_t panel = first, end = last, first_row = 0, last_row = rows
-    while panel < last:
-        if layer.normalization == NOT_NORMALIZED:  # goes on with what is near, whole lines of strips
-            end = min(last, panel // 2 * 2 + 2)
-        if has_activation:
-            activation_slope(native, layer, rows, panel, end)
-        if layer.normalization == NOT_NORMALIZED:
-            keep_slopes(native, index, 0, rows, panel, end)
-        panel = end
+    cdef ptrdiff_t end, first_row = 0, last_row = rows
     if layer.normalization == NOT_NORMALIZED:
+        while first < last:
+            end = end_of_pair(first, last)
+            if has_activation:
+                activation_slope(native, layer, rows, first, end)
+            keep_slopes(native, index, 0, rows, first, end)
+            first = end
         return
+    if has_activation:
+        activation_slope(native, layer, rows, first, last)
     normalization_slope(native, layer, rows, first, last, team, thread)
     if layer.normalization == LAYER:
         first_row = share_rows(rows, thread, team.n_threads)

@@ -39,6 +39,15 @@ static inline void NAME(convert)(const struct source *x, const char *restrict fr
 }
 #undef CONVERT
 
+/* A vector, scaled: without a buffer, which takes twice as long. */
+static ALWAYS_INLINE NAME(vector) NAME(scaled)(NAME(vector) values, REAL center, REAL scale) {
+    REAL lane[LANES];
+    NAME(store)(lane, values);
+    INDEPENDENT
+    for (int i = 0; i < LANES; i++) lane[i] = NAME(scaled_input)(lane[i], center, scale);
+    return NAME(load)(lane);
+}
+
 /* Whether the rows are bytes side by side, all of them finite once they are scaled by the one center and scale. */
 static int NAME(are_finite_bytes)(const struct source *x) {
     if (x->type != ELEMENT_UINT8 || x->column_stride != 1 || x->scales_each) return 0;

@@ -315,17 +315,13 @@ static ALWAYS_INLINE void keep_transposed(const float *rows, ptrdiff_t next, ptr
         UNROLL
         for (int i = 0; i < SIDE; i++) line[i] = lines[i][piece];
         transpose_lines(line);
-        for (ptrdiff_t j = 0; j < panels; j++) {
-            uint32_t *out = strip + (panel + j) / 2 * TILE_WORDS + piece * TILE_PAIRS +
-                            (panel + j) % 2 * (TILE_PAIRS / 2);
-            if (j == 0) {
-                UNROLL
-                for (int i = 0; i < SIDE / 2; i++) store_pairs(out + i * SIDE, line[i]);
-            } else {
-                UNROLL
-                for (int i = 0; i < SIDE / 2; i++) store_pairs(out + i * SIDE, line[SIDE / 2 + i]);
-            }
-        }
+        uint32_t *out[2];
+        for (ptrdiff_t j = 0; j < 2; j++)
+            out[j] = strip + (panel + j) / 2 * TILE_WORDS + piece * TILE_PAIRS +
+                     (panel + j) % 2 * (TILE_PAIRS / 2);
+        UNROLL
+        for (int i = 0; i < SIDE; i++)
+            if (i < SIDE / 2 || panels == 2) store_pairs(out[i / (SIDE / 2)] + i % (SIDE / 2) * SIDE, line[i]);
     }
     for (ptrdiff_t j = 0; PIECES > 1 && j < panels; j++)
         exponents_of(strip, kept->fan_out)[panel + j] = (uint32_t)least_exponent(&extents[j]);

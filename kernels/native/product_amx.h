@@ -80,8 +80,8 @@ enum { LINE = 64 };
 static ALWAYS_INLINE void fetch_ahead(const struct ahead *ahead, ptrdiff_t step, const int panels) {
     const char *b = ahead->b + step * ahead->lines * LINE;
     for (ptrdiff_t line = 0; line < ahead->lines; line++, b += LINE) {
-        __builtin_prefetch(b, 0, 2);
-        __builtin_prefetch(b + ahead->b_next, 0, 2);
+        PREFETCH(b);
+        PREFETCH(b + ahead->b_next);
     }
     if (!ahead->sums) return;
     const char *sums = ahead->sums + step * 2 * LINE;
@@ -163,7 +163,6 @@ struct pending {
     float *out;
     ptrdiff_t out_stride;
     const struct update *update;
-    int descends; /* the update is plain gradient descent */
     const struct weight_strips *kept; /* or NULL */
 };
 
@@ -173,7 +172,7 @@ static NEVER_INLINE void finish(const struct pending *of, ptrdiff_t part) {
     const ptrdiff_t input = of->input + from, inputs = least(of->width - from, SIDE);
     float *sums = of->sums + j * PANEL_SUMS + from * SIDE;
     float *out = of->out + (of->panel + j) * of->out_stride + input * SIDE;
-    if (inputs == SIDE && of->descends)
+    if (inputs == SIDE && is_descent(of->update))
         descend(of->update, sums, out, TILE_PAIRS); /* of a length that the compiler knows */
     else
         take_step(of->update, sums, out, inputs * SIDE);
@@ -191,10 +190,11 @@ static void finish_all(struct pending *of) {
     of->panels = 0;
 }
 
+enum kind { OF_SUM, OF_GRADIENT };
+
 /* out = start + a @ b for so many rows of tiles and panels. The rows of `start` (NULL for zero) lie
  * start_row bytes apart, 64 or 0; its panels, and those of `out`, so many numbers. What is pending (or NULL) is
  * finished meanwhile. */
-enum kind { OF_SUM, OF_GRADIENT };
 static ALWAYS_INLINE void multiply(const enum kind kind, const int a_has_rests, const int tile_rows,
                                    const int panels, const struct operands *of, const float *start,
                                    ptrdiff_t start_row, ptrdiff_t start_panel, float *out,
@@ -331,6 +331,8 @@ static void sum(const float *a, ptrdiff_t a_stride, const uint32_t *a_strips, co
             const int is_last = input + depth >= fan_in;
             int a_has_rests = 0;
             struct operands of = {a_block, w_block, steps * TILE_WORDS, steps * TILE_WORDS, steps, {0}};
+            of.ahead.b_next = strip * (ptrdiff_t)sizeof *w_strips;
+            of.ahead.sums_next = z_stride * (ptrdiff_t)sizeof *z;
             if (a_strips)
                 of.a_next = strip;
             else
@@ -349,8 +351,6 @@ static void sum(const float *a, ptrdiff_t a_stride, const uint32_t *a_strips, co
                 of.ahead.lines = w_strips && rows >= FETCHED_ROWS && (goes_on || !is_last)
                                      ? (2 * TILE_WORDS + rows - 1) / rows
                                      : 0;
-                of.ahead.b_next = strip * (ptrdiff_t)sizeof *w_strips;
-                of.ahead.sums_next = z_stride * (ptrdiff_t)sizeof *z;
                 for (ptrdiff_t j = 0; j < panels; j++) {
                     uint32_t *packed = w_block + j * of.b_next;
                     const ptrdiff_t row = (panel + j) * SIDE;
@@ -430,17 +430,6 @@ static void weighted_sum_of_strips(const void *a, ptrdiff_t a_stride, const uint
             last);
 }
 
-static void input_gradient(const void *dz, ptrdiff_t dz_stride, const void *w, ptrdiff_t w_stride,
-                           void *da, ptrdiff_t da_stride, ptrdiff_t rows, ptrdiff_t fan_in,
-                           ptrdiff_t fan_out, ptrdiff_t first, ptrdiff_t last) {
-    if (IS_SHALLOW(fan_out))
-        MULTIPLY_ADD_KERNELS.input_gradient(dz, dz_stride, w, w_stride, da, da_stride, rows, fan_in, fan_out,
-                                            first, last);
-    else
-        sum(dz, dz_stride, NULL, w, w_stride, SIDE, NULL, fan_in, NULL, da, da_stride, rows, fan_out,
-            first, last);
-}
-
 /* As in kernels.h; `kept`, if not NULL, are the strips of `out`, which is w then. */
 static void gradient_of_weights(const float *a, ptrdiff_t a_stride, const uint32_t *a_strips,
                                 ptrdiff_t fan_in, const float *dz, ptrdiff_t dz_stride, float *out,
@@ -465,8 +454,7 @@ static void gradient_of_weights(const float *a, ptrdiff_t a_stride, const uint32
     if (is_deep) blocks = least(blocks, WAITING_BLOCKS);
     const ptrdiff_t strip = strip_words(fan_in);
     /* By turns, as their sums: a copy would wait for what it copies. */
-    const struct pending none = {.out = out, .out_stride = out_stride, .update = update,
-                                 .descends = is_descent(update), .kept = kept};
+    const struct pending none = {.out = out, .out_stride = out_stride, .update = update, .kept = kept};
     struct pending pending[2] = {none, none};
     int turn = 0;
     if (rows <= 0) return;
@@ -605,6 +593,13 @@ static void input_gradient_of_strips(const void *dz, ptrdiff_t dz_stride, const 
             rows, kept->fan_out, first, last);
 }
 
+static void input_gradient(const void *dz, ptrdiff_t dz_stride, const void *w, ptrdiff_t w_stride,
+                           void *da, ptrdiff_t da_stride, ptrdiff_t rows, ptrdiff_t fan_in,
+                           ptrdiff_t fan_out, ptrdiff_t first, ptrdiff_t last) {
+    const struct weight_strips none = {.fan_in = fan_in, .fan_out = fan_out};
+    input_gradient_of_strips(dz, dz_stride, NULL, w, w_stride, &none, da, da_stride, rows, first, last);
+}
+
 #if PIECES == 1
 /* In strips for inputs: some rows and panels of `a`. */
 static void keep_inputs(const void *a_, ptrdiff_t a_stride, ptrdiff_t rows, ptrdiff_t fan_in,
@@ -628,33 +623,19 @@ static void keep_inputs(const void *a_, ptrdiff_t a_stride, ptrdiff_t rows, ptrd
 struct gathered {
     uint32_t *strips;
     ptrdiff_t strip;
-    int are_bytes; /* side by side, all of them finite with this one center and scale */
-    float center, scale;
+    int are_bytes; /* which NAME(are_finite_bytes) */
 };
 
-/* 16 numbers, scaled as the others: without a buffer, which takes twice as long. */
-static ALWAYS_INLINE numbers scaled_numbers(numbers values, const int is_centered, float center, float scale) {
-    float lane[SIDE];
-    memcpy(lane, &values, sizeof lane);
-    INDEPENDENT
-    for (int i = 0; i < SIDE; i++) lane[i] = NAME(scaled_input)(lane[i], is_centered ? 0 : center, scale);
-    return load_numbers(lane);
-}
-
-/* n bytes; `is_centered`: the center is 0, which is not subtracted then. */
-static ALWAYS_INLINE void place_bytes(uint32_t *to, const uint8_t *bytes, ptrdiff_t n, const int is_centered,
-                                      float center, float scale) {
+static ALWAYS_INLINE void place_bytes(uint32_t *to, const uint8_t *bytes, ptrdiff_t n, float center,
+                                      float scale) {
     for (; n >= TILE_DEPTH; n -= TILE_DEPTH, bytes += TILE_DEPTH, to += TILE_WORDS)
-        store_pairs(to, pairs_of_columns(
-                            scaled_numbers(numbers_of_bytes(bytes), is_centered, center, scale),
-                            scaled_numbers(numbers_of_bytes(bytes + SIDE), is_centered, center, scale)));
+        store_pairs(to, pairs_of_columns(NAME(scaled)(numbers_of_bytes(bytes), center, scale),
+                                         NAME(scaled)(numbers_of_bytes(bytes + SIDE), center, scale)));
     if (n == 0) return;
     const ptrdiff_t first = least(n, SIDE), second = n - first;
-    store_pairs(to, pairs_of_columns(
-                        only(first_lanes(first),
-                             scaled_numbers(numbers_of_first_bytes(bytes, first), is_centered, center, scale)),
-                        only(first_lanes(second), scaled_numbers(numbers_of_first_bytes(bytes + SIDE, second),
-                                                                 is_centered, center, scale))));
+    const numbers low = NAME(scaled)(numbers_of_first_bytes(bytes, first), center, scale);
+    const numbers high = NAME(scaled)(numbers_of_first_bytes(bytes + SIDE, second), center, scale);
+    store_pairs(to, pairs_of_columns(only(first_lanes(first), low), only(first_lanes(second), high)));
 }
 
 static ALWAYS_INLINE void place_in_strips(void *destination, const struct source *x, const char *from,
@@ -666,10 +647,11 @@ static ALWAYS_INLINE void place_in_strips(void *destination, const struct source
     float buffer[NAME(COLUMNS_AT_ONCE)];
     if (gathered->are_bytes) {
         const uint8_t *bytes = (const uint8_t *)from;
-        if (gathered->center == 0)
-            place_bytes(to, bytes, n, 1, gathered->center, gathered->scale);
+        const float center = *(const float *)x->center, scale = *(const float *)x->scale;
+        if (center == 0)
+            place_bytes(to, bytes, n, 0, scale); /* which the compiler does not subtract */
         else
-            place_bytes(to, bytes, n, 0, gathered->center, gathered->scale);
+            place_bytes(to, bytes, n, center, scale);
         return;
     }
     NAME(convert)(x, from, column, n, buffer);
@@ -685,7 +667,6 @@ static int gather(const struct source *x, const int64_t *order, ptrdiff_t n_rows
                   ptrdiff_t n_known, ptrdiff_t n_columns, uint32_t *strips) {
     struct gathered gathered = {.strips = strips, .strip = strip_words(n_columns)};
     gathered.are_bytes = NAME(are_finite_bytes)(x);
-    gathered.center = *(const float *)x->center, gathered.scale = *(const float *)x->scale;
     return NAME(gather_rows)(x, order, n_rows, batch_rows, n_known, n_columns, place_in_strips, &gathered);
 }
 #else

@@ -164,10 +164,6 @@ static ALWAYS_INLINE NAME(vector) NAME(vector_of_bytes)(const uint8_t *from) {
 }
 #else
 #define HAS_VECTOR_OF_BYTES 0
-static NAME(vector) NAME(vector_of_bytes)(const uint8_t *from) {
-    (void)from;
-    return NAME(zero)();
-}
 #endif
 
 static ALWAYS_INLINE void NAME(place_in_panels)(void *destination, const struct source *x,
@@ -178,14 +174,12 @@ static ALWAYS_INLINE void NAME(place_in_panels)(void *destination, const struct 
     _Alignas(64) REAL buffer[NAME(COLUMNS_AT_ONCE)]; /* no vector lies in two lines */
     REAL *to = gathered->panels + column / LANES * stride + row * LANES;
     uint16_t *lanes = gathered->nonzero + column / LANES * (stride / LANES) + row;
+#if HAS_VECTOR_OF_BYTES
     if (gathered->are_bytes) { /* without a buffer, but for the last columns */
         const REAL center = *(const REAL *)x->center, scale = *(const REAL *)x->scale;
         for (; n >= LANES; n -= LANES, column += LANES, from += LANES) {
-            REAL lane[LANES];
-            NAME(store)(lane, NAME(vector_of_bytes)((const uint8_t *)from));
-            INDEPENDENT
-            for (int i = 0; i < LANES; i++) lane[i] = NAME(scaled_input)(lane[i], center, scale);
-            const NAME(vector) values = NAME(load)(lane);
+            const NAME(vector) values =
+                NAME(scaled)(NAME(vector_of_bytes)((const uint8_t *)from), center, scale);
             NAME(store)(to, values);
             *lanes = (uint16_t)NAME(nonzero_lanes)(values);
             to += stride;
@@ -193,6 +187,7 @@ static ALWAYS_INLINE void NAME(place_in_panels)(void *destination, const struct 
         }
         if (n == 0) return;
     }
+#endif
     NAME(convert)(x, from, column, n, buffer);
     for (ptrdiff_t i = n; i % LANES; i++) buffer[i] = 0; /* the last vector carries zeros past the last column */
     for (ptrdiff_t i = 0; i < n; i += LANES) {
@@ -208,7 +203,7 @@ static ALWAYS_INLINE void NAME(place_in_panels)(void *destination, const struct 
 static int NAME(gather)(const struct source *x, const int64_t *order, ptrdiff_t n_rows,
                         ptrdiff_t batch_rows, ptrdiff_t n_known, ptrdiff_t n_columns, void *panels,
                         ptrdiff_t stride, uint16_t *nonzero) {
-    struct NAME(gathered) gathered = {panels, stride, nonzero, HAS_VECTOR_OF_BYTES && NAME(are_finite_bytes)(x)};
+    struct NAME(gathered) gathered = {panels, stride, nonzero, NAME(are_finite_bytes)(x)};
     return NAME(gather_rows)(x, order, n_rows, batch_rows, n_known, n_columns, NAME(place_in_panels),
                              &gathered);
 }
