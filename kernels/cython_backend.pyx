@@ -395,7 +395,9 @@ cdef class NativeEngine:
         cdef sparse_rows stored
         cdef wanted_targets goals
         cdef Prediction prediction
-        cdef int n_threads = self.threads_for(n_rows * self.native.n_parameters, WAKE_UP)
+        cdef ptrdiff_t n_values = n_rows * self.native.n_parameters
+        cdef int n_threads = self.threads_for(
+            n_values if self.native.strips is NULL else n_values // TILE_SPEED, WAKE_UP)
         cdef ptrdiff_t n_blocks, block_rows = PREDICTION_ROWS
         cdef Native* natives[MAX_PREDICTING]
         cdef bint[MAX_PREDICTING] finite
@@ -404,8 +406,9 @@ cdef class NativeEngine:
         cdef double total = 0.0
         if wanted is None:  # else the order in which losses are summed would depend on the threads
             # Whole blocks of the loss, which are whole tiles of AMX: a row's bits may depend on its tile's.
-            block_rows = max(1, (n_rows + n_threads * LOSS_BLOCK - 1) // (n_threads * LOSS_BLOCK))
-            block_rows = min(PREDICTION_ROWS, LOSS_BLOCK * block_rows)
+            # Of few rows each thread has two: the others wake up later than the first begins.
+            n_blocks = n_threads * LOSS_BLOCK * (2 if 1 < n_threads and n_rows <= FEW_ROWS else 1)
+            block_rows = min(PREDICTION_ROWS, LOSS_BLOCK * max(1, (n_rows + n_blocks - 1) // n_blocks))
         n_blocks = (n_rows + block_rows - 1) // block_rows
         n_threads = min(n_threads, n_blocks, MAX_PREDICTING)
         self.make_room_for(x)
@@ -435,7 +438,10 @@ cdef class NativeEngine:
             for workspace in self.predicting:
                 workspace.read_packed()
         with nogil:
-            team_run(n_threads, predict_rows, &prediction)
+            if prediction.reads_flat:
+                team_share(n_threads, predict_rows, &prediction)
+            else:  # they meet when the parameters are packed
+                team_run(n_threads, predict_rows, &prediction)
         self.inputs_were_finite = True
         for i in range(n_threads):
             self.inputs_were_finite &= finite[i]

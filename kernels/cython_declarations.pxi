@@ -216,6 +216,8 @@ cdef extern from "pool.h":
 
     void team_run(int n_threads, void (*function)(void *, team *, int) noexcept nogil,
                   void *context) noexcept nogil
+    void team_share(int n_threads, void (*function)(void *, team *, int) noexcept nogil,
+                    void *context) noexcept nogil
     void team_barrier(team *present) noexcept nogil
     long team_take(team *present) noexcept nogil
     int team_limit() noexcept nogil
@@ -229,9 +231,11 @@ cdef enum:
     FEW_ROWS = 128  # so few are predicted from the flat vector: packing would take longer
     MAX_PREDICTING = 64  # threads
     # Below so many multiply-adds per thread and barrier, a barrier costs more than it brings
-    # (measured, see README.md); waking up a sleeping thread costs as much as WAKE_UP barriers.
+    # (measured, see README.md); waking up a sleeping thread costs as much as WAKE_UP barriers. Tiles of AMX
+    # are so much faster when predicting.
     VALUES_PER_MEETING = 60_000
-    WAKE_UP = 50
+    WAKE_UP = 400
+    TILE_SPEED = 3
     OWN_INPUTS = 4  # so many threads gather their own input
     MAX_COEFFICIENTS = 24
     N_ADJUSTED = 3  # contract.N_ADJUSTMENTS

@@ -180,7 +180,7 @@ cdef class Int8Engine:
         for i in range(n_threads):
             finite[i] = True  # fewer threads may run than are wanted
         with nogil:
-            team_run(n_threads, predict_int8, &call)
+            team_share(n_threads, predict_int8, &call)
         for i in range(1, n_threads):
             finite[0] &= finite[i]
         return n_threads == 0 or bool(finite[0])

@@ -70,7 +70,7 @@ FEW_ROWS = 128
 VALUES_PER_MEETING = 60_000
 """With fewer multiply-adds per thread and meeting, a meeting costs more than a thread brings."""
 
-WAKE_UP = 100
+WAKE_UP = 400
 """Waking up a sleeping thread costs as much as so many meetings."""
 
 usable_cpu = cache(select_cpu)

@@ -87,22 +87,27 @@ static void wait_for(volatile long *p, long wanted) {
 static mutex in_use = MUTEX_INIT;    /* held while a call runs */
 static mutex sleep_lock = MUTEX_INIT; /* guards what a call is */
 static condition wake_up = CONDITION_INIT;
-static long generation; /* counts calls */
+static volatile long generation; /* counts calls */
 static struct team team;
 static team_function team_work;
 static void *team_context;
-static int team_cpu; /* the caller's */
+static int team_cpu;  /* the caller's */
+static int is_over;   /* whoever wakes up now is too late for the present call */
+static int n_started; /* workers that take part in it */
 static volatile long n_done; /* workers that have finished the present call */
 static int n_workers;        /* threads started, besides the caller */
 
 static void worker_loop(int thread, long seen) {
     for (;;) {
+        /* The next call may come at once, as in a loop of predictions. */
+        for (int spin = 0; spin < SPINS && read_shared(&generation) == seen; spin++) pause_cpu();
         lock(&sleep_lock);
         while (generation == seen) wait_on(&wake_up, &sleep_lock);
         seen = generation;
         /* Read under the lock: a worker that is not in this call may be late, and must not take
          * the next call's size for this one's. */
-        const int takes_part = thread < team.n_threads;
+        const int takes_part = thread < team.n_threads && !is_over;
+        n_started += takes_part;
         const team_function function = team_work;
         void *context = team_context;
         const int cpu = team_cpu;
@@ -176,7 +181,7 @@ void team_barrier(struct team *present) {
 
 long team_take(struct team *present) { return add_one(&present->taken) - 1; }
 
-void team_run(int n_threads, team_function function, void *context) {
+static void run(int n_threads, team_function function, void *context, int waits_for_all) {
     if (n_threads > MAX_THREADS) n_threads = MAX_THREADS;
     if (n_threads <= 1 || !try_lock(&in_use)) {
         struct team alone = {.n_threads = 1};
@@ -195,13 +200,25 @@ void team_run(int n_threads, team_function function, void *context) {
     team_work = function;
     team_context = context;
     team_cpu = present_cpu();
+    is_over = n_started = 0;
     write_shared(&team.arrived, 0);
     write_shared(&team.taken, 0);
     write_shared(&n_done, 0);
-    generation++;
+    write_shared(&generation, generation + 1);
     wake_all(&wake_up);
     unlock(&sleep_lock);
     function(context, &team, 0);
-    wait_for(&n_done, team.n_threads - 1);
+    int n_awaited = team.n_threads - 1;
+    if (!waits_for_all) {
+        lock(&sleep_lock);
+        is_over = 1;
+        n_awaited = n_started;
+        unlock(&sleep_lock);
+    }
+    wait_for(&n_done, n_awaited);
     unlock(&in_use);
 }
+
+void team_run(int n_threads, team_function function, void *context) { run(n_threads, function, context, 1); }
+
+void team_share(int n_threads, team_function function, void *context) { run(n_threads, function, context, 0); }

@@ -22,6 +22,9 @@ typedef void (*team_function)(void *context, struct team *team, int thread);
 
 /* Run function(context, team, 0 .. n - 1), n <= n_threads, and return when all are done. */
 void team_run(int n_threads, team_function function, void *context);
+/* The same for a function that has its work from team_take alone and meets nobody: a thread that wakes up
+ * when all is done is not waited for, and does not call it. */
+void team_share(int n_threads, team_function function, void *context);
 /* Wait until all threads of the team have come here; what they wrote before is then visible. */
 void team_barrier(struct team *team);
 /* The next of 0, 1, 2, ... that no thread has taken in this call. */

@@ -4,6 +4,10 @@
 #include "gather_real.h"
 #include "sum_real.h"
 
+/* So many rows of a batch are worked on together, if no list says which: of two panels of slopes a part of
+ * the first-level cache. */
+enum { NAME(GRADIENT_BLOCK_ROWS) = 128 };
+
 static void NAME(weight_gradient)(const void *a_, ptrdiff_t a_stride, const uint16_t *nonzero,
                                   const void *dz_, ptrdiff_t dz_stride, void *out_,
                                   ptrdiff_t out_stride, const struct update *update, ptrdiff_t rows,
@@ -11,17 +15,21 @@ static void NAME(weight_gradient)(const void *a_, ptrdiff_t a_stride, const uint
                                   ptrdiff_t last) {
     const REAL *a = a_, *dz = dz_;
     REAL *out = out_;
-    enum { MOST_SUMS = 16 }; /* of a tile */
-    _Static_assert(GRADIENT_ROWS * GRADIENT_PANELS <= MOST_SUMS && GRADIENT_ROWS * 2 <= MOST_SUMS &&
-                       LISTED_INPUTS * LISTED_INPUT_PANELS <= MOST_SUMS,
-                   "the gradient of a tile has room");
-    REAL gradient[MOST_SUMS * LANES];
+    /* Sums of a tile of inputs by the panels of a group, from one block of rows to the next. */
+    enum {
+        MOST_INPUTS = 8,
+        MOST_PANELS = 2 * NAME(BLOCK_VALUES) / (NAME(GRADIENT_BLOCK_ROWS) * LANES),
+        ROOM = MOST_INPUTS * LANES
+    };
+    _Static_assert(GRADIENT_ROWS <= MOST_INPUTS && LISTED_INPUTS <= MOST_INPUTS, "a tile has room");
+    REAL sums[MOST_PANELS * ROOM];
     uint64_t steps[NAME(LISTED_STEPS) + LANES], *list = NULL;
     if (rows <= NAME(LISTED_STEPS) &&
         NAME(has_many_zeros)(nonzero, a_stride / LANES, rows, last_input, last - first))
         list = steps;
     const int is_low = list && last - first >= LISTED_PANELS;
     const ptrdiff_t tile_inputs = is_low ? LISTED_INPUTS : GRADIENT_ROWS;
+    const ptrdiff_t block_rows = list || rows < NAME(GRADIENT_BLOCK_ROWS) ? rows : NAME(GRADIENT_BLOCK_ROWS);
     const int is_added = update && update->is_gradient_descent && !update->adjustments;
     ptrdiff_t height, group = 2 * NAME(BLOCK_VALUES) / (rows * LANES);
     group = group / LISTED_INPUT_PANELS * LISTED_INPUT_PANELS; /* of whole tiles of either kind */
@@ -41,24 +49,34 @@ static void NAME(weight_gradient)(const void *a_, ptrdiff_t a_stride, const uint
             if (is_added && depth == 0) continue; /* these weights do not change */
             ptrdiff_t tile_panels = is_low ? LISTED_INPUT_PANELS : GRADIENT_PANELS;
             if (height < tile_inputs) tile_panels = 2;
-            ptrdiff_t panels;
+            ptrdiff_t panels, row = 0;
+            for (; rows - row > block_rows; row += block_rows, a_tile += block_rows * LANES)
+                for (ptrdiff_t panel = group_first; panel < group_last; panel += panels) {
+                    panels = NAME(panels_of_tile)(group_last - panel, tile_panels);
+                    REAL *kept = sums + (panel - group_first) * ROOM;
+                    NAME(gradient_tiles)[height][panels](a_tile, 0, dz + panel * dz_stride + row * LANES,
+                                                         dz_stride, LANES, block_rows, NULL,
+                                                         row ? kept : NULL, LANES, ROOM, NULL, kept, ROOM);
+                }
+            if (!list) depth = rows - row;
             for (ptrdiff_t panel = group_first; panel < group_last; panel += panels) {
                 panels = NAME(panels_of_tile)(group_last - panel, tile_panels);
-                const REAL *dz_tile = dz + panel * dz_stride;
+                const REAL *dz_tile = dz + panel * dz_stride + row * LANES;
                 REAL *out_tile = out + panel * out_stride + input * LANES;
+                REAL *kept = sums + (row ? panel - group_first : 0) * ROOM;
                 const NAME(tile_function) tile = NAME(gradient_tiles)[height][panels];
                 if (update && depth >= NAME(STEPS_TO_FETCH))
                     NAME(fetch)(out_tile, out_stride, panels, height * LANES);
                 if (!update || is_added) {
-                    tile(a_tile, 0, dz_tile, dz_stride, LANES, depth, list, NULL, 0, 0,
+                    tile(a_tile, 0, dz_tile, dz_stride, LANES, depth, list, row ? kept : NULL, LANES, ROOM,
                          update ? update->coefficients : NULL, out_tile, out_stride);
                     continue;
                 }
-                tile(a_tile, 0, dz_tile, dz_stride, LANES, depth, list, NULL, 0, 0, NULL, gradient,
-                     height * LANES);
+                tile(a_tile, 0, dz_tile, dz_stride, LANES, depth, list, row ? kept : NULL, LANES, ROOM, NULL,
+                     kept, ROOM);
                 for (int j = 0; j < panels; j++)
-                    NAME(step)(update, update->adjustments, out_tile + j * out_stride,
-                               gradient + j * height * LANES, height * LANES);
+                    NAME(step)(update, update->adjustments, out_tile + j * out_stride, kept + j * ROOM,
+                               height * LANES);
             }
         }
     }

@@ -132,7 +132,7 @@ import numpy as np
 import fastmlp
 x = np.random.default_rng(0).normal(size=(100, 40)).astype(np.float32)
 x[33, 5], x[70, 1] = 1e-36, 3e38  # whose tiles are left to multiply-add
-network = fastmlp.Network([40, 8000, 3], seed=0)  # enough for many threads
+network = fastmlp.Network([40, 100_000, 3], seed=0)  # enough for many threads
 found = set()
 for n_threads in range(1, 8):
     trainer = fastmlp.Trainer(network, backend="cython", n_threads=n_threads)

@@ -132,6 +132,24 @@ def test_bits_do_not_depend_on_the_number_of_threads(
         )
 
 
+@pytest.mark.parametrize("pause", [0.0, 0.001])
+def test_threads_that_wake_up_late_change_no_prediction(
+    pause: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import time
+
+    monkeypatch.setattr(plan, "available_cpus", lambda: 8)
+    x = np.random.default_rng(0).normal(size=(128, 40)).astype(np.float32)
+    network = Network([40, 6000, 600, 3], seed=0)  # enough for all of them
+    alone = Trainer(network, backend="cython", n_threads=1)
+    wanted = [each.predict_proba(x) for each in (alone, alone.quantize(x))]
+    team = Trainer(network, backend="cython", n_threads=7)
+    for found_by, outputs in zip((team, team.quantize(x)), wanted, strict=True):
+        for n_rows in (128, 100, 17) * 5:
+            time.sleep(pause)  # then all of them sleep
+            np.testing.assert_array_equal(found_by.predict_proba(x[:n_rows]), outputs[:n_rows])
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this system")
 def test_training_works_in_a_child_of_fork(run_python: RunPython) -> None:
     # In a process of its own: forking the test runner, which has threads, is not safe.
