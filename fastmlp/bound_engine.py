@@ -179,6 +179,8 @@ class BoundEngine:
         order: NDArray[np.int64],
         coefficients: NDArray[np.float64],
         dropout_keys: NDArray[np.int64] | None,
+        *,
+        stays_packed: bool = False,
     ) -> tuple[list[float], float]:
         """Train on the rows of `order`; return the sum of the loss per batch, and the seconds.
 
@@ -188,6 +190,8 @@ class BoundEngine:
         order : ndarray of int64, shape (rows,)
         coefficients : ndarray of float64, shape (n_batches, n_coefficients)
         dropout_keys : ndarray of int64, shape (n_batches, n_layers), or None
+        stays_packed : bool
+            Nobody looks at the network's parameters before the next call or `unpack`.
         """
         start = time.perf_counter()
         x, targets, weights = examples.x, examples.targets, examples.weights
@@ -197,10 +201,30 @@ class BoundEngine:
             order = np.arange(len(order))
         part = self._part(x, slice(None))
         with self._lock:
-            sums = self.engine().train(part, targets, weights, order, coefficients, dropout_keys)
+            sums = self.engine().train(
+                part,
+                targets,
+                weights,
+                order,
+                coefficients,
+                dropout_keys,
+                stays_packed=stays_packed,
+            )
         seconds = time.perf_counter() - start
         self.plan_next_call(len(coefficients), seconds)
         return list(sums), seconds
+
+    def _unpacked_engine(self) -> Engine:
+        """Return the engine; while another thread trains, what is learned may still be packed."""
+        engine = self.engine()
+        engine.unpack()
+        return engine
+
+    def unpack(self) -> None:
+        """Make the network's parameters and the optimizer's state true again."""
+        with self._lock:
+            if self._engine is not None:
+                self._engine.unpack()
 
     def most_batches(self, x: Features) -> int:
         """Return how many batches of these rows the next call should train."""
@@ -226,13 +250,13 @@ class BoundEngine:
         out = np.empty((n_rows, self._n_outputs), self._dtype)
         if n_rows <= self._rows_per_call and isinstance(x, np.ndarray):  # quickly, for single rows
             with self._lock:
-                finite = self.engine().predict(x, out)
+                finite = self._unpacked_engine().predict(x, out)
         else:
             finite = True
             for rows in self.chunks(x):
                 part = self._part(x, rows)
                 with self._lock:
-                    finite = self.engine().predict(part, out[rows]) and finite
+                    finite = self._unpacked_engine().predict(part, out[rows]) and finite
         if not finite:
             self.check_features(x)  # says which value it is
         return out
@@ -246,7 +270,9 @@ class BoundEngine:
             part = self._part(x, rows)
             row_weights = None if weights is None else weights[rows]
             with self._lock:
-                loss_sum += self.engine().evaluate(part, targets[rows], row_weights, out[rows])
+                loss_sum += self._unpacked_engine().evaluate(
+                    part, targets[rows], row_weights, out[rows]
+                )
         return loss_sum / examples.total_weight, out
 
     def gradients(self, examples: Examples, rows: slice = slice(None)) -> Gradients:
@@ -254,4 +280,4 @@ class BoundEngine:
         part, weights = self._part(examples.x, rows), examples.weights
         row_weights = None if weights is None else weights[rows]
         with self._lock:
-            return self.engine().gradients(part, examples.targets[rows], row_weights)
+            return self._unpacked_engine().gradients(part, examples.targets[rows], row_weights)

@@ -62,12 +62,13 @@ class Epoch:
         history: History,
         n_steps: int,
         dropout_seed: int,
+        stays_packed: bool = False,
     ) -> None:
         plan = engine.plan
         self.n_batches = n_batches = -(-len(order) // plan.batch_size)
         self.n_steps = n_steps
         self._engine, self._examples, self._order = engine, examples, order
-        self._optimizer, self._history = optimizer, history
+        self._optimizer, self._history, self._stays_packed = optimizer, history, stays_packed
         # Per batch, all of them: what it counts for, when it comes, what its update is made with.
         self._counts = _batch_weights(order, examples.weights, plan.batch_size)
         self._epochs = history.n_epochs + np.arange(n_batches) / n_batches
@@ -111,6 +112,7 @@ class Epoch:
             self._order[first * size : last * size],
             self._coefficients[first:last],
             None if keys is None else keys[first:last],
+            stays_packed=self._stays_packed and last < self.n_batches,
         )
         self._seconds += seconds
         self._sums.extend(sums)
@@ -120,6 +122,7 @@ class Epoch:
         self.n_steps += len(sums) - diverged
         if diverged or (self.is_done and not np.isfinite(engine.network.learned).all()):
             rates = self._optimizer.rates(self._epochs[first:last], self._rows_per_epoch)
+            engine.unpack()
             self._put_back()
             raise DivergenceError(self._advice(float(rates.max())))
 

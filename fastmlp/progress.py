@@ -103,6 +103,8 @@ class ProgressBar:
 class TrainingProgress(Callback):
     """The bar that ``fit(progress=True)`` shows; `score_of` names the data of the score shown."""
 
+    looks_at_chunks = False
+
     def __init__(self, stream: TextIO | None = None, score_of: str = "validation") -> None:
         self.stream = stream
         self.score_of = score_of

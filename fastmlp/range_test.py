@@ -91,7 +91,7 @@ class _Ramp(Schedule):
 class _Recorder(Callback):
     """Keeps the loss of every batch, and ends the test."""
 
-    batches_per_call = 1
+    batches_per_call, looks_at_chunks = 1, False
 
     def __init__(self, n_batches: int) -> None:
         self.n_batches = n_batches

@@ -315,6 +315,7 @@ class Trainer:
             history.stop_reason = f"failed: {type(error).__name__}"
             raise
         finally:
+            self._bound.unpack()  # an epoch that was not completed may have left them packed
             listeners.on_fit_end(self)
         return history
 
@@ -330,6 +331,7 @@ class Trainer:
             history=self.history,
             n_steps=self.n_steps,
             dropout_seed=self.dropout_seed,
+            stays_packed=not listeners.look_at_chunks,
         )
         while not epoch.is_done:
             try:

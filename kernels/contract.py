@@ -260,7 +260,8 @@ class Engine(ABC):
 
     The calls are coarse: many batches each. `parameters` (n_parameters,), `state`
     (n_states, n_parameters) and `statistics` (n_statistics,) are the caller's own arrays, of the
-    plan's dtype: they are changed in place and are true whenever a call returns. `x` is
+    plan's dtype: they are changed in place and are true whenever a call returns (but see
+    `unpack`). `x` is
     (rows, n_inputs) of float32, float64 or uint8, of any strides, or a `SparseMatrix` if the
     backend reads one (and the plan's inputs have no center, for zeros to stay zeros); `targets` is
     (rows,) or (rows, groups) int32, or (rows, n_outputs) of the plan's dtype; `sample_weight` is
@@ -282,6 +283,8 @@ class Engine(ABC):
         order: Array,
         coefficients: Array,
         dropout_keys: Array | None = None,
+        *,
+        stays_packed: bool = False,
     ) -> Sequence[float]:
         """Train on the rows that `order` (int64) lists, batch after batch.
 
@@ -290,8 +293,13 @@ class Engine(ABC):
         (n_batches, n_layers) int64 are what ``formulas.dropout_bits`` takes; needed for dropout.
         Returns the sum of the (weighted) losses of the rows of each batch, before its update. Stops
         after a batch whose loss is not finite, without updating: then fewer sums come back than
-        there are batches, and the last one is not finite.
+        there are batches, and the last one is not finite. With `stays_packed` the caller promises
+        that nobody looks at the arrays, and nothing else is called, before the next `train` or
+        `unpack`: then an engine need not write to them.
         """
+
+    def unpack(self) -> None:  # noqa: B027 (most have nothing to do)
+        """Make the arrays true again, if a `train` has left them behind."""
 
     @abstractmethod
     def gradients(self, x: Array, targets: Array, sample_weight: Array | None) -> Gradients:

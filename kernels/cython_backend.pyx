@@ -215,6 +215,7 @@ cdef class NativeEngine:
     cdef const double *wide_center
     cdef object parameters, state, statistics  # the caller's, whose addresses `native` has
     cdef readonly bint inputs_were_finite  # of the last prediction
+    cdef bint is_packed  # the caller's arrays have not been written to since the last batch
 
     def __cinit__(self, plan, n_threads, parameters, state, statistics):
         cdef Native *native = &self.native
@@ -356,7 +357,8 @@ cdef class NativeEngine:
         return min(self.native.n_threads, 1 + n_values // (VALUES_PER_MEETING * n_meetings))
 
     def train(self, x, wanted, sample_weight, const int64_t[::1] order,
-              const double[:, ::1] coefficients, const int64_t[:, ::1] dropout_keys):
+              const double[:, ::1] coefficients, const int64_t[:, ::1] dropout_keys,
+              bint stays_packed):
         cdef Native *native
         cdef source rows
         cdef sparse_rows stored
@@ -378,15 +380,29 @@ cdef class NativeEngine:
             native=native, x=&rows, sparse=NULL, wanted=&goals, order=&order[0],
             n_rows=order.shape[0], coefficients=&coefficients[0, 0],
             dropout_keys=NULL, losses=&losses_view[0], n_losses=0, outputs=NULL, with_loss=True,
-            loss_sum=0.0)
+            is_packed=self.is_packed, stays_packed=stays_packed, loss_sum=0.0)
         self.bind(x, &call, &rows, &stored)
         if dropout_keys is not None:
             call.dropout_keys = &dropout_keys[0, 0]
         start = time.perf_counter()
         with nogil:
             team_run(n_threads, train_batches, &call)
+        self.is_packed = stays_packed
         self.thread_choice.learn(n_threads, time.perf_counter() - start, order.shape[0])
         return losses[:call.n_losses]
+
+    def unpack(self):
+        """Write parameters and states to the caller's arrays, if they are newer: no batch is trained."""
+        if not self.is_packed:
+            return
+        cdef Native *native = &self.training.native
+        cdef Call call = Call(
+            native=native, x=NULL, sparse=NULL, wanted=NULL, order=NULL, n_rows=0, coefficients=NULL,
+            dropout_keys=NULL, losses=NULL, n_losses=0, outputs=NULL, with_loss=False,
+            is_packed=True, stays_packed=False, loss_sum=0.0)
+        with nogil:
+            team_run(native.n_threads, train_batches, &call)
+        self.is_packed = False
 
     def predict(self, x, wanted, sample_weight, out):
         """Write the outputs of all rows to `out`; return the sum of the losses if `wanted`."""
@@ -423,8 +439,8 @@ cdef class NativeEngine:
         prediction.reads_flat = n_rows <= FEW_ROWS
         prediction.call = Call(
             native=NULL, x=&rows, sparse=NULL, wanted=&goals, order=NULL, n_rows=n_rows,
-            coefficients=NULL, dropout_keys=NULL, losses=NULL, n_losses=0,
-            outputs=address(out), with_loss=wanted is not None, loss_sum=0.0)
+            coefficients=NULL, dropout_keys=NULL, losses=NULL, n_losses=0, outputs=address(out),
+            with_loss=wanted is not None, is_packed=False, stays_packed=False, loss_sum=0.0)
         self.bind(x, &prediction.call, &rows, &stored)
         if prediction.call.with_loss:
             goals = self.targets_of(wanted, sample_weight)
@@ -469,7 +485,7 @@ cdef class NativeEngine:
         cdef Call call = Call(
             native=native, x=&rows, sparse=NULL, wanted=&goals, order=&order_view[0], n_rows=n_rows,
             coefficients=NULL, dropout_keys=NULL, losses=NULL, n_losses=0, outputs=NULL,
-            with_loss=True, loss_sum=0.0)
+            with_loss=True, is_packed=False, stays_packed=False, loss_sum=0.0)
         self.bind(x, &call, &rows, &stored)
         with nogil:
             team_run(native.n_threads, find_gradients, &call)
@@ -561,9 +577,13 @@ class CythonEngine(Engine):
         self.native = NativeEngine(
             plan, backend.usable_threads(plan.n_threads), parameters, state, statistics)
 
-    def train(self, x, targets, sample_weight, order, coefficients, dropout_keys=None):
+    def train(self, x, targets, sample_weight, order, coefficients, dropout_keys=None, *,
+              stays_packed=False):
         return self.native.train(
-            x, targets, sample_weight, order, coefficients, dropout_keys)
+            x, targets, sample_weight, order, coefficients, dropout_keys, stays_packed)
+
+    def unpack(self):
+        self.native.unpack()
 
     def gradients(self, x, targets, sample_weight):
         import numpy

@@ -3,7 +3,7 @@
 cdef void train_batches(void *context, team *team, int thread) noexcept nogil:
     """Train on the rows in order, batch after batch; every thread runs this.
 
-    The parameters are packed before and unpacked after.
+    The parameters are packed before and unpacked after, unless they are or stay so.
 
     With one hidden layer split by outputs and an output layer split by inputs, a thread may begin
     the next batch while others are still at this one: until the first barrier it writes only what
@@ -34,10 +34,11 @@ cdef void train_batches(void *context, team *team, int thread) noexcept nogil:
         n_coefficients += N_ADJUSTED
         update.bias_adjustments = (
             <const char *>update.coefficients + n_coefficients * native.value_bytes)
-    for i in range(1, 1 + native.n_states):
-        load(native, flat_vector(native, i), native.parameters + i * native.packed_bytes, team,
-             thread)
-    load_parameters(native, team, thread)
+    if not call.is_packed:
+        for i in range(1, 1 + native.n_states):
+            load(native, flat_vector(native, i), native.parameters + i * native.packed_bytes, team,
+                 thread)
+        load_parameters(native, team, thread)
     while start < call.n_rows:
         rows = min(native.batch_size, call.n_rows - start)
         for i in range(n_coefficients):
@@ -70,6 +71,8 @@ cdef void train_batches(void *context, team *team, int thread) noexcept nogil:
             if native.batches_touch:
                 team_barrier(team)
         start += rows
+    if call.stays_packed:
+        return
     team_barrier(team)
     for i in range(1 + native.n_states):
         store(native, native.parameters + i * native.packed_bytes, flat_vector(native, i), team,

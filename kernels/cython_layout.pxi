@@ -158,6 +158,8 @@ cdef struct Call:
     ptrdiff_t n_losses
     char *outputs
     bint with_loss
+    bint is_packed     # the call before has left the parameters as they are needed
+    bint stays_packed  # this one leaves them so
     double loss_sum
 
 

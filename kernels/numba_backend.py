@@ -127,6 +127,7 @@ class NumbaEngine(Engine):
         if not plan.loss_is_merged:
             self.load_output()
         self.workspace: Workspace | None = None  # for training
+        self.is_packed = False  # the arrays have not been written to since the last batch
         self.thread_choice = ThreadChoice(1)
         # For predictions: memory per thread, its call's address, and the common call.
         self.predicting: list[Workspace] = []
@@ -193,6 +194,8 @@ class NumbaEngine(Engine):
         order: Array,
         coefficients: Array,
         dropout_keys: Array | None = None,
+        *,
+        stays_packed: bool = False,
     ) -> Sequence[float]:
         if len(order) == 0:
             return []
@@ -209,12 +212,23 @@ class NumbaEngine(Engine):
             BATCH_SIZE=self.plan.batch_size,
             COEFFICIENTS=address_of(coefficients),
             DROPOUT_KEYS=address_of(keys),
+            IS_PACKED=self.is_packed,
+            STAYS_PACKED=stays_packed,
         )
         n_threads, start = self.thread_choice.choose(), time.perf_counter()
         others = (coefficients, keys)
         losses = self.run(self.workspace, n_threads, x, targets, sample_weight, order, *others)
+        self.is_packed = stays_packed
         self.thread_choice.learn(n_threads, time.perf_counter() - start, len(order))
         return losses
+
+    def unpack(self) -> None:
+        if not self.is_packed or self.workspace is None:
+            return
+        workspace = self.workspace
+        workspace.set(N_ROWS=0, IS_PACKED=True, STAYS_PACKED=False)  # no batch is trained
+        team.run(self.batches.train.ctypes, workspace.call, workspace.n_threads, (self, workspace))
+        self.is_packed = False
 
     def run(
         self,

@@ -48,6 +48,7 @@ from .numba_names import (
     INPUT_IS_SHARED,
     INPUT_STRIP,
     IS_GRADIENT_DESCENT,
+    IS_PACKED,
     KEEPS_EVERYTHING,
     KEPT,
     KEPT_FACTOR,
@@ -93,6 +94,7 @@ from .numba_names import (
     SPARSE_GRADIENT,
     SPARSE_SUM,
     STARTS,
+    STAYS_PACKED,
     STRIDE,
     STRIP_GRADIENT,
     STRIP_SUM,
@@ -549,7 +551,8 @@ def train(address: int, thread: int) -> None:
     call = int64s(address)
     if not meet(call):
         return
-    pack_all(call, thread)
+    if call[IS_PACKED] == 0:
+        pack_all(call, thread)
     n, batch_size, n_layers = call[N_ROWS], call[BATCH_SIZE], call[N_LAYERS]
     numbers = coefficient_memory()
     factor, update, sign, keys = 0, call[UPDATE], 1.0, call[DROPOUT_KEYS]
@@ -580,8 +583,9 @@ def train(address: int, thread: int) -> None:
         elif call[BATCHES_TOUCH] != 0:
             meet(call)
     meet(call)
-    unpack_all(call, thread)
-    meet(call)
+    if call[STAYS_PACKED] == 0:
+        unpack_all(call, thread)
+        meet(call)
 
 
 @compiled

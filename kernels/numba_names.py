@@ -263,6 +263,8 @@ CALL_WORDS = 84
     COEFFICIENTS,  # float64, N_COEFFICIENTS per batch
     DROPOUT_KEYS,  # int64, N_LAYERS per batch; 0: nothing is dropped
     N_DONE,  # batches done
+    IS_PACKED,  # the call before has left parameters and states as they are needed
+    STAYS_PACKED,  # this one leaves them so
     NOT_FINITE,  # of predictions: whether some x is not
     # What a call is about:
     X,  # the values of sparse rows
@@ -287,7 +289,7 @@ CALL_WORDS = 84
     UPDATE_RUNNING,  # 0: the running statistics stay as they are
     USES_RUNNING,  # instead of the statistics of a batch
     ZEROS,  # a vector of them
-) = range(80)
+) = range(82)
 """The words (int64) of a call."""
 
 ORTHOGONAL_WORDS = 16

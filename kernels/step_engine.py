@@ -43,6 +43,8 @@ class StepEngine(Engine):
         order: Array,
         coefficients: Array,
         dropout_keys: Array | None = None,
+        *,
+        stays_packed: bool = False,
     ) -> Sequence[float]:
         losses: list[float] = []
         batch_size, n_coefficients = self.plan.batch_size, self.plan.n_coefficients

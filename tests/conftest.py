@@ -147,7 +147,8 @@ def make_trainer() -> MakeTrainer:
             if name in arguments:
                 of_network[name] = arguments.pop(name)
         precision = arguments.get("precision", "float64")
-        network = fastmlp.Network(sizes, dtype=precision, **of_network)
+        dtype = "float64" if precision == "float64" else "float32"
+        network = fastmlp.Network(sizes, dtype=dtype, **of_network)
         of_trainer: dict[str, Any] = {
             "precision": precision,
             "batch_size": 8,

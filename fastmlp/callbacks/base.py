@@ -56,6 +56,10 @@ class Callback:
     """`on_chunk_end` is called after each so many batches of an epoch, and in between too; None
     leaves it to the Trainer, which calls about every 100 ms."""
 
+    looks_at_chunks: bool = True
+    """Whether `on_chunk_end` may look at the parameters, or predict; large networks train faster
+    where no callback does: their parameters stay in the engine's own layout for the epoch."""
+
     def on_fit_start(self, trainer: Training, n_epochs: int) -> None:
         """Training of `n_epochs` starts."""
 

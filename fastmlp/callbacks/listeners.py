@@ -35,6 +35,15 @@ class Listeners(Callback):
             self._all.append(TrainingProgress())
         self._started: list[Callback] = []
 
+    @property
+    def look_at_chunks(self) -> bool:
+        """Whether one of them may look at the parameters before an epoch is done."""
+        return any(
+            each.looks_at_chunks
+            and getattr(each.on_chunk_end, "__func__", None) is not Callback.on_chunk_end
+            for each in self._all
+        )
+
     def most_batches(self, n_batches_done: int, n_batches: int) -> int:
         """Return how many of an epoch's batches may be done until the next `on_chunk_end`."""
         most = n_batches - n_batches_done

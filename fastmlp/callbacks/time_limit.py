@@ -17,6 +17,8 @@ class TimeLimit(Callback):
         From the start of `fit`; what an epoch's validation takes counts too.
     """
 
+    looks_at_chunks = False
+
     def __init__(self, seconds: float) -> None:
         self.seconds = check_number("seconds", seconds, 0.0)
 

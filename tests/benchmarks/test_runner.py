@@ -222,7 +222,7 @@ def test_interruption_keeps_what_there_is(monkeypatch: pytest.MonkeyPatch) -> No
 def test_interruption_inside_of_training_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     from fastmlp.kernels.numpy_backend import NumpyEngine
 
-    def train(*arguments: object) -> None:
+    def train(*arguments: object, **how: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(NumpyEngine, "train", train)

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastmlp import SGD, DivergenceError, Network, Trainer
+from fastmlp import SGD, Callback, DivergenceError, Network, Trainer
+from fastmlp.callbacks.base import Training
 from fastmlp.epoch import Epoch, epoch_order
 
 
@@ -56,6 +57,142 @@ def test_how_many_batches_a_call_has_does_not_matter(
         trainer.fit(x, y, epochs=2)
         states.append(state_of(trainer))
     assert states[0] == states[1] == states[2]
+
+
+class Looking(Callback):
+    """Keeps what the parameters are after each chunk."""
+
+    def __init__(self) -> None:
+        self.seen: list[bytes] = []
+
+    def on_chunk_end(self, trainer: Training, n_batches_done: int, n_batches: int) -> None:
+        self.seen.append(trainer.network.parameters.tobytes())
+
+
+class Counting(Looking):
+    """Says that it does not look."""
+
+    looks_at_chunks = False
+
+
+@pytest.mark.filterwarnings("ignore:the .* backend emulates bfloat16")
+@pytest.mark.parametrize("precision", ["float32", "float64", "bfloat16"])
+def test_parameters_stay_packed_where_no_callback_looks(
+    precision: str, compiled_or_numpy_name: str, make_trainer: Any, make_problem: Any, state_of: Any
+) -> None:
+    x, y = make_problem(n_rows=60)
+    states = []
+    for callbacks in ([], [Looking()], [Looking(), Counting()], [Counting()]):
+        trainer = make_trainer(compiled_or_numpy_name, precision=precision, optimizer="adam")
+        trainer._bound.batches_per_call = 2
+        trainer._bound.plan_next_call = lambda n_batches, seconds: None
+        trainer.fit(x, y, epochs=2, callbacks=callbacks)
+        states.append(state_of(trainer))
+        for each in callbacks[:1]:
+            n_chunks, last = len(each.seen), trainer.network.parameters.tobytes()
+            assert n_chunks >= 6 and each.seen[-1] == last
+            if type(each) is Looking:
+                assert len(set(each.seen)) == n_chunks  # all of them new
+    assert states[0] == states[1] == states[2] == states[3]
+
+
+class Ending(Counting):
+    """Ends training in the middle of an epoch, one way or another."""
+
+    def __init__(self, way: str, *, looks: bool) -> None:
+        self.way, self.looks_at_chunks = way, looks
+
+    def on_chunk_end(self, trainer: Training, n_batches_done: int, n_batches: int) -> None:
+        if n_batches_done >= 4:
+            if self.way == "interrupt":
+                raise KeyboardInterrupt
+            trainer.stop("enough")
+
+
+@pytest.mark.parametrize("way", ["stop", "interrupt"])
+def test_parameters_are_unpacked_wherever_training_ends(
+    way: str, backend_name: str, make_trainer: Any, make_problem: Any, state_of: Any
+) -> None:
+    x, y = make_problem(n_rows=60)
+    states = []
+    for looks in (False, True):
+        trainer = make_trainer(backend_name, optimizer="adam")
+        trainer._bound.batches_per_call = 2
+        trainer._bound.plan_next_call = lambda n_batches, seconds: None
+        trainer.fit(x, y, callbacks=Ending(way, looks=looks))
+        assert trainer.n_steps == 4
+        states.append(state_of(trainer))
+    assert states[0] == states[1]
+
+
+def begun(trainer: Trainer, x: Any, y: Any, **settings: Any) -> Epoch:
+    """Return an epoch of a trainer, in the rows' order."""
+    return Epoch(
+        trainer._bound,
+        trainer._bound.check(x, y),
+        np.arange(len(x)),
+        optimizer=trainer.optimizer,
+        regularization=trainer.regularization,
+        clipping=trainer.clipping,
+        history=trainer.history,
+        n_steps=0,
+        dropout_seed=0,
+        **settings,
+    )
+
+
+def test_whatever_is_called_sees_what_was_packed(
+    backend_name: str, make_trainer: Any, make_problem: Any
+) -> None:
+    x, y = make_problem(n_rows=40)
+    packed, plain = (make_trainer(backend_name, batch_size=8) for _ in range(2))
+    epochs = [begun(packed, x, y, stays_packed=True), begun(plain, x, y)]
+    for step in range(5):
+        for epoch in epochs:
+            epoch._engine.batches_per_call = 1
+            epoch.train(1)
+        if step == 1:
+            assert np.array_equal(packed.predict_proba(x), plain.predict_proba(x))
+        elif step == 2:
+            assert packed.evaluate(x, y) == plain.evaluate(x, y)
+        elif step == 3:
+            found, wanted = packed.gradients(x, y), plain.gradients(x, y)
+            assert found.loss == wanted.loss and np.array_equal(found.dw[0], wanted.dw[0])
+        packed._bound.unpack()
+        assert np.array_equal(packed.network.parameters, plain.network.parameters)
+
+
+def test_divergence_gives_back_what_was_packed(
+    backend_name: str, make_trainer: Any, make_problem: Any
+) -> None:
+    x, y = make_problem(n_rows=32, output="identity")
+    trainer, wanted = (
+        make_trainer(backend_name, output="identity", batch_size=8, shuffle=False) for _ in range(2)
+    )
+    wanted.fit(x[:16], y[:16])
+    y[16:20] *= 1e200  # whose square is infinite
+    trainer._bound.batches_per_call = 1
+    trainer._bound.plan_next_call = lambda n_batches, seconds: None
+    with pytest.raises(DivergenceError):
+        trainer.fit(x, y)
+    assert trainer.n_steps == 2
+    assert np.array_equal(trainer.network.parameters, wanted.network.parameters)
+
+
+def test_infinite_parameters_do_not_stay_packed(backend_name: str, make_trainer: Any) -> None:
+    trainer = make_trainer(
+        backend_name, sizes=(1, 1), output="identity", batch_size=1, shuffle=False
+    )
+    trainer.optimizer = SGD(1e9)
+    trainer._bound.batches_per_call = 1
+    trainer._bound.plan_next_call = lambda n_batches, seconds: None
+    before = trainer.network.parameters.copy()
+    # The second of five batches makes an infinite weight, and the third one's loss shows it.
+    x, y = np.ones((5, 1)), np.ones((5, 1))
+    x[:2, 0] = y[:2, 0] = 0.0, 1e150
+    with pytest.raises(DivergenceError):
+        trainer.fit(x, y)
+    assert np.array_equal(trainer.network.parameters, before) and trainer.n_steps == 0
 
 
 @pytest.mark.parametrize("precision", ["float32", "float64"])

@@ -137,14 +137,21 @@ class Interrupting:
         return getattr(self.engine, name)
 
     def train(
-        self, x: Any, targets: Any, weights: Any, order: Any, coefficients: Any, keys: Any
+        self,
+        x: Any,
+        y: Any,
+        weights: Any,
+        order: Any,
+        coefficients: Any,
+        keys: Any,
+        **how: Any,
     ) -> Any:
         self.calls += 1
         if self.calls == 2:
             half = len(coefficients) // 2 or 1
-            self.engine.train(x, targets, weights, order, coefficients[:half], keys)
+            self.engine.train(x, y, weights, order, coefficients[:half], keys, **how)
             raise KeyboardInterrupt
-        return self.engine.train(x, targets, weights, order, coefficients, keys)
+        return self.engine.train(x, y, weights, order, coefficients, keys, **how)
 
 
 def test_ctrl_c_in_an_engine(
