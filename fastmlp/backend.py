@@ -42,7 +42,7 @@ class BackendInfo:
     bfloat16_note : str
         Why not those that the CPU says it has; empty if nothing is left aside.
     float32_products : str
-        How float32 is multiplied, if FASTMLP_FLOAT32_PRODUCTS asks for something special.
+        How float32 is multiplied, if not by `isa` alone (see FASTMLP_FLOAT32_PRODUCTS).
     """
 
     name: str
@@ -150,14 +150,14 @@ def choose_backend(name: str, precision: str, plan: Plan | None = None) -> tuple
         if not isinstance(name, str) or name not in _ENTRIES:
             raise unknown_name("backend", name, ("auto", *_ENTRIES))
         chosen = _willing(get_backend(name), plan)
-        return chosen, f"{name}: asked for by name{_product(chosen, precision)}"
+        return chosen, f"{name}: asked for by name{_product(chosen, precision, plan)}"
     forced = os.environ.get(ENVIRONMENT_VARIABLE, "").strip().lower()
     if forced and forced != "auto":
         if forced not in _ENTRIES:
             raise unknown_name(f"the environment variable {ENVIRONMENT_VARIABLE}", forced, _ENTRIES)
         chosen = _willing(get_backend(forced), plan)
         reason = f"{forced}: set by the environment ({ENVIRONMENT_VARIABLE})"
-        return chosen, reason + _product(chosen, precision)
+        return chosen, reason + _product(chosen, precision, plan)
     passed_over = []
     for each in _ENTRIES:
         loaded = _load(each)
@@ -169,7 +169,7 @@ def choose_backend(name: str, precision: str, plan: Plan | None = None) -> tuple
             passed_over.append(f"{each} cannot run this ({loaded.refusal(plan)})")
         else:
             why = "; ".join(["the fastest that is available", *passed_over])
-            return loaded, f"{each}: {why}{_product(loaded, precision)}"
+            return loaded, f"{each}: {why}{_product(loaded, precision, plan)}"
     raise BackendUnavailableError(f"no backend runs precision={precision!r}: {passed_over}")
 
 
@@ -203,10 +203,10 @@ def _willing(backend: Backend, plan: Plan | None) -> Backend:
     return backend
 
 
-def _product(backend: Backend, precision: str) -> str:
-    """Return what a reason says of products: those of bfloat16, and float32's if asked for."""
-    if precision == "float32" and backend.float32_products:
-        return f"; products of float32 {backend.float32_products}"
+def _product(backend: Backend, precision: str, plan: Plan | None) -> str:
+    """Return what a reason says of products: those of bfloat16, and unusual ones of float32."""
+    if plan is not None and precision == "float32" and backend.float32_products(plan):
+        return f"; products of float32 {backend.float32_products(plan)}"
     if precision != "bfloat16":
         return ""
     note = f" ({backend.bfloat16_note})" if backend.bfloat16_note else ""
@@ -255,7 +255,7 @@ def backends() -> list[BackendInfo]:
                     loaded.precisions,
                     loaded.bfloat16_isa,
                     loaded.bfloat16_note,
-                    loaded.float32_products,
+                    loaded.float32_products(),
                 )
             )
     return infos

@@ -120,7 +120,7 @@ class Epoch:
         self._history.batch_losses.extend((np.array(sums) / counts).tolist())
         diverged = not math.isfinite(sums[-1])
         self.n_steps += len(sums) - diverged
-        if diverged or (self.is_done and not np.isfinite(engine.network.learned).all()):
+        if diverged or (self.is_done and not self._network_is_finite):
             rates = self._optimizer.rates(self._epochs[first:last], self._rows_per_epoch)
             engine.unpack()
             self._put_back()
@@ -132,10 +132,15 @@ class Epoch:
         self._history.seconds.append(self._seconds)
         self._history.rows.append(len(self._order))
 
+    @property
+    def _network_is_finite(self) -> bool:
+        network = self._engine.network
+        return all(np.isfinite(values).all() for values in (network.parameters, network.statistics))
+
     def _put_back(self) -> None:
         """Put back what the epoch began with, unless the present is finite."""
         network, state = self._engine.network, self._engine.optimizer_state
-        if not all(np.isfinite(values).all() for values in (network.learned, state)):
+        if not (self._network_is_finite and np.isfinite(state).all()):
             network.learned, state[...], self.n_steps = self._start
 
     def _advice(self, rate: float) -> str:

@@ -358,9 +358,8 @@ class Backend(ABC):
         """Why not those that the CPU says it has; empty if nothing is left aside."""
         return ""
 
-    @property
-    def float32_products(self) -> str:
-        """How float32 is multiplied, where something else than the set's own way was asked for."""
+    def float32_products(self, plan: Plan | None = None) -> str:
+        """Return how float32 is multiplied, in general or by a plan; empty if by `isa` alone."""
         return ""
 
     @property

@@ -25,7 +25,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uintptr_
 from . import formulas
 from .contract import N_ADJUSTMENTS, Backend, Engine, Gradients, SparseMatrix
 from .cpus import available_cpus
-from .float32_products import requested_float32_products
+from .float32_products import LEAST_ROWS, LEAST_WIDTH, layers_for_tiles, requested_float32_products
 from .thread_choice import ThreadChoice
 
 include "cython_declarations.pxi"
@@ -47,7 +47,8 @@ cdef class Workspace:
     cdef Memory layer_memory, row_memory
     cdef ptrdiff_t rows
 
-    def __cinit__(self, NativeEngine engine, int n_threads, ptrdiff_t rows, bint keeps_everything):
+    def __cinit__(self, NativeEngine engine, int n_threads, ptrdiff_t rows, bint keeps_everything,
+                  bint predicts=False):
         cdef Native *native = &self.native
         cdef NativeLayer *layer
         cdef ptrdiff_t n_bytes, panel_bytes, total, n_strips = 0, strip_bytes = 0
@@ -94,6 +95,8 @@ cdef class Workspace:
         for index in range(native.n_layers):
             native.layers[index] = engine.native.layers[index]
             layer = &native.layers[index]
+            if predicts:  # of few rows, which need not be a whole batch
+                layer.strips = native.strips
             total += 4 * layer.out_panels * (panel_bytes + sizeof(double))
             if layer.normalization != NOT_NORMALIZED:
                 total += 2 * layer.out_panels * panel_bytes + panel_bytes + 5 * layer.vector_bytes
@@ -221,7 +224,7 @@ cdef class NativeEngine:
         cdef Native *native = &self.native
         cdef const kernels *table = kernels_for(plan.precision)
         native.product = &table.product
-        native.strips = table.strips
+        native.strips = NULL if float32_products == "auto" and plan.precision == "float32" else table.strips
         native.element = &table.element
         native.value_bytes = table.value_bytes
         native.lanes = table.lanes
@@ -302,34 +305,43 @@ cdef class NativeEngine:
             offset += layer.n_vectors * layer.vector_bytes
             longest = max(longest, layer.vector_bytes)
         native.packed_bytes = offset
-        if native.strips is not NULL:
-            self.lay_out_strips()
+        for index in range(native.n_layers):
+            native.layers[index].strips = native.strips
+        for index in layers_for_tiles(plan):
+            native.layers[<int>index].strips = tiles_of_float32() if native.strips is NULL else native.strips
+        self.lay_out_strips()
         self.parameter_memory = Memory((1 + native.n_states) * offset)
         native.parameters = self.parameter_memory.start
         self.zero_memory = Memory(longest)
         native.zeros = self.zero_memory.start
 
     cdef lay_out_strips(self):
-        """Give the rounded weights their memory."""
+        """Give the rounded weights their memory, of the layers that have them."""
         cdef Native *native = &self.native
         cdef NativeLayer *layer
         cdef ptrdiff_t words = 0
         cdef int index
         for index in range(native.n_layers):
             layer = &native.layers[index]
-            words += layer.out_panels * native.strips.strip_words(layer.fan_in)
-            if index > 0:
-                words += panels(native, layer.fan_in) * native.strips.strip_words(layer.fan_out)
+            if layer.strips is NULL:
+                continue
+            words += layer.out_panels * layer.strips.strip_words(layer.fan_in)
+            if keeps_transposed(layer, index):
+                words += panels(native, layer.fan_in) * layer.strips.strip_words(layer.fan_out)
+        if words == 0:
+            return
         self.strip_memory = Memory(words * sizeof(uint32_t))
         cdef uint32_t *at = <uint32_t *>self.strip_memory.start
         for index in range(native.n_layers):
             layer = &native.layers[index]
+            if layer.strips is NULL:
+                continue
             layer.rounded = weight_strips(fan_in=layer.fan_in, fan_out=layer.fan_out, strips=at,
                                        transposed=NULL)
-            at += layer.out_panels * native.strips.strip_words(layer.fan_in)
-            if index > 0:  # slopes go back through it
+            at += layer.out_panels * layer.strips.strip_words(layer.fan_in)
+            if keeps_transposed(layer, index):
                 layer.rounded.transposed = at
-                at += panels(native, layer.fan_in) * native.strips.strip_words(layer.fan_out)
+                at += panels(native, layer.fan_in) * layer.strips.strip_words(layer.fan_out)
 
     cdef make_orthogonal(self, plan):
         """Make the memory and the steps of the weights that are updated as matrices."""
@@ -429,7 +441,7 @@ cdef class NativeEngine:
         n_threads = min(n_threads, n_blocks, MAX_PREDICTING)
         self.make_room_for(x)
         while len(self.predicting) < n_threads:
-            self.predicting.append(Workspace(self, 1, PREDICTION_ROWS, False))
+            self.predicting.append(Workspace(self, 1, PREDICTION_ROWS, False, predicts=True))
         for i in range(n_threads):
             workspace = self.predicting[i]
             natives[i] = &workspace.native
@@ -541,6 +553,11 @@ cdef class NativeEngine:
         return goals
 
 
+cdef bint keeps_transposed(const NativeLayer *layer, int index) noexcept:
+    """Whether there are strips of w.T: if slopes go back through it, and not of three pieces (memory)."""
+    return index > 0 and layer.strips.keep_inputs is not NULL
+
+
 cdef flat_numbers(rows, str dtype):
     """Rows of numbers as one array that lives on the Python side; never empty."""
     numbers = [number for row in rows for number in row]
@@ -632,16 +649,28 @@ class CythonBackend(Backend):
     def bfloat16_note(self):
         return kernels_for("bfloat16").product_note.decode()
 
-    @property
-    def float32_products(self):
+    def float32_products(self, plan=None):
         cdef const kernels *table = kernels_for("float32")
-        if not float32_by_amx:
+        split = "each number as three bfloat16"
+        if float32_products == "amx" and table.product_isa[0]:
+            return f"by {table.product_isa.decode()}, {split}"
+        if float32_products == "amx":
+            why = table.product_note.decode() or (
+                "this CPU has none, FASTMLP_MAX_ISA leaves it out, or the compiler did not know it")
+            return f"by {table.isa.decode()}, not AMX: {why}"
+        layers = [0] if plan is None else layers_for_tiles(plan)
+        if not layers:
             return ""
-        if table.product_isa[0]:
-            return f"by {table.product_isa.decode()}, of numbers in three bfloat16"
-        why = table.product_note.decode() or (
-            "this CPU has none, FASTMLP_MAX_ISA leaves it out, or the compiler did not know it")
-        return f"by {table.isa.decode()}, not AMX: {why}"
+        if tiles_of_float32() is NULL:
+            note = table.product_note.decode()
+            return f"by {table.isa.decode()}, not AMX: {note}" if note else ""
+        if plan is not None:
+            several = "s" if len(layers) > 1 else ""
+            names = ", ".join(str(1 + layer) for layer in layers)
+            return f"by {table.isa.decode()}, those of layer{several} {names} in training by amx, {split}"
+        return (
+            f"by {table.isa.decode()}, in training with {LEAST_ROWS} rows or more those between hidden "
+            f"layers of {LEAST_WIDTH} units or more by amx, {split}")
 
     @property
     def int8_isa(self):

@@ -201,7 +201,7 @@ cdef extern from "kernels.h":
         int8_kernels int8
 
     const kernels *fastmlp_kernels(const char *cap)
-    void fastmlp_try_amx(precision_number precision)
+    void fastmlp_try_amx(precision_number precision, bint all_products)
     const char *fastmlp_isa_name(int i)
     const char *fastmlp_activation_name(int i)
     const char *fastmlp_loss_name(int i)
@@ -263,12 +263,12 @@ STEP_NAMES = names_of(fastmlp_step_name)
 
 
 cdef const kernels *kernel_tables = NULL  # by precision_number
-cdef bint float32_by_amx = False  # asked for
+cdef str float32_products = "fma"  # which of FLOAT32_PRODUCTS
 
 
 cdef choose_kernels():
     """Choose for this CPU, once: asking it takes long in a virtual machine."""
-    global kernel_tables, float32_by_amx
+    global kernel_tables, float32_products
     cap = os.environ.get("FASTMLP_MAX_ISA", "").strip().lower()
     cdef bytes name = cap.encode()
     kernel_tables = fastmlp_kernels(<const char *>name if cap else NULL)
@@ -277,16 +277,24 @@ cdef choose_kernels():
             f"the environment variable FASTMLP_MAX_ISA must be one of {', '.join(ISA_NAMES)}; "
             f"got {cap!r}"
         )
-    float32_by_amx = requested_float32_products() == "amx"
-    if float32_by_amx:
-        fastmlp_try_amx(FLOAT32)
+    float32_products = requested_float32_products()
+    if float32_products == "amx":
+        fastmlp_try_amx(FLOAT32, True)
 
 
 cdef const kernels *kernels_for(str precision):
     if precision == "bfloat16":
-        fastmlp_try_amx(BFLOAT16)
+        fastmlp_try_amx(BFLOAT16, True)
         return &kernel_tables[<int>BFLOAT16]
     return &kernel_tables[<int>FLOAT32 if precision == "float32" else <int>FLOAT64]
+
+
+cdef const strip_products *tiles_of_float32():
+    """The tiles that multiply it where they pay; NULL if there are none, or something is asked for."""
+    if float32_products != "auto":
+        return NULL
+    fastmlp_try_amx(FLOAT32, False)
+    return kernels_for("float32").strips
 
 
 cdef int formula_number(list names, str name) except -2:

@@ -33,6 +33,7 @@ cdef struct NativeLayer:
     # one); where they lie in the packed vectors, in bytes. A row takes `vector_bytes`.
     ptrdiff_t w_stride
     ptrdiff_t packed_weights
+    const strip_products *strips  # what multiplies; NULL: `product` of the plan
     weight_strips rounded  # w, rounded (see kernels.h), or NULL in it
     # What the optimizer's orthogonal direction of w is multiplied by; 0 if w is not updated so.
     double direction_scale
@@ -75,7 +76,7 @@ cdef struct NativeLayer:
 cdef struct Native:
     # A plan's buffers. What the functions below need, so that they run without the GIL.
     const product_kernels *product
-    const strip_products *strips  # or NULL
+    const strip_products *strips  # of all layers, inputs and slopes; or NULL
     const element_kernels *element
     ptrdiff_t value_bytes
     ptrdiff_t lanes
@@ -214,8 +215,6 @@ cdef void load_parameters(Native *native, team *team, int thread) noexcept nogil
     cdef NativeLayer *layer
     load(native, native.flat_parameters, native.parameters, team, thread)
     team_barrier(team)
-    if native.strips is NULL:
-        return
     for index in range(native.n_layers):
         layer = &native.layers[index]
         keep_weights(native, layer, share(layer.out_panels, thread, team.n_threads),
@@ -225,9 +224,10 @@ cdef void load_parameters(Native *native, team *team, int thread) noexcept nogil
 
 cdef void keep_weights(Native *native, NativeLayer *layer, ptrdiff_t first,
                        ptrdiff_t last) noexcept nogil:
-    """The strips of some panels of w anew."""
-    native.strips.keep_weights(native.parameters + layer.packed_weights, layer.w_stride, 0,
-                               layer.fan_in, first, last, &layer.rounded)
+    """The strips of some panels of w anew, if it has them."""
+    if layer.strips is not NULL:
+        layer.strips.keep_weights(native.parameters + layer.packed_weights, layer.w_stride, 0,
+                                  layer.fan_in, first, last, &layer.rounded)
 
 
 cdef void load_layer(Native *native, NativeLayer *layer, const char *flat, char *packed, team *team,

@@ -108,8 +108,8 @@ cdef void forward(Native *native, const Batch *batch, team *team, int thread) no
                 batch.sparse, batch.order, dropout_of(native, 0, batch.keys, &rule), first_row,
                 last_row, layer.w, layer.w_panel, layer.w_step, layer.b, layer.z, layer.stride,
                 first, last)
-        elif native.strips is not NULL:
-            native.strips.weighted_sum(
+        elif layer.strips is not NULL:
+            layer.strips.weighted_sum(
                 input_of(native, index, batch.keys, thread) + offset, native.input_stride,
                 strips_of(native, index, thread, first_row), layer.w, layer.w_panel, layer.w_step,
                 layer.w_strips, layer.b, layer.z + offset, layer.stride, last_row - first_row,
@@ -301,8 +301,8 @@ cdef void backward(Native *native, const Batch *batch, const update_rule *update
             before = &native.layers[index - 1]
             first = share(before.out_panels, thread, team.n_threads)
             last = share(before.out_panels, thread + 1, team.n_threads)
-            if native.strips is not NULL:
-                native.strips.input_gradient(
+            if layer.strips is not NULL:
+                layer.strips.input_gradient(
                     layer.dz, layer.stride, slope_strips_of(native, index),
                     native.parameters + layer.packed_weights, layer.w_stride, &layer.rounded,
                     before.dz, layer.stride, batch.rows, first, last)
@@ -334,8 +334,8 @@ cdef void gradient_of_layer(Native *native, int index, const Batch *batch, char 
         last_input = min(layer.fan_in, native.lanes * share(in_panels, thread + 1, team.n_threads))
     if index == 0 and batch.sparse is not NULL:
         sparse_gradient(native, batch, update, first_input, last_input, first, last)
-    elif native.strips is not NULL:
-        native.strips.weight_gradient(
+    elif layer.strips is not NULL:
+        layer.strips.weight_gradient(
             input_of(native, index, batch.keys, thread), native.input_stride,
             strips_of(native, index, thread, 0), layer.fan_in, layer.dz, layer.stride,
             out + layer.packed_weights, layer.w_stride, update, &layer.rounded, batch.rows, first_input,
@@ -457,8 +457,7 @@ cdef void update_at_once(Native *native, const update_rule *update, team *team,
                 step_scaled(native, update, biases + i * layer.vector_bytes, factor, native.lanes)
             if native.max_norm < INFINITY:
                 native.element.limit_norm(native.parameters + weights, layer.fan_in, native.max_norm)
-            if native.strips is not NULL:
-                keep_weights(native, layer, panel, panel + 1)
+            keep_weights(native, layer, panel, panel + 1)
     team_barrier(team)
 
 

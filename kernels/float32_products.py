@@ -1,16 +1,26 @@
-"""What multiplies float32 in the cython backend, from the environment."""
+"""What multiplies float32 in the cython backend: what is asked for, and where tiles pay."""
 
 from __future__ import annotations
 
 import os
 
+from .contract import Plan
+
 FLOAT32_PRODUCTS_VARIABLE = "FASTMLP_FLOAT32_PRODUCTS"
-FLOAT32_PRODUCTS = ("fma", "amx")
-"""The multiply-add of the instruction set, or AMX's tiles, with each number as three bfloat16."""
+FLOAT32_PRODUCTS = ("auto", "fma", "amx")
+"""Whichever is faster; the multiply-add of the instruction set; or AMX's tiles, with each number as
+three bfloat16."""
+
+LEAST_ROWS, LEAST_WIDTH = 128, 512
+"""So large batches and layers train faster by tiles (measured, see README.md). Not the first layer:
+its inputs may be mostly zeros, which multiply-add leaves out."""
+
+MOST_WEIGHTS = 2048 * 2048
+"""Of all these layers together: each weight takes 12 bytes more."""
 
 
 def requested_float32_products() -> str:
-    """Return what FASTMLP_FLOAT32_PRODUCTS asks for; "fma" if it is not set.
+    """Return what FASTMLP_FLOAT32_PRODUCTS asks for; "auto" if it is not set.
 
     Raises
     ------
@@ -24,3 +34,14 @@ def requested_float32_products() -> str:
             f"{', '.join(FLOAT32_PRODUCTS)}; got {wanted!r}"
         )
     return wanted
+
+
+def layers_for_tiles(plan: Plan) -> list[int]:
+    """Return the numbers of the layers that train faster by tiles, where there are tiles."""
+    found, left = [], MOST_WEIGHTS
+    for layer in plan.layers[1:]:
+        n_weights = layer.fan_in * layer.fan_out
+        if min(layer.fan_in, layer.fan_out) >= LEAST_WIDTH and n_weights <= left:
+            found.append(layer.index)
+            left -= n_weights
+    return found if plan.precision == "float32" and plan.batch_size >= LEAST_ROWS else []

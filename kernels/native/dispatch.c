@@ -96,12 +96,12 @@ const struct kernels *fastmlp_kernels(const char *cap) {
 #if defined(FASTMLP_AMX)
 /* Uses the tiles, or notes why they are left aside where the CPU says it has them. */
 static void try_tiles(const char *isa, const struct three_products *products,
-                      const struct strip_products *strips, enum precision precision) {
+                      const struct strip_products *strips, enum precision precision, int all_products) {
     static char reasons[N_PRECISIONS][160];
     const char *refusal = amx_refusal();
     const char *fault = refusal ? NULL : products_fault(products, precision == BFLOAT16);
     if (!refusal && !fault) {
-        multiply_by(isa, products, precision);
+        if (all_products) multiply_by(isa, products, precision);
         tables[precision].strips = strips;
         return;
     }
@@ -112,14 +112,15 @@ static void try_tiles(const char *isa, const struct three_products *products,
 }
 #endif
 
-void fastmlp_try_amx(enum precision precision) {
+void fastmlp_try_amx(enum precision precision, int all_products) {
 #if defined(FASTMLP_AMX)
 #define TILES_OF(kind, name) \
     (precision == FLOAT32 ? &fastmlp_##kind##_##name##_float32 : &fastmlp_##kind##_##name##_bfloat16)
 #define TRY_AMX(name, needs, bytes, flags, runs)                                         \
     if (may_try_amx[precision] && (runs))                                                \
-        try_tiles(#name, TILES_OF(product, name), TILES_OF(strips, name), precision);
+        try_tiles(#name, TILES_OF(product, name), TILES_OF(strips, name), precision, all_products);
     FOREACH_AMX(TRY_AMX)
 #endif
+    (void)all_products;
     may_try_amx[precision] = 0;
 }

@@ -124,7 +124,7 @@ struct three_products {
 struct weight_strips {
     ptrdiff_t fan_in, fan_out;
     uint32_t *strips;     /* of w: one for each panel of outputs */
-    uint32_t *transposed; /* of w.T: one for each panel of inputs; or NULL */
+    uint32_t *transposed; /* of w.T: one for each panel of inputs; or NULL (always, where there is no gather) */
 };
 
 enum { ROOM_ROWS = 512 };
@@ -284,7 +284,7 @@ struct kernels {
     int lanes;
     int value_bytes;
     struct product_kernels product;
-    const struct strip_products *strips; /* or NULL */
+    const struct strip_products *strips; /* of `product_isa`, or to be had besides `product`; or NULL */
     struct element_kernels element;
     struct int8_kernels int8; /* in the table of FLOAT32 alone */
 };
@@ -292,9 +292,10 @@ struct kernels {
 /* A table per precision for the best ISA of this CPU that is not above `cap` (a name, or NULL for no
  * cap). That of bfloat16 is float32's with other products. NULL if `cap` is not a name of isa_table.h. */
 const struct kernels *fastmlp_kernels(const char *cap);
-/* Lets AMX multiply in a precision from now on, float32 or bfloat16, if CPU, system and cap allow it. They
- * are asked once. Must come before anybody uses that precision's table. */
-void fastmlp_try_amx(enum precision precision);
+/* Lets AMX multiply in a precision from now on, float32 or bfloat16, if CPU, system and cap allow it: all
+ * products (this must come before anybody uses that precision's table), or those of `strips` alone. They are asked
+ * once. */
+void fastmlp_try_amx(enum precision precision, int all_products);
 /* The names of the ISAs of this build, weakest first; NULL past the last. */
 const char *fastmlp_isa_name(int i);
 /* The names in the formula tables, in order; NULL past the last. */

@@ -285,6 +285,7 @@ static ALWAYS_INLINE void keep_rows(const float *rows, ptrdiff_t input, ptrdiff_
     if (PIECES > 1) exponents_of(strip, kept->fan_in)[input / SIDE] = (uint32_t)least_exponent(&extent);
 }
 
+#if PIECES == 1
 /* The same rows of one or two panels, the second one `next` numbers after the first, to the strip of w.T, where a
  * panel has half of the lines of a tile. Missing rows are zero. */
 static ALWAYS_INLINE void keep_transposed(const float *rows, ptrdiff_t next, ptrdiff_t input, ptrdiff_t inputs,
@@ -292,42 +293,26 @@ static ALWAYS_INLINE void keep_transposed(const float *rows, ptrdiff_t next, ptr
     uint32_t *strip = kept->transposed + input / SIDE * strip_words(kept->fan_out);
     const numbers none = {0};
     const ptrdiff_t second = panels == 2 ? next : 0; /* of one panel alone the other lines are not stored */
-    pairs lines[SIDE][PIECES];
-    struct extent extents[2] = {NO_EXTENT, NO_EXTENT}, both = NO_EXTENT;
+    pairs line[SIDE];
     if (inputs == SIDE) {
         UNROLL
-        for (int i = 0; i < SIDE; i++) {
-            const numbers one = load_numbers(rows + i * SIDE), other = load_numbers(rows + i * SIDE + second);
-            pieces_of_columns(one, other, lines[i], &both);
-            if (PIECES > 1) see(&extents[0], one), see(&extents[1], other);
-        }
+        for (int i = 0; i < SIDE; i++)
+            line[i] = pairs_of_columns(load_numbers(rows + i * SIDE), load_numbers(rows + i * SIDE + second));
     } else {
         UNROLL
-        for (int i = 0; i < SIDE; i++) {
-            const numbers one = i < inputs ? load_numbers(rows + i * SIDE) : none;
-            const numbers other = i < inputs ? load_numbers(rows + i * SIDE + second) : none;
-            pieces_of_columns(one, other, lines[i], &both);
-            if (PIECES > 1) see(&extents[0], one), see(&extents[1], other);
-        }
-    }
-    for (int piece = 0; piece < PIECES; piece++) {
-        pairs line[SIDE];
-        UNROLL
-        for (int i = 0; i < SIDE; i++) line[i] = lines[i][piece];
-        transpose_lines(line);
-        uint32_t *out[2];
-        for (ptrdiff_t j = 0; j < 2; j++)
-            out[j] = strip + (panel + j) / 2 * TILE_WORDS + piece * TILE_PAIRS +
-                     (panel + j) % 2 * (TILE_PAIRS / 2);
-        UNROLL
         for (int i = 0; i < SIDE; i++)
-            if (i < SIDE / 2 || panels == 2) store_pairs(out[i / (SIDE / 2)] + i % (SIDE / 2) * SIDE, line[i]);
+            line[i] = pairs_of_columns(i < inputs ? load_numbers(rows + i * SIDE) : none,
+                                       i < inputs ? load_numbers(rows + i * SIDE + second) : none);
     }
-    for (ptrdiff_t j = 0; PIECES > 1 && j < panels; j++)
-        exponents_of(strip, kept->fan_out)[panel + j] = (uint32_t)least_exponent(&extents[j]);
+    transpose_lines(line);
+    uint32_t *out[2];
+    for (ptrdiff_t j = 0; j < 2; j++)
+        out[j] = strip + (panel + j) / 2 * TILE_WORDS + (panel + j) % 2 * (TILE_PAIRS / 2);
+    UNROLL
+    for (int i = 0; i < SIDE; i++)
+        if (i < SIDE / 2 || panels == 2) store_pairs(out[i / (SIDE / 2)] + i % (SIDE / 2) * SIDE, line[i]);
 }
 
-#if PIECES == 1
 #if defined(__clang__)
 #define CHOOSE(type, one, two, ...) __builtin_shufflevector((type)(one), (type)(two), __VA_ARGS__)
 #else
@@ -416,5 +401,7 @@ static void transpose_strips(const uint32_t *tile, ptrdiff_t strip, ptrdiff_t ro
     if (rows > 0) transpose_tiles(tile, strip, rows, out, next);
 }
 #else
-#define transpose_strips(...) ((void)0) /* of a in three pieces there are none */
+/* Of a and of w.T in three pieces there are none. */
+#define transpose_strips(...) ((void)0)
+#define keep_transposed(...) ((void)0)
 #endif

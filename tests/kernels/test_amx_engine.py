@@ -118,7 +118,7 @@ def test_float32_is_split_where_it_is_asked_for(installed: Path) -> None:
     asked_for = {"FASTMLP_FLOAT32_PRODUCTS": "amx"}
     plain = run(installed, "-c", REASON)
     assert plain == "cython: asked for by name\n"
-    split = "products of float32 by amx, of numbers in three bfloat16"
+    split = "products of float32 by amx, each number as three bfloat16"
     assert run(installed, "-c", REASON, **asked_for) == f"{plain[:-1]}; {split}\n"
     refused = "; products of float32 by avx512, not AMX: no tiles today\n"
     found = run(installed, "-c", REASON, REFUSE_AMX="no tiles today", **asked_for)
@@ -144,6 +144,11 @@ print(len(found))
 @pytest.mark.slow
 def test_predictions_do_not_depend_on_threads(installed: Path) -> None:
     assert run(installed, "-c", PREDICTIONS, FASTMLP_FLOAT32_PRODUCTS="amx") == "1\n"
+
+
+@pytest.mark.slow
+def test_float32_between_large_layers(installed: Path) -> None:
+    run_tests(installed, "not numba", "test_float32_products.py")
 
 
 @pytest.mark.slow

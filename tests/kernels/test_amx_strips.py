@@ -54,9 +54,8 @@ class Kept:
     def __init__(self, both: Both, w: Panels) -> None:
         self.strips = both.memory(w.n, w.rows)
         self.transposed = both.memory(-(-w.rows // LANES), w.columns)
-        self.native = WeightStrips(
-            w.rows, w.columns, self.strips.ctypes.data, self.transposed.ctypes.data
-        )
+        of_transpose = self.transposed.ctypes.data if both.products.rounds else None
+        self.native = WeightStrips(w.rows, w.columns, self.strips.ctypes.data, of_transpose)
         self.at = ctypes.addressof(self.native)
 
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 import pytest
 
 import fastmlp
+from fastmlp import Clipping, Network, Regularization, Trainer, plan
 from fastmlp.kernels.float32_products import (
     FLOAT32_PRODUCTS_VARIABLE,
+    layers_for_tiles,
     requested_float32_products,
 )
 
@@ -24,15 +28,17 @@ asks_a_process = pytest.mark.skipif(not INFO.available, reason=INFO.reason)
 
 def test_what_it_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(FLOAT32_PRODUCTS_VARIABLE, raising=False)
-    assert requested_float32_products() == "fma"
-    for value, wanted in (("  ", "fma"), (" FMA ", "fma"), ("Amx", "amx")):
+    assert requested_float32_products() == "auto"
+    for value, wanted in (("  ", "auto"), (" FMA ", "fma"), ("Amx", "amx")):
         monkeypatch.setenv(FLOAT32_PRODUCTS_VARIABLE, value)
         assert requested_float32_products() == wanted
 
 
 def test_what_it_may_not_be(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(FLOAT32_PRODUCTS_VARIABLE, "tf32")
-    with pytest.raises(ValueError, match=r"FLOAT32_PRODUCTS must be one of fma, amx; got 'tf32'"):
+    with pytest.raises(
+        ValueError, match=r"FLOAT32_PRODUCTS must be one of auto, fma, amx; got 'tf32'"
+    ):
         requested_float32_products()
 
 
@@ -43,11 +49,14 @@ def test_the_reason_says_what_multiplies(run_python: RunPython) -> None:
     def reason(asked_for: str, cap: str) -> str:
         return run_python(REASON, isa_cap=cap, FASTMLP_FLOAT32_PRODUCTS=asked_for).stdout
 
-    assert reason("fma", "avx2") == "cython: asked for by name\n"
+    assert reason("fma", "avx2") == reason("", "avx2") == "cython: asked for by name\n"
+    assert (
+        reason("", "") == "cython: asked for by name\n"
+    )  # so small a network has no use for tiles
     capped = reason("amx", "avx2")
     assert "; products of float32 by " in capped
     assert ", not AMX: this CPU has none, FASTMLP_MAX_ISA leaves it out" in capped
-    used = "; products of float32 by amx, of numbers in three bfloat16\n"
+    used = "; products of float32 by amx, each number as three bfloat16\n"
     best = reason("amx", "")
     assert best.endswith(used) or ", not AMX: " in best
 
@@ -56,4 +65,109 @@ def test_the_reason_says_what_multiplies(run_python: RunPython) -> None:
 def test_an_unknown_value_is_why_the_backend_is_missing(run_python: RunPython) -> None:
     result = run_python(REASON, FASTMLP_FLOAT32_PRODUCTS="tf32")
     assert result.returncode != 0
-    assert "FASTMLP_FLOAT32_PRODUCTS must be one of fma, amx; got 'tf32'" in result.stderr
+    assert "FASTMLP_FLOAT32_PRODUCTS must be one of auto, fma, amx; got 'tf32'" in result.stderr
+
+
+@pytest.mark.filterwarnings("ignore:the numpy backend emulates bfloat16")
+@pytest.mark.parametrize(
+    ("sizes", "batch_size", "precision", "wanted"),
+    [
+        ([784, 512, 512, 10], 128, "float32", [1]),
+        ([784, 512, 512, 10], 127, "float32", []),
+        ([784, 512, 512, 10], 128, "bfloat16", []),
+        ([784, 512, 512, 10], 128, "float64", []),
+        ([784, 512, 511, 10], 128, "float32", []),
+        ([784, 1024], 512, "float32", []),  # of the inputs there may be many zeros
+        ([8, 600, 700, 512, 600, 1], 200, "float32", [1, 2, 3]),
+        ([8, 2048, 2048, 2048, 512], 512, "float32", [1]),  # of more the copies are too large
+        ([8, 4096, 4096, 1024, 1024], 512, "float32", [2]),
+    ],
+)
+def test_which_layers_tiles_are_for(
+    sizes: list[int], batch_size: int, precision: str, wanted: list[int]
+) -> None:
+    network = Network(
+        sizes, output="identity", dtype="float64" if precision == "float64" else "float32"
+    )
+    trainer = Trainer(network, batch_size=batch_size, precision=precision, backend="numpy")
+    found = layers_for_tiles(trainer._plan)
+    assert found == wanted
+    assert sum(sizes[i] * sizes[i + 1] for i in found) <= 2048 * 2048
+
+
+needs_tiles = pytest.mark.skipif(
+    "amx" not in INFO.float32_products, reason="float32 has no tiles of AMX here"
+)
+SETTINGS: dict[str, dict[str, Any]] = {
+    "sgd": {},
+    "adam": {"optimizer": "adam"},
+    "muon": {"optimizer": "muon"},
+    "dropout": {"dropout": 0.3},
+    "clipped by norm": {"clipping": Clipping(norm=0.1)},
+    "max norm": {"regularization": Regularization(max_norm=1.0)},
+    "l2": {"regularization": Regularization(l2=0.01)},
+    "batches normalised": {"normalization": "batch"},
+    "rows normalised": {"normalization": "layer"},
+}
+
+
+def trained(settings: dict[str, Any], n_threads: int = 2) -> tuple[Trainer, np.ndarray]:
+    """Return a trainer after some batches, the last of them smaller, and what it predicts."""
+    random = np.random.default_rng(0)
+    x = random.normal(size=(300, 40)).astype(np.float32)
+    settings = dict(settings)
+    network = Network([40, 530, 520, 3], seed=0, normalization=settings.pop("normalization", None))
+    trainer = Trainer(
+        network, backend="cython", batch_size=128, n_threads=n_threads, seed=1, **settings
+    )
+    trainer.fit(x, random.integers(0, 3, 300), epochs=2)
+    return trainer, trainer.predict_proba(x)
+
+
+@needs_tiles
+@pytest.mark.parametrize("name", SETTINGS)
+def test_training_by_tiles_is_as_by_multiply_add(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    by_tiles, predicted = trained(SETTINGS[name])
+    assert "those of layer 2 in training by amx" in by_tiles.backend_reason
+    from fastmlp.kernels import cython_backend
+
+    monkeypatch.setattr(cython_backend, "layers_for_tiles", lambda plan: [])
+    by_multiply_add, wanted = trained(SETTINGS[name])
+    assert "amx" not in by_multiply_add.backend_reason
+    ours, theirs = by_tiles.network.parameters, by_multiply_add.network.parameters
+    assert not np.array_equal(ours, theirs)  # else no tiles were used
+    bound = (
+        1e-3 if name in ("adam", "muon") else 2e-5
+    )  # small gradients make steps as large as others
+    np.testing.assert_allclose(ours, theirs, rtol=0.0, atol=bound)
+    np.testing.assert_allclose(predicted, wanted, rtol=0.0, atol=1e-4)
+
+
+@needs_tiles
+@pytest.mark.parametrize("name", ["sgd", "dropout", "clipped by norm"])
+def test_bits_of_tiles_do_not_depend_on_the_number_of_threads(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan, "available_cpus", lambda: 8)
+    alone, predicted = trained(SETTINGS[name], 1)
+    for n_threads in (2, 3, 7):
+        found, others = trained(SETTINGS[name], n_threads)
+        np.testing.assert_array_equal(found.network.parameters, alone.network.parameters)
+        np.testing.assert_array_equal(others, predicted)
+
+
+@needs_tiles
+def test_predictions_do_without_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a single row or of many they are the same, in the time of multiply-add."""
+    trainer, _ = trained({})
+    x = np.random.default_rng(1).normal(size=(300, 40)).astype(np.float32)
+    many = trainer.predict_proba(x)
+    few = np.concatenate([trainer.predict_proba(x[i : i + 1]) for i in range(300)])
+    np.testing.assert_array_equal(few, many)
+    from fastmlp.kernels import cython_backend
+
+    monkeypatch.setattr(cython_backend, "layers_for_tiles", lambda plan: [])
+    plain = Trainer(trainer.network, backend="cython", batch_size=128, n_threads=2)
+    np.testing.assert_array_equal(plain.predict_proba(x), many)
