@@ -16,7 +16,7 @@ LEAST_ROWS, LEAST_WIDTH = 128, 512
 its inputs may be mostly zeros, which multiply-add leaves out."""
 
 MOST_WEIGHTS = 2048 * 2048
-"""Of all these layers together: each weight takes 12 bytes more."""
+"""Of all these layers together: each weight takes 6 bytes more."""
 
 
 def requested_float32_products() -> str:
