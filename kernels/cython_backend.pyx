@@ -25,7 +25,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uintptr_
 from . import formulas
 from .contract import N_ADJUSTMENTS, Backend, Engine, Gradients, SparseMatrix
 from .cpus import available_cpus
-from .float32_products import LEAST_ROWS, LEAST_WIDTH, layers_for_tiles, requested_float32_products
+from .float32_products import layers_for_tiles, requested_float32_products
 from .thread_choice import ThreadChoice
 
 include "cython_declarations.pxi"
@@ -668,9 +668,7 @@ class CythonBackend(Backend):
             several = "s" if len(layers) > 1 else ""
             names = ", ".join(str(1 + layer) for layer in layers)
             return f"by {table.isa.decode()}, those of layer{several} {names} in training by amx, {split}"
-        return (
-            f"by {table.isa.decode()}, in training with {LEAST_ROWS} rows or more those between hidden "
-            f"layers of {LEAST_WIDTH} units or more by amx, {split}")
+        return f"by {table.isa.decode()}, those of large layers in training by amx, {split}"
 
     @property
     def int8_isa(self):

@@ -12,8 +12,8 @@ FLOAT32_PRODUCTS = ("auto", "fma", "amx")
 three bfloat16."""
 
 LEAST_ROWS, LEAST_WIDTH = 128, 512
-"""So large batches and layers train faster by tiles (measured, see README.md). Not the first layer:
-its inputs may be mostly zeros, which multiply-add leaves out."""
+"""So large batches and layers train faster by tiles (measured, see README.md). The network's inputs may
+be mostly zeros, which multiply-add leaves out, unless a center is taken off them."""
 
 MOST_WEIGHTS = 2048 * 2048
 """Of all these layers together: each weight takes 6 bytes more."""
@@ -39,7 +39,7 @@ def requested_float32_products() -> str:
 def layers_for_tiles(plan: Plan) -> list[int]:
     """Return the numbers of the layers that train faster by tiles, where there are tiles."""
     found, left = [], MOST_WEIGHTS
-    for layer in plan.layers[1:]:
+    for layer in plan.layers[0 if any(plan.input_center) else 1 :]:
         n_weights = layer.fan_in * layer.fan_out
         if min(layer.fan_in, layer.fan_out) >= LEAST_WIDTH and n_weights <= left:
             found.append(layer.index)

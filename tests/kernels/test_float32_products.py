@@ -95,6 +95,13 @@ def test_which_layers_tiles_are_for(
     assert sum(sizes[i] * sizes[i + 1] for i in found) <= 2048 * 2048
 
 
+def test_where_a_center_is_taken_off_the_inputs_no_zeros_are_left() -> None:
+    for center, wanted in ((0.0, [1]), (0.5, [0, 1]), ([0.0] * 599 + [1.0], [0, 1])):
+        network = Network([600, 700, 512, 10], input_center=center, seed=0)
+        trainer = Trainer(network, batch_size=128, backend="numpy")
+        assert layers_for_tiles(trainer._plan) == wanted
+
+
 needs_tiles = pytest.mark.skipif(
     "amx" not in INFO.float32_products, reason="float32 has no tiles of AMX here"
 )
@@ -108,15 +115,18 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "l2": {"regularization": Regularization(l2=0.01)},
     "batches normalised": {"normalization": "batch"},
     "rows normalised": {"normalization": "layer"},
+    "inputs with a center": {"input_center": 0.25, "sizes": [530, 520, 3]},
 }
 
 
 def trained(settings: dict[str, Any], n_threads: int = 2) -> tuple[Trainer, np.ndarray]:
     """Return a trainer after some batches, the last of them smaller, and what it predicts."""
     random = np.random.default_rng(0)
-    x = random.normal(size=(300, 40)).astype(np.float32)
-    settings = dict(settings)
-    network = Network([40, 530, 520, 3], seed=0, normalization=settings.pop("normalization", None))
+    of_network = {"sizes": [40, 530, 520, 3], "normalization": None, "input_center": 0.0}
+    settings = {**of_network, **settings}
+    of_network = {name: settings.pop(name) for name in of_network}
+    network = Network(seed=0, **of_network)
+    x = random.normal(size=(300, network.sizes[0])).astype(np.float32)
     trainer = Trainer(
         network, backend="cython", batch_size=128, n_threads=n_threads, seed=1, **settings
     )
@@ -130,7 +140,8 @@ def test_training_by_tiles_is_as_by_multiply_add(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     by_tiles, predicted = trained(SETTINGS[name])
-    assert "those of layer 2 in training by amx" in by_tiles.backend_reason
+    layer = 1 if "sizes" in SETTINGS[name] else 2
+    assert f"those of layer {layer} in training by amx" in by_tiles.backend_reason
     from fastmlp.kernels import cython_backend
 
     monkeypatch.setattr(cython_backend, "layers_for_tiles", lambda plan: [])
