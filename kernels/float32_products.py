@@ -12,8 +12,8 @@ FLOAT32_PRODUCTS = ("auto", "fma", "amx")
 three bfloat16."""
 
 LEAST_ROWS, LEAST_WIDTH = 128, 512
-"""So large batches and layers train faster by tiles (measured, see README.md). Inputs of the network may
-be mostly zeros, which multiply-add leaves out, unless a center is taken off them."""
+"""So large batches and layers train faster by tiles (measured, see README.md). The network's inputs
+may be mostly zeros, which multiply-add leaves out, unless a center is taken off them."""
 
 MOST_WEIGHTS = 2048 * 2048
 """Of all these layers together: each weight takes 6 bytes more."""
