@@ -205,8 +205,8 @@ def _willing(backend: Backend, plan: Plan | None) -> Backend:
 
 def _product(backend: Backend, precision: str, plan: Plan | None) -> str:
     """Return what a reason says of products: those of bfloat16, and unusual ones of float32."""
-    if plan is not None and precision == "float32" and backend.float32_products(plan):
-        return f"; products of float32 {backend.float32_products(plan)}"
+    if precision == "float32" and (products := backend.float32_products(plan)):
+        return f"; products of float32 {products}"
     if precision != "bfloat16":
         return ""
     note = f" ({backend.bfloat16_note})" if backend.bfloat16_note else ""

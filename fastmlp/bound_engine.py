@@ -26,7 +26,8 @@ SECONDS_PER_CALL = 0.1
 """How long one engine call should take: Ctrl-C and callbacks wait about so long, if a batch may."""
 
 FEW_BATCHES, SECONDS_OF_FEW = 4, 0.2
-"""A call of so many batches may take longer, this long: each call packs and unpacks all weights."""
+"""A call of so many batches may take longer, this long: where a callback looks at the parameters in
+between, each call packs and unpacks all of them."""
 
 MULTIPLICATIONS_PER_CALL, ROWS_PER_CALL = 10**9, 2048
 """How much one engine call predicts: so many multiplications, but at least so many rows."""

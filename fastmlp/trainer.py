@@ -158,7 +158,8 @@ class Trainer:
 
     @property
     def network(self) -> Network:
-        """The network that is trained."""
+        """The network that is trained; its arrays are true, also while another thread trains it."""
+        self._bound.unpack()
         return self._network
 
     @property
@@ -174,6 +175,7 @@ class Trainer:
     @property
     def optimizer_state(self) -> NDArray[Any]:
         """The optimizer's memory, (n_states, n_parameters); its values may be changed in place."""
+        self._bound.unpack()
         return self._optimizer_state
 
     @property
@@ -284,6 +286,7 @@ class Trainer:
             raise ValueError("score is of the validation data: pass validation_data=(X, y) too")
         self._own_score_name = "" if score is None else getattr(score, "__name__", "score")
         listeners = Listeners(callbacks, progress=progress)
+        self._bound.unpack()
         self._bound.check_learned()
 
         history = self.history
@@ -315,8 +318,10 @@ class Trainer:
             history.stop_reason = f"failed: {type(error).__name__}"
             raise
         finally:
-            self._bound.unpack()  # an epoch that was not completed may have left them packed
-            listeners.on_fit_end(self)
+            try:
+                self._bound.unpack()  # an epoch that was not completed may have left them packed
+            finally:
+                listeners.on_fit_end(self)
         return history
 
     def _run_epoch(self, examples: Examples, listeners: Listeners) -> bool:
@@ -331,7 +336,7 @@ class Trainer:
             history=self.history,
             n_steps=self.n_steps,
             dropout_seed=self.dropout_seed,
-            stays_packed=not listeners.look_at_chunks,
+            stays_packed=not listeners.any_looks_at_chunks,
         )
         while not epoch.is_done:
             try:
@@ -496,6 +501,7 @@ class Trainer:
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what is kept in a pickle or a copy; an engine is made again where it is loaded."""
+        self._bound.unpack()
         kept = self.__dict__ | {"_backend": self.backend_name}
         del kept["_bound"]
         return kept

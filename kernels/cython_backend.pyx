@@ -2,7 +2,7 @@
 
 The C kernels are compiled once per instruction set and chosen at import (native/isa_table.h);
 FASTMLP_MAX_ISA caps the choice. Matrices are kept as panels (native/kernels.h): the engine holds the
-parameters in that form during a call and writes the flat vector before it returns.
+parameters in that form during a call, or from call to call, and writes the flat vector in the end.
 """
 
 from __future__ import annotations
@@ -326,7 +326,7 @@ cdef class NativeEngine:
             if layer.strips is NULL:
                 continue
             words += layer.out_panels * layer.strips.strip_words(layer.fan_in)
-            if keeps_transposed(layer, index):
+            if has_transposed_strips(layer, index):
                 words += panels(native, layer.fan_in) * layer.strips.strip_words(layer.fan_out)
         if words == 0:
             return
@@ -339,7 +339,7 @@ cdef class NativeEngine:
             layer.rounded = weight_strips(fan_in=layer.fan_in, fan_out=layer.fan_out, strips=at,
                                        transposed=NULL)
             at += layer.out_panels * layer.strips.strip_words(layer.fan_in)
-            if keeps_transposed(layer, index):
+            if has_transposed_strips(layer, index):
                 layer.rounded.transposed = at
                 at += panels(native, layer.fan_in) * layer.strips.strip_words(layer.fan_out)
 
@@ -407,7 +407,7 @@ cdef class NativeEngine:
         """Write parameters and states to the caller's arrays, if they are newer: no batch is trained."""
         if not self.is_packed:
             return
-        cdef Native *native = &self.training.native
+        cdef Native *native = &self.native  # whose layers have all that is needed
         cdef Call call = Call(
             native=native, x=NULL, sparse=NULL, wanted=NULL, order=NULL, n_rows=0, coefficients=NULL,
             dropout_keys=NULL, losses=NULL, n_losses=0, outputs=NULL, with_loss=False,
@@ -553,7 +553,7 @@ cdef class NativeEngine:
         return goals
 
 
-cdef bint keeps_transposed(const NativeLayer *layer, int index) noexcept:
+cdef bint has_transposed_strips(const NativeLayer *layer, int index) noexcept:
     """Whether there are strips of w.T: if slopes go back through it, and not of three pieces (memory)."""
     return index > 0 and layer.strips.keep_inputs is not NULL
 

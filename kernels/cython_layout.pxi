@@ -107,7 +107,7 @@ cdef struct Native:
     ptrdiff_t n_outputs
     ptrdiff_t packed_bytes  # of one packed vector
     char *parameters        # packed; the states follow, packed_bytes each
-    char *flat_parameters   # the caller's vector, true between calls
+    char *flat_parameters   # the caller's vector, true between calls unless it stays packed
     char *flat_state
     char *flat_statistics
     const char *zeros       # biases that are none

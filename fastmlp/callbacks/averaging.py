@@ -45,6 +45,7 @@ class WeightAveraging(Callback):
         self.every = check_integer("every", every, 1)
         # Only where the updates fall on the same batches in every run is the average the same.
         self.batches_per_call = None if decay is None else self.every
+        self.looks_at_chunks = decay is not None
         self.n_averaged = 0
         self.average: NDArray[np.float64] | None = None
         self._in_training: NDArray[Any] | None = None

@@ -36,7 +36,7 @@ class Listeners(Callback):
         self._started: list[Callback] = []
 
     @property
-    def look_at_chunks(self) -> bool:
+    def any_looks_at_chunks(self) -> bool:
         """Whether one of them may look at the parameters before an epoch is done."""
         return any(
             each.looks_at_chunks

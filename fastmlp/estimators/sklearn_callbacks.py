@@ -49,6 +49,8 @@ class _EpochTasks(Callback):
     def __init__(self, estimator: BaseMLP, whole: Any, data: dict[str, Any]) -> None:
         self.estimator, self.whole, self.data = estimator, whole, data
         self.epoch: Any = None
+        # Those that a task begins with may look at the estimator; mostly there are none.
+        self.looks_at_chunks = bool(getattr(whole, "_callbacks", True))
 
     def on_chunk_end(self, trainer: Training, n_batches_done: int, n_batches: int) -> None:
         """Begin the task of an epoch; there is no earlier moment at which it is sure to come."""

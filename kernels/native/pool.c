@@ -31,7 +31,7 @@ static void write_shared(volatile long *p, long value) { InterlockedExchange(p, 
 #else
 #include <pthread.h>
 #include <sched.h>
-/* Products have up to 900 KB of blocks there; what a system gives without being asked may be 128 KB. */
+/* Products have up to 400 KB of blocks there; what a system gives without being asked may be 128 KB. */
 #define STACK_BYTES ((size_t)2 << 20)
 typedef pthread_mutex_t mutex;
 typedef pthread_cond_t condition;

@@ -53,6 +53,10 @@ enum {
     WAITING_BLOCKS = 4
 };
 
+/* Of blocks for which a stack of less than 1 MB, as some threads have, would be too small: each thread has its own,
+ * from its first product on. */
+#define PER_THREAD static _Thread_local
+
 static ptrdiff_t least(ptrdiff_t x, ptrdiff_t y) { return x < y ? x : y; }
 
 /* Tiles 0 to 3 are sums (two rows of tiles, two panels), 4 and 5 of `a`, 6 and 7 of `b`. */
@@ -309,7 +313,7 @@ static void sum(const float *a, ptrdiff_t a_stride, const uint32_t *a_strips, co
                 ptrdiff_t w_stride, ptrdiff_t w_step, const uint32_t *w_strips,
                 ptrdiff_t transposed_rows, const float *b, float *z, ptrdiff_t z_stride,
                 ptrdiff_t all_rows, ptrdiff_t fan_in, ptrdiff_t first, ptrdiff_t last) {
-    _Alignas(64) uint32_t a_block[SUM_ROWS * SUM_DEPTH / 2 * PIECES];
+    PER_THREAD _Alignas(64) uint32_t a_block[SUM_ROWS * SUM_DEPTH / 2 * PIECES];
     _Alignas(64) uint32_t w_block[2 * SIDE * SUM_DEPTH / 2 * PIECES];
     struct extent a_extents[SUM_ROWS / SIDE];
     int a_least[SUM_ROWS / SIDE] = {0}, w_least[2] = {0};
@@ -438,8 +442,9 @@ static void gradient_of_weights(const float *a, ptrdiff_t a_stride, const uint32
                                 ptrdiff_t first_input, ptrdiff_t last_input, ptrdiff_t first,
                                 ptrdiff_t last, uint32_t *room) {
     enum { MOST_BLOCKS = INPUT_WORDS / (2 * TILE_WORDS) };
-    _Alignas(64) uint32_t a_block[INPUT_WORDS], some_slopes[SLOPE_WORDS];
-    _Alignas(64) float waiting[WAITING_BLOCKS][WAITING_PANELS * PANEL_SUMS], in_turn[2][2 * PANEL_SUMS];
+    PER_THREAD _Alignas(64) uint32_t a_block[INPUT_WORDS], some_slopes[SLOPE_WORDS];
+    PER_THREAD _Alignas(64) float waiting[WAITING_BLOCKS][WAITING_PANELS * PANEL_SUMS];
+    _Alignas(64) float in_turn[2][2 * PANEL_SUMS];
     int a_least[MOST_BLOCKS][2], a_has_rests[MOST_BLOCKS]; /* of each 32 inputs of a_block */
     const int is_deep = rows > GRADIENT_DEPTH;
     uint32_t *const dz_block = PIECES == 1 && room ? room : some_slopes;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -70,9 +71,15 @@ class Looking(Callback):
 
 
 class Counting(Looking):
-    """Says that it does not look."""
+    """Says that it does not look, and looks at a network of its own accord."""
 
     looks_at_chunks = False
+
+    def on_fit_start(self, trainer: Training, n_epochs: int) -> None:
+        self.network = trainer.network
+
+    def on_chunk_end(self, trainer: Training, n_batches_done: int, n_batches: int) -> None:
+        self.seen.append(self.network.parameters.tobytes())
 
 
 @pytest.mark.filterwarnings("ignore:the .* backend emulates bfloat16")
@@ -91,15 +98,45 @@ def test_parameters_stay_packed_where_no_callback_looks(
         for each in callbacks[:1]:
             n_chunks, last = len(each.seen), trainer.network.parameters.tobytes()
             assert n_chunks >= 6 and each.seen[-1] == last
-            if type(each) is Looking:
-                assert len(set(each.seen)) == n_chunks  # all of them new
+            # All of them new; or those of the start and of the end of two epochs.
+            packs = type(each) is Counting and compiled_or_numpy_name != "numpy"
+            assert len(set(each.seen)) == (3 if packs else n_chunks)
     assert states[0] == states[1] == states[2] == states[3]
+
+
+class Copying(Callback):
+    """Says that it does not look, and does: by way of the Trainer, which then tells the truth."""
+
+    looks_at_chunks = False
+
+    def on_chunk_end(self, trainer: Training, n_batches_done: int, n_batches: int) -> None:
+        if n_batches_done == 4:
+            self.copy = copy.deepcopy(trainer)
+        elif n_batches_done == 6:
+            self.parameters = trainer.network.parameters.copy()
+
+
+def test_a_trainer_shows_what_is_learned_in_the_middle_of_an_epoch(
+    backend_name: str, make_trainer: Any, make_problem: Any, state_of: Any
+) -> None:
+    x, y = make_problem(n_rows=80)
+    trainer, four, six = (make_trainer(backend_name, shuffle=False) for _ in range(3))
+    trainer._bound.batches_per_call = 2
+    trainer._bound.plan_next_call = lambda n_batches, seconds: None
+    copying = Copying()
+    trainer.fit(x, y, callbacks=copying)
+    four.fit(x[:32], y[:32])
+    six.fit(x[:48], y[:48])
+    assert copying.copy.n_steps == 4
+    assert np.array_equal(copying.copy.network.parameters, four.network.parameters)
+    assert np.array_equal(copying.parameters, six.network.parameters)
 
 
 class Ending(Counting):
     """Ends training in the middle of an epoch, one way or another."""
 
     def __init__(self, way: str, *, looks: bool) -> None:
+        super().__init__()
         self.way, self.looks_at_chunks = way, looks
 
     def on_chunk_end(self, trainer: Training, n_batches_done: int, n_batches: int) -> None:

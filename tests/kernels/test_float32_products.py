@@ -157,6 +157,48 @@ def test_training_by_tiles_is_as_by_multiply_add(
 
 
 @needs_tiles
+def test_gradients_by_tiles_are_as_exact_as_those_by_multiply_add(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    random = np.random.default_rng(0)
+    x, y = random.normal(size=(200, 40)).astype(np.float32), random.integers(0, 3, 200)
+    network, wide = (Network([40, 530, 520, 3], seed=0, dtype=f"float{n}") for n in (32, 64))
+    wide.parameters[...] = network.parameters
+    exact = Trainer(wide, precision="float64", backend="numpy").gradients(x, y)
+    from fastmlp.kernels import cython_backend
+
+    found = [Trainer(network, backend="cython", batch_size=200).gradients(x, y)]
+    monkeypatch.setattr(cython_backend, "layers_for_tiles", lambda plan: [])
+    found.append(Trainer(network, backend="cython", batch_size=200).gradients(x, y))
+    errors = [
+        [np.abs(each.dw[layer] - exact.dw[layer]).mean() for each in found] for layer in range(3)
+    ]
+    by_tiles, by_multiply_add = errors[1]
+    assert by_tiles != by_multiply_add and by_tiles < 1e-9
+    assert all(ours <= 1.2 * theirs for ours, theirs in errors)
+
+
+@asks_a_process
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_thread_may_have_a_small_stack(precision: str, run_python: RunPython) -> None:
+    code = f"""
+import threading, warnings, numpy as np, fastmlp
+warnings.simplefilter("ignore")
+def train():
+    x = np.random.default_rng(0).normal(size=(300, 40)).astype(np.float32)
+    network = fastmlp.Network([40, 530, 520, 3], seed=0)
+    trainer = fastmlp.Trainer(
+        network, backend="cython", precision={precision!r}, batch_size=150, n_threads=1)
+    print(trainer.fit(x, np.arange(300) % 3).stop_reason)
+threading.stack_size(512 << 10)
+thread = threading.Thread(target=train)
+thread.start()
+thread.join()
+"""
+    assert run_python(code).stdout == "epochs done\n"
+
+
+@needs_tiles
 @pytest.mark.parametrize("name", ["sgd", "dropout", "clipped by norm"])
 def test_bits_of_tiles_do_not_depend_on_the_number_of_threads(
     name: str, monkeypatch: pytest.MonkeyPatch

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from fastmlp import Callback, Trainer
+from fastmlp import Callback, TimeLimit, Trainer, WeightAveraging
+from fastmlp.callbacks.listeners import Listeners
 
 
 class Recorder(Callback):
@@ -29,6 +30,20 @@ class Recorder(Callback):
     def on_fit_end(self, trainer: Trainer) -> None:
         assert trainer.history.stop_reason
         self.log.append(f"{self.name}end")
+
+
+def test_who_looks_at_chunks() -> None:
+    class AtEnds(Callback):
+        def on_epoch_end(self, trainer: Trainer) -> None: ...
+
+    averaging = WeightAveraging(), WeightAveraging(decay=0.9)
+    assert not Listeners([], progress=True).any_looks_at_chunks
+    assert not Listeners([AtEnds(), TimeLimit(9.0), averaging[0]]).any_looks_at_chunks
+    assert Listeners([AtEnds(), Recorder([])]).any_looks_at_chunks
+    assert Listeners(averaging).any_looks_at_chunks
+    ends = AtEnds()
+    ends.on_chunk_end = lambda *arguments: None  # type: ignore[method-assign]
+    assert Listeners(ends).any_looks_at_chunks
 
 
 def test_the_order_of_calls(backend_name: str, make_trainer: Any, make_problem: Any) -> None:
