@@ -226,17 +226,15 @@ class Results:
         if self.parameters_of(measurement.case).get("axis") == "threads":
             return True
         # Not all contenders use as many threads as they may: the most that one used is meant.
-        return not self._has_more_threads(measurement)
-
-    def _has_more_threads(self, measurement: Measurement) -> bool:
-        """Tell whether the same contender was also measured with more threads."""
-        return any(
-            each.contender == measurement.contender
+        counts = [
+            each.n_threads
+            for each in self.of_case(measurement.case)
+            if each.contender == measurement.contender
             and each.precision == measurement.precision
             and each.max_isa == measurement.max_isa
-            and each.n_threads > measurement.n_threads
-            for each in self.of_case(measurement.case)
-        )
+            and each.n_threads <= self.settings["threads"]
+        ]
+        return measurement.n_threads == max(counts, default=0)
 
     def parameters_of(self, case: str) -> dict[str, Any]:
         """Return a case's parameters."""

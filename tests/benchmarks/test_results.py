@@ -55,6 +55,15 @@ def test_the_main_measurements_are_those_the_run_was_asked_for(results: Results)
     assert labels[4:8] == ["numpy", "numpy, 1 thread", "numpy, avx2", "jax_scan"]
 
 
+def test_more_threads_than_asked_for_are_another_dimension(results: Results) -> None:
+    several, one = results.measurements[4:6]
+    assert results.is_main(several) and not results.is_main(one)
+    results.settings["threads"] = 1
+    assert results.is_main(one) and not results.is_main(several)
+    assert results.label(one) == "numpy"
+    assert results.label(several) == f"numpy, {several.n_threads} threads"
+
+
 def test_file_holds_everything(results: Results, tmp_path: Path) -> None:
     results.roofline = {"isas": [], "bandwidth": []}
     write_results(results, tmp_path / "results.json")
