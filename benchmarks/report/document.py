@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -91,12 +92,17 @@ class Document:
         return found
 
     def of_group(
-        self, group: str, *, only_main: bool = False
+        self, group: str, *, only_main: bool = False, only_fair: bool = False
     ) -> Iterator[tuple[str, list[Measured]]]:
-        """Give each case of a group that was measured, with its measurements."""
+        """Give each case of a group that was measured, with its measurements.
+
+        Fair are those with no more threads than the run was asked for: peers have no more either.
+        """
         by_case: dict[str, list[Measured]] = {name: [] for name in self.cases}
+        most = self["settings"].get("threads") or math.inf
         for each in self.measurements:
-            if each["group"] == group and (each["is_main"] or not only_main):
+            is_left_out = only_fair and (each.get("n_threads") or 1) > most
+            if each["group"] == group and (each["is_main"] or not only_main) and not is_left_out:
                 by_case[each["case"]].append(each)
         for name, found in by_case.items():
             if found:

@@ -44,7 +44,7 @@ def compare(document: Document, contenders: set[str]) -> Comparison | None:
     Both compute in the precision of the run; the reference always computes in float64.
     """
     ratios = []
-    for _, found in document.of_group("training"):
+    for _, found in document.of_group("training", only_fair=True):
         ours = fastest(found, lambda each: _is_ours(document, each))
         theirs = fastest(found, lambda each: _is_theirs(document, each, contenders))
         if ours and theirs and ours is not theirs and ours["median_seconds"]:
@@ -68,7 +68,7 @@ def _is_theirs(document: Document, each: Measured, contenders: set[str]) -> bool
 def best_backend(document: Document) -> tuple[Measured, str] | None:
     """Return the main measurement of the backend that wins most cases, and how many it wins."""
     for group in GROUPS:
-        shown = list(document.of_group(group))
+        shown = list(document.of_group(group, only_fair=True))
         winners: list[Measured] = [
             winner
             for _, found in shown

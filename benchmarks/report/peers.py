@@ -20,7 +20,7 @@ def peers_section(document: Document) -> Section:
     for group, title in GROUPS.items():
         shown = [
             (case, found)
-            for case, found in document.of_group(group)
+            for case, found in document.of_group(group, only_fair=True)
             if any(each["kind"] == "peer" and rival(found, each) for each in found)
         ]
         if shown:

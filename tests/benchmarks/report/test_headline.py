@@ -43,6 +43,20 @@ def test_contenders_of_another_precision_do_not_count(two_cases: dict[str, Any])
     assert ": 1.00 s per epoch" in headline(Document(two_cases))
 
 
+def test_more_threads_than_the_peers_have_do_not_count(two_cases: dict[str, Any]) -> None:
+    threads = two_cases["settings"]["threads"]
+    name = "train_784-128-10_128"
+    for each in list(two_cases["measurements"]):
+        if (each["case"], each["contender"], each["precision"]) == (name, "cython", "float32"):
+            seconds = [one / 4.0 for one in each["repetitions"]]
+            two_cases["measurements"].append(
+                each | {"n_threads": threads + 1, "repetitions": seconds}
+            )
+    found = compare(Document(two_cases), {"sklearn"})
+    assert found is not None and math.isclose(found.high, 8.0)
+    assert ": 1.00 s per epoch" in headline(Document(two_cases))
+
+
 def test_a_backend_that_loses_is_said_to_lose(two_cases: dict[str, Any]) -> None:
     for name in ("train_784-30-10_10", "train_784-128-10_128"):
         set_time(two_cases, name, "sklearn", 0.5)
