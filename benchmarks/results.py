@@ -213,6 +213,10 @@ class Results:
             if case["group"] == group and found:
                 yield case, found
 
+    def is_fair(self, measurement: Measurement) -> bool:
+        """Tell whether it had no more threads than the run was asked for: peers have no more."""
+        return bool(measurement.n_threads <= self.settings["threads"])
+
     def is_main(self, measurement: Measurement) -> bool:
         """Tell whether it was measured as the run was asked to.
 
@@ -232,7 +236,7 @@ class Results:
             if each.contender == measurement.contender
             and each.precision == measurement.precision
             and each.max_isa == measurement.max_isa
-            and each.n_threads <= self.settings["threads"]
+            and self.is_fair(each)
         ]
         return measurement.n_threads == max(counts, default=0)
 

@@ -68,8 +68,11 @@ class BoundEngine:
         # An engine's buffers serve one call at a time.
         self._lock = threading.RLock()
 
-    def engine(self) -> Engine:
-        """Return the engine, bound to the network's present memory."""
+    def engine(self, *, may_be_packed: bool = False) -> Engine:
+        """Return the engine, bound to the network's present memory, which is true.
+
+        While another thread trains, what is learned may be packed: `may_be_packed` leaves it so.
+        """
         network = self.network
         if self._engine is None or self._engine.parameters is not network.parameters:
             if network.dtype != self.plan.dtype:
@@ -81,6 +84,8 @@ class BoundEngine:
             self._engine = self.backend.compile(
                 self.plan, network.parameters, self.optimizer_state, network.statistics
             )
+        if self._engine.is_packed and not may_be_packed:
+            self._engine.unpack()
         return self._engine
 
     def check_learned(self) -> None:
@@ -202,7 +207,7 @@ class BoundEngine:
             order = np.arange(len(order))
         part = self._part(x, slice(None))
         with self._lock:
-            sums = self.engine().train(
+            sums = self.engine(may_be_packed=True).train(
                 part,
                 targets,
                 weights,
@@ -214,12 +219,6 @@ class BoundEngine:
         seconds = time.perf_counter() - start
         self.plan_next_call(len(coefficients), seconds)
         return list(sums), seconds
-
-    def _unpacked_engine(self) -> Engine:
-        """Return the engine; while another thread trains, what is learned may still be packed."""
-        engine = self.engine()
-        engine.unpack()
-        return engine
 
     def unpack(self) -> None:
         """Make the network's parameters and the optimizer's state true again."""
@@ -251,13 +250,13 @@ class BoundEngine:
         out = np.empty((n_rows, self._n_outputs), self._dtype)
         if n_rows <= self._rows_per_call and isinstance(x, np.ndarray):  # quickly, for single rows
             with self._lock:
-                finite = self._unpacked_engine().predict(x, out)
+                finite = self.engine().predict(x, out)
         else:
             finite = True
             for rows in self.chunks(x):
                 part = self._part(x, rows)
                 with self._lock:
-                    finite = self._unpacked_engine().predict(part, out[rows]) and finite
+                    finite = self.engine().predict(part, out[rows]) and finite
         if not finite:
             self.check_features(x)  # says which value it is
         return out
@@ -271,9 +270,7 @@ class BoundEngine:
             part = self._part(x, rows)
             row_weights = None if weights is None else weights[rows]
             with self._lock:
-                loss_sum += self._unpacked_engine().evaluate(
-                    part, targets[rows], row_weights, out[rows]
-                )
+                loss_sum += self.engine().evaluate(part, targets[rows], row_weights, out[rows])
         return loss_sum / examples.total_weight, out
 
     def gradients(self, examples: Examples, rows: slice = slice(None)) -> Gradients:
@@ -281,4 +278,4 @@ class BoundEngine:
         part, weights = self._part(examples.x, rows), examples.weights
         row_weights = None if weights is None else weights[rows]
         with self._lock:
-            return self._unpacked_engine().gradients(part, examples.targets[rows], row_weights)
+            return self.engine().gradients(part, examples.targets[rows], row_weights)

@@ -268,6 +268,9 @@ class Engine(ABC):
     (rows,) of the plan's dtype, or None. The caller has checked all of it.
     """
 
+    is_packed = False
+    """Whether `unpack` has something to do."""
+
     def __init__(self, plan: Plan, parameters: Array, state: Array, statistics: Array) -> None:
         self.plan = plan
         self.parameters = parameters

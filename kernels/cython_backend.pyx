@@ -218,7 +218,6 @@ cdef class NativeEngine:
     cdef const double *wide_center
     cdef object parameters, state, statistics  # the caller's, whose addresses `native` has
     cdef readonly bint inputs_were_finite  # of the last prediction
-    cdef bint is_packed  # the caller's arrays have not been written to since the last batch
 
     def __cinit__(self, plan, n_threads, parameters, state, statistics):
         cdef Native *native = &self.native
@@ -307,8 +306,9 @@ cdef class NativeEngine:
         native.packed_bytes = offset
         for index in range(native.n_layers):
             native.layers[index].strips = native.strips
-        for index in layers_for_tiles(plan):
-            native.layers[<int>index].strips = tiles_of_float32() if native.strips is NULL else native.strips
+        if native.strips is NULL:
+            for index in layers_for_tiles(plan):
+                native.layers[<int>index].strips = tiles_of_float32()
         self.lay_out_strips()
         self.parameter_memory = Memory((1 + native.n_states) * offset)
         native.parameters = self.parameter_memory.start
@@ -370,7 +370,7 @@ cdef class NativeEngine:
 
     def train(self, x, wanted, sample_weight, const int64_t[::1] order,
               const double[:, ::1] coefficients, const int64_t[:, ::1] dropout_keys,
-              bint stays_packed):
+              bint is_packed, bint stays_packed):
         cdef Native *native
         cdef source rows
         cdef sparse_rows stored
@@ -378,8 +378,6 @@ cdef class NativeEngine:
         losses = array.array("d", bytes(8 * coefficients.shape[0]))
         cdef double[::1] losses_view = losses
         cdef ptrdiff_t batch_rows = min(self.native.batch_size, order.shape[0])
-        if order.shape[0] == 0:
-            return losses
         self.make_room_for(x)
         if self.training is None or self.training.rows < batch_rows:
             # Forward and back are three products, and the threads meet twice per layer.
@@ -392,21 +390,18 @@ cdef class NativeEngine:
             native=native, x=&rows, sparse=NULL, wanted=&goals, order=&order[0],
             n_rows=order.shape[0], coefficients=&coefficients[0, 0],
             dropout_keys=NULL, losses=&losses_view[0], n_losses=0, outputs=NULL, with_loss=True,
-            is_packed=self.is_packed, stays_packed=stays_packed, loss_sum=0.0)
+            is_packed=is_packed, stays_packed=stays_packed, loss_sum=0.0)
         self.bind(x, &call, &rows, &stored)
         if dropout_keys is not None:
             call.dropout_keys = &dropout_keys[0, 0]
         start = time.perf_counter()
         with nogil:
             team_run(n_threads, train_batches, &call)
-        self.is_packed = stays_packed
         self.thread_choice.learn(n_threads, time.perf_counter() - start, order.shape[0])
         return losses[:call.n_losses]
 
     def unpack(self):
-        """Write parameters and states to the caller's arrays, if they are newer: no batch is trained."""
-        if not self.is_packed:
-            return
+        """Write parameters and states to the caller's arrays: no batch is trained."""
         cdef Native *native = &self.native  # whose layers have all that is needed
         cdef Call call = Call(
             native=native, x=NULL, sparse=NULL, wanted=NULL, order=NULL, n_rows=0, coefficients=NULL,
@@ -414,7 +409,6 @@ cdef class NativeEngine:
             is_packed=True, stays_packed=False, loss_sum=0.0)
         with nogil:
             team_run(native.n_threads, train_batches, &call)
-        self.is_packed = False
 
     def predict(self, x, wanted, sample_weight, out):
         """Write the outputs of all rows to `out`; return the sum of the losses if `wanted`."""
@@ -435,8 +429,9 @@ cdef class NativeEngine:
         if wanted is None:  # else the order in which losses are summed would depend on the threads
             # Whole blocks of the loss, which are whole tiles of AMX: a row's bits may depend on its tile's.
             # Of few rows each thread has two: the others wake up later than the first begins.
-            n_blocks = n_threads * LOSS_BLOCK * (2 if 1 < n_threads and n_rows <= FEW_ROWS else 1)
-            block_rows = min(PREDICTION_ROWS, LOSS_BLOCK * max(1, (n_rows + n_blocks - 1) // n_blocks))
+            n_blocks = 2 * n_threads if 1 < n_threads and n_rows <= FEW_ROWS else n_threads
+            block_rows = (n_rows + n_blocks * LOSS_BLOCK - 1) // (n_blocks * LOSS_BLOCK) * LOSS_BLOCK
+            block_rows = max(<ptrdiff_t>LOSS_BLOCK, min(<ptrdiff_t>PREDICTION_ROWS, block_rows))
         n_blocks = (n_rows + block_rows - 1) // block_rows
         n_threads = min(n_threads, n_blocks, MAX_PREDICTING)
         self.make_room_for(x)
@@ -596,11 +591,17 @@ class CythonEngine(Engine):
 
     def train(self, x, targets, sample_weight, order, coefficients, dropout_keys=None, *,
               stays_packed=False):
-        return self.native.train(
-            x, targets, sample_weight, order, coefficients, dropout_keys, stays_packed)
+        if len(order) == 0:
+            return []
+        losses = self.native.train(
+            x, targets, sample_weight, order, coefficients, dropout_keys, self.is_packed, stays_packed)
+        self.is_packed = stays_packed
+        return losses
 
     def unpack(self):
-        self.native.unpack()
+        if self.is_packed:
+            self.native.unpack()
+            self.is_packed = False
 
     def gradients(self, x, targets, sample_weight):
         import numpy

@@ -127,7 +127,6 @@ class NumbaEngine(Engine):
         if not plan.loss_is_merged:
             self.load_output()
         self.workspace: Workspace | None = None  # for training
-        self.is_packed = False  # the arrays have not been written to since the last batch
         self.thread_choice = ThreadChoice(1)
         # For predictions: memory per thread, its call's address, and the common call.
         self.predicting: list[Workspace] = []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,7 +11,7 @@ from ..case import REFERENCE
 from ..results import Results, read_results
 
 Measured = dict[str, Any]
-"""A measurement as in results.json, with "is_main" and "variant" (see `Document`)."""
+"""A measurement as in results.json, with "is_main", "is_fair" and "variant" (see `Document`)."""
 Chooser = Callable[[Measured], bool]
 
 
@@ -40,8 +39,9 @@ class Document:
     content : dict
         The content of results.json.
     measurements : list of dict
-        Each with "is_main", whether it was measured as the run was asked to, and "variant": what
-        sets it apart otherwise, an instruction set, a precision or a number of threads.
+        Each with "is_main", whether it was measured as the run was asked to, "is_fair", whether it
+        had no more threads than that, and "variant": what sets it apart otherwise, an instruction
+        set, a precision or a number of threads.
     cases : dict of str to dict
         By name.
     titles : dict of str to str
@@ -60,6 +60,7 @@ class Document:
             plain
             | {
                 "is_main": checked.is_main(each),
+                "is_fair": checked.is_fair(each),
                 "variant": checked.label(each).removeprefix(each.contender).strip(", "),
             }
             for each, plain in zip(checked.measurements, self.content["measurements"], strict=True)
@@ -94,15 +95,11 @@ class Document:
     def of_group(
         self, group: str, *, only_main: bool = False, only_fair: bool = False
     ) -> Iterator[tuple[str, list[Measured]]]:
-        """Give each case of a group that was measured, with its measurements.
-
-        Fair are those with no more threads than the run was asked for: peers have no more either.
-        """
+        """Give each case of a group that was measured, with its measurements."""
         by_case: dict[str, list[Measured]] = {name: [] for name in self.cases}
-        most = self["settings"].get("threads") or math.inf
         for each in self.measurements:
-            is_left_out = only_fair and (each.get("n_threads") or 1) > most
-            if each["group"] == group and (each["is_main"] or not only_main) and not is_left_out:
+            is_wanted = (each["is_main"] or not only_main) and (each["is_fair"] or not only_fair)
+            if each["group"] == group and is_wanted:
                 by_case[each["case"]].append(each)
         for name, found in by_case.items():
             if found:

@@ -49,34 +49,24 @@ static void NAME(weight_gradient)(const void *a_, ptrdiff_t a_stride, const uint
             if (is_added && depth == 0) continue; /* these weights do not change */
             ptrdiff_t tile_panels = is_low ? LISTED_INPUT_PANELS : GRADIENT_PANELS;
             if (height < tile_inputs) tile_panels = 2;
-            ptrdiff_t panels, row = 0;
-            for (; rows - row > block_rows; row += block_rows, a_tile += block_rows * LANES)
+            ptrdiff_t panels;
+            for (ptrdiff_t row = 0; row < rows; row += block_rows, a_tile += block_rows * LANES) {
+                const int is_last = rows - row <= block_rows, is_placed = is_last && (!update || is_added);
+                if (!list) depth = is_last ? rows - row : block_rows;
                 for (ptrdiff_t panel = group_first; panel < group_last; panel += panels) {
                     panels = NAME(panels_of_tile)(group_last - panel, tile_panels);
-                    REAL *kept = sums + (panel - group_first) * ROOM;
-                    NAME(gradient_tiles)[height][panels](a_tile, 0, dz + panel * dz_stride + row * LANES,
-                                                         dz_stride, LANES, block_rows, NULL,
-                                                         row ? kept : NULL, LANES, ROOM, NULL, kept, ROOM);
+                    REAL *out_tile = out + panel * out_stride + input * LANES;
+                    REAL *kept = sums + (rows > block_rows ? panel - group_first : 0) * ROOM;
+                    if (update && is_last && depth >= NAME(STEPS_TO_FETCH))
+                        NAME(fetch)(out_tile, out_stride, panels, height * LANES);
+                    NAME(gradient_tiles)[height][panels](
+                        a_tile, 0, dz + panel * dz_stride + row * LANES, dz_stride, LANES, depth, list,
+                        row ? kept : NULL, LANES, ROOM, is_placed && update ? update->coefficients : NULL,
+                        is_placed ? out_tile : kept, is_placed ? out_stride : ROOM);
+                    for (int j = 0; is_last && !is_placed && j < panels; j++)
+                        NAME(step)(update, update->adjustments, out_tile + j * out_stride, kept + j * ROOM,
+                                   height * LANES);
                 }
-            if (!list) depth = rows - row;
-            for (ptrdiff_t panel = group_first; panel < group_last; panel += panels) {
-                panels = NAME(panels_of_tile)(group_last - panel, tile_panels);
-                const REAL *dz_tile = dz + panel * dz_stride + row * LANES;
-                REAL *out_tile = out + panel * out_stride + input * LANES;
-                REAL *kept = sums + (row ? panel - group_first : 0) * ROOM;
-                const NAME(tile_function) tile = NAME(gradient_tiles)[height][panels];
-                if (update && depth >= NAME(STEPS_TO_FETCH))
-                    NAME(fetch)(out_tile, out_stride, panels, height * LANES);
-                if (!update || is_added) {
-                    tile(a_tile, 0, dz_tile, dz_stride, LANES, depth, list, row ? kept : NULL, LANES, ROOM,
-                         update ? update->coefficients : NULL, out_tile, out_stride);
-                    continue;
-                }
-                tile(a_tile, 0, dz_tile, dz_stride, LANES, depth, list, row ? kept : NULL, LANES, ROOM, NULL,
-                     kept, ROOM);
-                for (int j = 0; j < panels; j++)
-                    NAME(step)(update, update->adjustments, out_tile + j * out_stride, kept + j * ROOM,
-                               height * LANES);
             }
         }
     }

@@ -14,23 +14,33 @@ from fastmlp.callbacks.base import Training
 from fastmlp.epoch import Epoch, epoch_order
 
 
+def begun(trainer: Trainer, x: Any, y: Any, order: Any, **settings: Any) -> Epoch:
+    """Return an epoch of a trainer."""
+    return Epoch(
+        trainer._bound,
+        trainer._bound.check(x, y),
+        order,
+        optimizer=trainer.optimizer,
+        regularization=trainer.regularization,
+        clipping=trainer.clipping,
+        history=trainer.history,
+        **{"n_steps": 0, "dropout_seed": 0, **settings},
+    )
+
+
+def fix_calls(trainer: Trainer, batches_per_call: int) -> None:
+    """Have each call take so many batches, which otherwise goes by the clock."""
+    trainer._bound.batches_per_call = batches_per_call
+    trainer._bound.plan_next_call = lambda n_batches, seconds: None  # type: ignore[method-assign]
+
+
 def test_an_epoch_is_trained_some_batches_at_a_time(
     backend_name: str, make_trainer: Any, make_problem: Any
 ) -> None:
     x, y = make_problem(n_rows=10)
     trainer, by_fit = (make_trainer(backend_name, batch_size=2) for _ in range(2))
     engine, history = trainer._bound, trainer.history
-    epoch = Epoch(
-        engine,
-        engine.check(x, y),
-        epoch_order(True, trainer.random, 10),
-        optimizer=trainer.optimizer,
-        regularization=trainer.regularization,
-        clipping=trainer.clipping,
-        history=history,
-        n_steps=7,
-        dropout_seed=0,
-    )
+    epoch = begun(trainer, x, y, epoch_order(True, trainer.random, 10), n_steps=7)
     engine.batches_per_call = 3
     epoch.train(2)
     assert (epoch.n_batches, epoch.n_done, epoch.n_steps, epoch.is_done) == (5, 2, 9, False)
@@ -53,8 +63,7 @@ def test_how_many_batches_a_call_has_does_not_matter(
     states = []
     for batches_per_call in (1, 3, 100):
         trainer = make_trainer(backend_name, precision=precision, optimizer="adam")
-        trainer._bound.batches_per_call = batches_per_call
-        trainer._bound.plan_next_call = lambda n_batches, seconds: None  # it goes by the clock
+        fix_calls(trainer, batches_per_call)
         trainer.fit(x, y, epochs=2)
         states.append(state_of(trainer))
     assert states[0] == states[1] == states[2]
@@ -91,8 +100,7 @@ def test_parameters_stay_packed_where_no_callback_looks(
     states = []
     for callbacks in ([], [Looking()], [Looking(), Counting()], [Counting()]):
         trainer = make_trainer(compiled_or_numpy_name, precision=precision, optimizer="adam")
-        trainer._bound.batches_per_call = 2
-        trainer._bound.plan_next_call = lambda n_batches, seconds: None
+        fix_calls(trainer, 2)
         trainer.fit(x, y, epochs=2, callbacks=callbacks)
         states.append(state_of(trainer))
         for each in callbacks[:1]:
@@ -117,12 +125,11 @@ class Copying(Callback):
 
 
 def test_a_trainer_shows_what_is_learned_in_the_middle_of_an_epoch(
-    backend_name: str, make_trainer: Any, make_problem: Any, state_of: Any
+    backend_name: str, make_trainer: Any, make_problem: Any
 ) -> None:
     x, y = make_problem(n_rows=80)
     trainer, four, six = (make_trainer(backend_name, shuffle=False) for _ in range(3))
-    trainer._bound.batches_per_call = 2
-    trainer._bound.plan_next_call = lambda n_batches, seconds: None
+    fix_calls(trainer, 2)
     copying = Copying()
     trainer.fit(x, y, callbacks=copying)
     four.fit(x[:32], y[:32])
@@ -154,28 +161,11 @@ def test_parameters_are_unpacked_wherever_training_ends(
     states = []
     for looks in (False, True):
         trainer = make_trainer(backend_name, optimizer="adam")
-        trainer._bound.batches_per_call = 2
-        trainer._bound.plan_next_call = lambda n_batches, seconds: None
+        fix_calls(trainer, 2)
         trainer.fit(x, y, callbacks=Ending(way, looks=looks))
         assert trainer.n_steps == 4
         states.append(state_of(trainer))
     assert states[0] == states[1]
-
-
-def begun(trainer: Trainer, x: Any, y: Any, **settings: Any) -> Epoch:
-    """Return an epoch of a trainer, in the rows' order."""
-    return Epoch(
-        trainer._bound,
-        trainer._bound.check(x, y),
-        np.arange(len(x)),
-        optimizer=trainer.optimizer,
-        regularization=trainer.regularization,
-        clipping=trainer.clipping,
-        history=trainer.history,
-        n_steps=0,
-        dropout_seed=0,
-        **settings,
-    )
 
 
 def test_whatever_is_called_sees_what_was_packed(
@@ -183,7 +173,8 @@ def test_whatever_is_called_sees_what_was_packed(
 ) -> None:
     x, y = make_problem(n_rows=40)
     packed, plain = (make_trainer(backend_name, batch_size=8) for _ in range(2))
-    epochs = [begun(packed, x, y, stays_packed=True), begun(plain, x, y)]
+    rows = np.arange(40)
+    epochs = [begun(packed, x, y, rows, stays_packed=True), begun(plain, x, y, rows)]
     for step in range(5):
         for epoch in epochs:
             epoch._engine.batches_per_call = 1
@@ -208,8 +199,7 @@ def test_divergence_gives_back_what_was_packed(
     )
     wanted.fit(x[:16], y[:16])
     y[16:20] *= 1e200  # whose square is infinite
-    trainer._bound.batches_per_call = 1
-    trainer._bound.plan_next_call = lambda n_batches, seconds: None
+    fix_calls(trainer, 1)
     with pytest.raises(DivergenceError):
         trainer.fit(x, y)
     assert trainer.n_steps == 2
@@ -221,8 +211,7 @@ def test_infinite_parameters_do_not_stay_packed(backend_name: str, make_trainer:
         backend_name, sizes=(1, 1), output="identity", batch_size=1, shuffle=False
     )
     trainer.optimizer = SGD(1e9)
-    trainer._bound.batches_per_call = 1
-    trainer._bound.plan_next_call = lambda n_batches, seconds: None
+    fix_calls(trainer, 1)
     before = trainer.network.parameters.copy()
     # The second of five batches makes an infinite weight, and the third one's loss shows it.
     x, y = np.ones((5, 1)), np.ones((5, 1))

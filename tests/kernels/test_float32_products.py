@@ -50,9 +50,7 @@ def test_the_reason_says_what_multiplies(run_python: RunPython) -> None:
         return run_python(REASON, isa_cap=cap, FASTMLP_FLOAT32_PRODUCTS=asked_for).stdout
 
     assert reason("fma", "avx2") == reason("", "avx2") == "cython: asked for by name\n"
-    assert (
-        reason("", "") == "cython: asked for by name\n"
-    )  # so small a network has no use for tiles
+    assert reason("", "") == "cython: asked for by name\n"  # a small network has no use for them
     capped = reason("amx", "avx2")
     assert "; products of float32 by " in capped
     assert ", not AMX: this CPU has none, FASTMLP_MAX_ISA leaves it out" in capped
@@ -119,6 +117,13 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 
 
+def leave_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the trainers that are made from now on do without tiles."""
+    from fastmlp.kernels import cython_backend
+
+    monkeypatch.setattr(cython_backend, "layers_for_tiles", lambda plan: [])
+
+
 def trained(settings: dict[str, Any], n_threads: int = 2) -> tuple[Trainer, np.ndarray]:
     """Return a trainer after some batches, the last of them smaller, and what it predicts."""
     random = np.random.default_rng(0)
@@ -142,16 +147,13 @@ def test_training_by_tiles_is_as_by_multiply_add(
     by_tiles, predicted = trained(SETTINGS[name])
     layer = 1 if "sizes" in SETTINGS[name] else 2
     assert f"those of layer {layer} in training by amx" in by_tiles.backend_reason
-    from fastmlp.kernels import cython_backend
-
-    monkeypatch.setattr(cython_backend, "layers_for_tiles", lambda plan: [])
+    leave_tiles(monkeypatch)
     by_multiply_add, wanted = trained(SETTINGS[name])
     assert "amx" not in by_multiply_add.backend_reason
     ours, theirs = by_tiles.network.parameters, by_multiply_add.network.parameters
     assert not np.array_equal(ours, theirs)  # else no tiles were used
-    bound = (
-        1e-3 if name in ("adam", "muon") else 2e-5
-    )  # small gradients make steps as large as others
+    # In adam and muon small gradients make steps as large as others.
+    bound = 1e-3 if name in ("adam", "muon") else 2e-5
     np.testing.assert_allclose(ours, theirs, rtol=0.0, atol=bound)
     np.testing.assert_allclose(predicted, wanted, rtol=0.0, atol=1e-4)
 
@@ -165,10 +167,8 @@ def test_gradients_by_tiles_are_as_exact_as_those_by_multiply_add(
     network, wide = (Network([40, 530, 520, 3], seed=0, dtype=f"float{n}") for n in (32, 64))
     wide.parameters[...] = network.parameters
     exact = Trainer(wide, precision="float64", backend="numpy").gradients(x, y)
-    from fastmlp.kernels import cython_backend
-
     found = [Trainer(network, backend="cython", batch_size=200).gradients(x, y)]
-    monkeypatch.setattr(cython_backend, "layers_for_tiles", lambda plan: [])
+    leave_tiles(monkeypatch)
     found.append(Trainer(network, backend="cython", batch_size=200).gradients(x, y))
     errors = [
         [np.abs(each.dw[layer] - exact.dw[layer]).mean() for each in found] for layer in range(3)
@@ -219,8 +219,6 @@ def test_predictions_do_without_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     many = trainer.predict_proba(x)
     few = np.concatenate([trainer.predict_proba(x[i : i + 1]) for i in range(300)])
     np.testing.assert_array_equal(few, many)
-    from fastmlp.kernels import cython_backend
-
-    monkeypatch.setattr(cython_backend, "layers_for_tiles", lambda plan: [])
+    leave_tiles(monkeypatch)
     plain = Trainer(trainer.network, backend="cython", batch_size=128, n_threads=2)
     np.testing.assert_array_equal(plain.predict_proba(x), many)
