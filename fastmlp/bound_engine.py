@@ -201,7 +201,8 @@ class BoundEngine:
         """
         start = time.perf_counter()
         x, targets, weights = examples.x, examples.targets, examples.weights
-        if self._becomes_dense(x):
+        is_part = self._becomes_dense(x)
+        if is_part:
             x, targets = self.dense(x, order), targets[order]
             weights = None if weights is None else weights[order]
             order = np.arange(len(order))
@@ -215,6 +216,7 @@ class BoundEngine:
                 coefficients,
                 dropout_keys,
                 stays_packed=stays_packed,
+                is_part=is_part,
             )
         seconds = time.perf_counter() - start
         self.plan_next_call(len(coefficients), seconds)

@@ -288,6 +288,7 @@ class Engine(ABC):
         dropout_keys: Array | None = None,
         *,
         stays_packed: bool = False,
+        is_part: bool = False,
     ) -> Sequence[float]:
         """Train on the rows that `order` (int64) lists, batch after batch.
 
@@ -298,7 +299,8 @@ class Engine(ABC):
         after a batch whose loss is not finite, without updating: then fewer sums come back than
         there are batches, and the last one is not finite. With `stays_packed` the caller promises
         that nobody looks at the arrays, and nothing else is called, before the next `train` or
-        `unpack`: then an engine need not write to them.
+        `unpack`: then an engine need not write to them. `is_part` says that `x` has the rows of
+        this call alone: an engine must not choose anything by them that changes bits.
         """
 
     def unpack(self) -> None:  # noqa: B027 (most have nothing to do)

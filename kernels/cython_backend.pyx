@@ -25,7 +25,14 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uintptr_
 from . import formulas
 from .contract import N_ADJUSTMENTS, Backend, Engine, Gradients, SparseMatrix
 from .cpus import available_cpus
-from .float32_products import layers_for_tiles, requested_float32_products
+from .float32_products import (
+    FEW_ZEROS,
+    LEAST_STEPS_OF_BYTES,
+    bytes_are_whole_numbers,
+    layers_for_tiles,
+    requested_float32_products,
+    tiles_may_be_for_bytes,
+)
 from .thread_choice import ThreadChoice
 
 include "cython_declarations.pxi"
@@ -46,35 +53,41 @@ cdef class Workspace:
     cdef Native native
     cdef Memory layer_memory, row_memory
     cdef ptrdiff_t rows
+    cdef int inputs  # how it takes them: BY_PLAN...
 
     def __cinit__(self, NativeEngine engine, int n_threads, ptrdiff_t rows, bint keeps_everything,
-                  bint predicts=False):
+                  bint predicts=False, int inputs=BY_PLAN):
         cdef Native *native = &self.native
+        cdef const strip_products *of_inputs
         cdef NativeLayer *layer
         cdef ptrdiff_t n_bytes, panel_bytes, total, n_strips = 0, strip_bytes = 0
         cdef int index, n_inputs
         cdef bint keeps_inputs = False  # as strips
         native[0] = engine.native
         native.n_threads = n_threads
-        self.rows = rows
+        self.rows, self.inputs = rows, inputs
         self.layer_memory = Memory(native.n_layers * sizeof(NativeLayer))
         native.layers = <NativeLayer *>self.layer_memory.start
         native.input_is_shared = n_threads > OWN_INPUTS
         n_inputs = 0 if not engine.gathers else 1 if native.input_is_shared else n_threads
         native.input_stride = stride_for(native, rows)
         panel_bytes = native.input_stride * native.value_bytes
-        native.gathers_strips = (native.strips is not NULL and native.strips.gather is not NULL
-                                 and not engine.native.layers[0].drops)
+        of_inputs = native.strips
+        if inputs == AS_WHOLE_NUMBERS:
+            of_inputs = tiles_of_float32()
+        elif engine.native.layers[0].drops or not keeps_rounded(native):
+            of_inputs = NULL
+        native.gathers_strips = of_inputs is not NULL
         native.input_bytes = panels(native, engine.native.layers[0].fan_in) * panel_bytes
         native.nonzero_bytes = (
             native.input_bytes // (native.lanes * native.value_bytes) + NONZERO_PADDING
         ) * sizeof(uint16_t)
         if native.gathers_strips:
             native.input_bytes = (rows + LOSS_BLOCK - 1) // LOSS_BLOCK * sizeof(uint32_t) * (
-                native.strips.strip_words(engine.native.layers[0].fan_in))
+                of_inputs.strip_words(engine.native.layers[0].fan_in))
             native.nonzero_bytes = 0
         native.slope_words = native.gradient_words = 0
-        if native.strips is not NULL and native.strips.keep_inputs is not NULL:
+        if keeps_rounded(native):
             keeps_inputs = True
             n_strips = (rows + LOSS_BLOCK - 1) // LOSS_BLOCK
             for index in range(native.n_layers):
@@ -97,6 +110,10 @@ cdef class Workspace:
             layer = &native.layers[index]
             if predicts:  # of few rows, which need not be a whole batch
                 layer.strips = native.strips
+            if index == 0 and inputs != BY_PLAN:
+                layer.strips = tiles_of_float32()
+                if inputs == AS_WHOLE_NUMBERS:
+                    layer.rounded.scale = (<const float *>engine.center)[1]
             total += 4 * layer.out_panels * (panel_bytes + sizeof(double))
             if layer.normalization != NOT_NORMALIZED:
                 total += 2 * layer.out_panels * panel_bytes + panel_bytes + 5 * layer.vector_bytes
@@ -162,7 +179,7 @@ cdef class Workspace:
             self.read_vectors(layer, self.native.parameters + layer.packed_biases,
                               layer.vector_bytes)
             layer.w_panel, layer.w_step = layer.w_stride, self.native.lanes
-            layer.w_strips = layer.rounded.strips
+            layer.reads_strips = True
 
     cdef void read_vectors(self, NativeLayer *layer, const char *biases,
                            ptrdiff_t distance) noexcept:
@@ -186,7 +203,7 @@ cdef class Workspace:
         self.read_packed()
         for index in range(native.n_layers):
             layer = &native.layers[index]
-            layer.w_strips = NULL
+            layer.reads_strips = False
             if layer.fan_out % native.lanes == 0:
                 self.read_vectors(layer, flat + layer.flat_biases * native.value_bytes,
                                   layer.fan_out * native.value_bytes)
@@ -205,6 +222,8 @@ cdef class NativeEngine:
 
     cdef Native native
     cdef Memory layer_memory, parameter_memory, strip_memory, gradient_memory, zero_memory
+    cdef bint may_take_bytes  # as whole numbers, to train
+    cdef bint may_take_tiles  # for the inputs, if they have few zeros
     cdef object loss_parameters, group_ends
     cdef OrthogonalMemory orthogonal  # of the weights that are updated as matrices, if any
     cdef Workspace training
@@ -224,6 +243,8 @@ cdef class NativeEngine:
         cdef const kernels *table = kernels_for(plan.precision)
         native.product = &table.product
         native.strips = NULL if float32_products == "auto" and plan.precision == "float32" else table.strips
+        may_take_bytes = tiles_may_be_for_bytes if native.strips is NULL else bytes_are_whole_numbers
+        self.may_take_bytes = may_take_bytes(plan) and tiles_of_float32() is not NULL
         native.element = &table.element
         native.value_bytes = table.value_bytes
         native.lanes = table.lanes
@@ -306,9 +327,12 @@ cdef class NativeEngine:
         native.packed_bytes = offset
         for index in range(native.n_layers):
             native.layers[index].strips = native.strips
-        if native.strips is NULL:
+        if native.strips is NULL and float32_products == "auto":
             for index in layers_for_tiles(plan):
                 native.layers[<int>index].strips = tiles_of_float32()
+            if not any(plan.input_center):  # which would leave no zeros
+                self.may_take_tiles = native.layers[0].strips is not NULL
+                native.layers[0].strips = NULL
         self.lay_out_strips()
         self.parameter_memory = Memory((1 + native.n_states) * offset)
         native.parameters = self.parameter_memory.start
@@ -316,32 +340,30 @@ cdef class NativeEngine:
         native.zeros = self.zero_memory.start
 
     cdef lay_out_strips(self):
-        """Give the rounded weights their memory, of the layers that have them."""
+        """Give the rounded weights their memory, where they are kept; the first layer's slopes do not go back."""
         cdef Native *native = &self.native
         cdef NativeLayer *layer
         cdef ptrdiff_t words = 0
         cdef int index
         for index in range(native.n_layers):
             layer = &native.layers[index]
-            if layer.strips is NULL:
-                continue
-            words += layer.out_panels * layer.strips.strip_words(layer.fan_in)
-            if has_transposed_strips(layer, index):
-                words += panels(native, layer.fan_in) * layer.strips.strip_words(layer.fan_out)
+            layer.rounded = weight_strips(
+                fan_in=layer.fan_in, fan_out=layer.fan_out, scale=1.0, strips=NULL, transposed=NULL)
+            if keeps_rounded(native):
+                words += layer.out_panels * native.strips.strip_words(layer.fan_in)
+                if index > 0:
+                    words += panels(native, layer.fan_in) * native.strips.strip_words(layer.fan_out)
         if words == 0:
             return
         self.strip_memory = Memory(words * sizeof(uint32_t))
         cdef uint32_t *at = <uint32_t *>self.strip_memory.start
         for index in range(native.n_layers):
             layer = &native.layers[index]
-            if layer.strips is NULL:
-                continue
-            layer.rounded = weight_strips(fan_in=layer.fan_in, fan_out=layer.fan_out, strips=at,
-                                       transposed=NULL)
-            at += layer.out_panels * layer.strips.strip_words(layer.fan_in)
-            if has_transposed_strips(layer, index):
+            layer.rounded.strips = at
+            at += layer.out_panels * native.strips.strip_words(layer.fan_in)
+            if index > 0:
                 layer.rounded.transposed = at
-                at += panels(native, layer.fan_in) * layer.strips.strip_words(layer.fan_out)
+                at += panels(native, layer.fan_in) * native.strips.strip_words(layer.fan_out)
 
     cdef make_orthogonal(self, plan):
         """Make the memory and the steps of the weights that are updated as matrices."""
@@ -370,7 +392,7 @@ cdef class NativeEngine:
 
     def train(self, x, wanted, sample_weight, const int64_t[::1] order,
               const double[:, ::1] coefficients, const int64_t[:, ::1] dropout_keys,
-              bint is_packed, bint stays_packed):
+              bint is_packed, bint stays_packed, bint is_part):
         cdef Native *native
         cdef source rows
         cdef sparse_rows stored
@@ -378,11 +400,13 @@ cdef class NativeEngine:
         losses = array.array("d", bytes(8 * coefficients.shape[0]))
         cdef double[::1] losses_view = losses
         cdef ptrdiff_t batch_rows = min(self.native.batch_size, order.shape[0])
+        cdef int inputs = self.inputs_of(x, is_part)
         self.make_room_for(x)
-        if self.training is None or self.training.rows < batch_rows:
+        if (self.training is None or self.training.rows < batch_rows
+                or self.training.inputs != inputs):
             # Forward and back are three products, and the threads meet twice per layer.
             threads = self.threads_for(3 * batch_rows * self.native.n_parameters, 2 * self.native.n_layers)
-            self.training = Workspace(self, threads, batch_rows, False)
+            self.training = Workspace(self, threads, batch_rows, False, inputs=inputs)
             self.thread_choice = ThreadChoice(threads)
         native = &self.training.native
         cdef int n_threads = self.thread_choice.choose()
@@ -507,6 +531,25 @@ cdef class NativeEngine:
         weight = total_weight(native, &goals, &order_view[0], n_rows)
         return call.loss_sum / weight if weight > 0.0 else 0.0
 
+    cdef int inputs_of(self, x, bint is_part) except -1:
+        """How training takes the rows of x: that depends on the whole array alone, so not on a part of it."""
+        cdef source rows
+        cdef double steps
+        cdef bint are_bytes
+        if not (self.may_take_bytes or self.may_take_tiles) or isinstance(x, SparseMatrix):
+            return BY_PLAN
+        rows = source_of(x)
+        are_bytes = rows.type == ELEMENT_UINT8
+        if self.native.strips is not NULL:
+            return AS_WHOLE_NUMBERS if are_bytes else BY_PLAN
+        if is_part:
+            return BY_PLAN
+        steps = share_of_steps(&rows, len(x), self.native.layers[0].fan_in)
+        if self.may_take_bytes and are_bytes and (
+                steps * self.native.batch_size >= LEAST_STEPS_OF_BYTES):
+            return AS_WHOLE_NUMBERS
+        return BY_TILES if self.may_take_tiles and steps >= FEW_ZEROS else BY_PLAN
+
     cdef make_room_for(self, x):
         """Have the workspaces made again if they have no memory for gathered rows, and x is dense."""
         if not self.gathers and not isinstance(x, SparseMatrix):
@@ -548,9 +591,37 @@ cdef class NativeEngine:
         return goals
 
 
-cdef bint has_transposed_strips(const NativeLayer *layer, int index) noexcept:
-    """Whether there are strips of w.T: if slopes go back through it, and not of three pieces (memory)."""
-    return index > 0 and layer.strips.keep_inputs is not NULL
+cdef bint keeps_rounded(const Native *native) noexcept:
+    """Whether inputs and slopes of all layers are kept rounded."""
+    return native.strips is not NULL and native.strips.keep_inputs is not NULL
+
+
+cdef double share_of_steps(const source *x, ptrdiff_t n_rows, ptrdiff_t n_columns) noexcept:
+    """What multiply-add does not leave out of a weighted sum, of some rows and columns of x.
+
+    That are steps of the depth at which some row of four is not zero (nonzeros_real.h).
+    """
+    cdef ptrdiff_t group, column, row, found = 0, columns = min(n_columns, <ptrdiff_t>SAMPLED_COLUMNS)
+    cdef const char *rows[4]
+    cdef bint is_any
+    for group in range(SAMPLED_GROUPS):
+        for row in range(4):
+            rows[row] = x.data + n_rows * (4 * group + row) // (4 * SAMPLED_GROUPS) * x.row_stride
+        for column in range(columns):
+            is_any = False
+            for row in range(4):
+                is_any |= not is_zero(x, rows[row])
+                rows[row] += n_columns // columns * x.column_stride
+            found += is_any
+    return found / <double>(SAMPLED_GROUPS * columns)
+
+
+cdef bint is_zero(const source *x, const char *value) noexcept:
+    if x.type == ELEMENT_UINT8:
+        return (<const uint8_t *>value)[0] == 0
+    if x.type == ELEMENT_FLOAT32:
+        return (<const float *>value)[0] == 0.0
+    return (<const double *>value)[0] == 0.0
 
 
 cdef flat_numbers(rows, str dtype):
@@ -590,11 +661,12 @@ class CythonEngine(Engine):
             plan, backend.usable_threads(plan.n_threads), parameters, state, statistics)
 
     def train(self, x, targets, sample_weight, order, coefficients, dropout_keys=None, *,
-              stays_packed=False):
+              stays_packed=False, is_part=False):
         if len(order) == 0:
             return []
         losses = self.native.train(
-            x, targets, sample_weight, order, coefficients, dropout_keys, self.is_packed, stays_packed)
+            x, targets, sample_weight, order, coefficients, dropout_keys, self.is_packed, stays_packed,
+            is_part)
         self.is_packed = stays_packed
         return losses
 
@@ -660,16 +732,25 @@ class CythonBackend(Backend):
                 "this CPU has none, FASTMLP_MAX_ISA leaves it out, or the compiler did not know it")
             return f"by {table.isa.decode()}, not AMX: {why}"
         layers = [0] if plan is None else layers_for_tiles(plan)
-        if not layers:
+        of_bytes = plan is not None and tiles_may_be_for_bytes(plan)
+        if float32_products == "fma" or not (layers or of_bytes):
             return ""
         if tiles_of_float32() is NULL:
             note = table.product_note.decode()
             return f"by {table.isa.decode()}, not AMX: {note}" if note else ""
-        if plan is not None:
-            several = "s" if len(layers) > 1 else ""
-            names = ", ".join(str(1 + layer) for layer in layers)
-            return f"by {table.isa.decode()}, those of layer{several} {names} in training by amx, {split}"
-        return f"by {table.isa.decode()}, those of large layers in training by amx, {split}"
+        if plan is None:
+            return (f"by {table.isa.decode()}, those of large layers and of uint8 inputs in training by amx, "
+                    f"{split}")
+        names = [str(1 + layer) for layer in layers if layer > 0]
+        if any(plan.input_center) and 0 in layers:
+            names.insert(0, "1")
+        elif 0 in layers:
+            names.insert(0, "1 (unless many inputs are zero)")
+        elif of_bytes:
+            names.insert(0, "1 (if its inputs are uint8, and not mostly zero)")
+        several = "s" if len(names) > 1 else ""
+        return (f"by {table.isa.decode()}, those of layer{several} {', '.join(names)} in training by amx, "
+                f"{split}")
 
     @property
     def int8_isa(self):

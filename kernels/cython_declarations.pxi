@@ -86,6 +86,7 @@ cdef extern from "kernels.h":
     struct weight_strips:
         ptrdiff_t fan_in
         ptrdiff_t fan_out
+        float scale
         uint32_t *strips
         uint32_t *transposed
 
@@ -99,7 +100,7 @@ cdef extern from "kernels.h":
                              ptrdiff_t last_input, ptrdiff_t first, ptrdiff_t last,
                              const weight_strips *kept) noexcept nogil
         void (*weighted_sum)(const void *a, ptrdiff_t a_stride, const uint32_t *a_strips, const void *w,
-                             ptrdiff_t w_stride, ptrdiff_t w_step, const uint32_t *w_strips,
+                             ptrdiff_t w_stride, ptrdiff_t w_step, const weight_strips *kept,
                              const void *b, void *z, ptrdiff_t z_stride, ptrdiff_t rows,
                              ptrdiff_t fan_in, ptrdiff_t first, ptrdiff_t last) noexcept nogil
         void (*weight_gradient)(const void *a, ptrdiff_t a_stride, const uint32_t *a_strips,
@@ -236,6 +237,8 @@ cdef enum:
     VALUES_PER_MEETING = 60_000
     WAKE_UP = 400
     TILE_SPEED = 3
+    SAMPLED_GROUPS = 8  # of four rows each, to see how many values are zero
+    SAMPLED_COLUMNS = 256
     OWN_INPUTS = 4  # so many threads gather their own input
     MAX_COEFFICIENTS = 24
     N_ADJUSTED = 3  # contract.N_ADJUSTMENTS
@@ -243,6 +246,10 @@ cdef enum:
     NOT_NORMALIZED = 0
     BATCH = 1
     LAYER = 2
+    # What multiplies the network's inputs in training, if it is not for the plan to say:
+    BY_PLAN = 0
+    BY_TILES = 1
+    AS_WHOLE_NUMBERS = 2  # by tiles, of bytes
     PANEL_GROUPS = 16  # of panels of a symmetric matrix: the more, the less of it is computed twice
 
 
@@ -290,10 +297,9 @@ cdef const kernels *kernels_for(str precision):
 
 
 cdef const strip_products *tiles_of_float32():
-    """The tiles that multiply it where they pay; NULL if there are none, or something is asked for."""
-    if float32_products != "auto":
-        return NULL
-    fastmlp_try_amx(FLOAT32, False)
+    """The tiles that multiply it, everything or where they pay; NULL if there are none, or none are wanted."""
+    if float32_products == "auto":
+        fastmlp_try_amx(FLOAT32, False)
     return kernels_for("float32").strips
 
 

@@ -47,7 +47,7 @@ cdef struct NativeLayer:
     const char *gamma
     ptrdiff_t w_panel
     ptrdiff_t w_step
-    uint32_t *w_strips  # NULL for the flat vector
+    bint reads_strips  # those of `rounded`; not where w is the flat vector
     # Dropout of its inputs while training, if `drops`: (rows, fan_in) panels of what is kept. The
     # network's inputs are dropped where they are.
     bint drops
@@ -225,7 +225,7 @@ cdef void load_parameters(Native *native, team *team, int thread) noexcept nogil
 cdef void keep_weights(Native *native, NativeLayer *layer, ptrdiff_t first,
                        ptrdiff_t last) noexcept nogil:
     """The strips of some panels of w anew, if it has them."""
-    if layer.strips is not NULL:
+    if layer.rounded.strips is not NULL:
         layer.strips.keep_weights(native.parameters + layer.packed_weights, layer.w_stride, 0,
                                   layer.fan_in, first, last, &layer.rounded)
 

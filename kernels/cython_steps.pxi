@@ -15,7 +15,7 @@ cdef bint gather(Native *native, const Batch *batch, team *team, int thread) noe
         first = share_rows(batch.rows, thread, team.n_threads)
         last = share_rows(batch.rows, thread + 1, team.n_threads)
     if native.gathers_strips:
-        finite = native.strips.gather(
+        finite = native.layers[0].strips.gather(
             batch.x, batch.order + first, last - first, batch.rows, batch.n_known - first,
             native.layers[0].fan_in, strips_of(native, 0, thread, first))
     else:
@@ -46,7 +46,8 @@ cdef uint32_t *strips_of(Native *native, int index, int thread, ptrdiff_t first_
         strips = <uint32_t *>input_of(native, 0, NULL, thread)
     if strips is NULL:
         return NULL
-    return strips + first_row // LOSS_BLOCK * native.strips.strip_words(native.layers[index].fan_in)
+    cdef NativeLayer *layer = &native.layers[index]
+    return strips + first_row // LOSS_BLOCK * layer.strips.strip_words(layer.fan_in)
 
 
 cdef uint16_t *nonzero_of(Native *native, int index, int thread) noexcept nogil:
@@ -112,7 +113,7 @@ cdef void forward(Native *native, const Batch *batch, team *team, int thread) no
             layer.strips.weighted_sum(
                 input_of(native, index, batch.keys, thread) + offset, native.input_stride,
                 strips_of(native, index, thread, first_row), layer.w, layer.w_panel, layer.w_step,
-                layer.w_strips, layer.b, layer.z + offset, layer.stride, last_row - first_row,
+                &layer.rounded if layer.reads_strips else NULL, layer.b, layer.z + offset, layer.stride, last_row - first_row,
                 layer.fan_in, first, last)
         else:
             nonzero = nonzero_of(native, index, thread)

@@ -11,12 +11,20 @@ FLOAT32_PRODUCTS = ("auto", "fma", "amx")
 """Whichever is faster; the multiply-add of the instruction set; or AMX's tiles, with each number as
 three bfloat16."""
 
-LEAST_ROWS, LEAST_WIDTH = 128, 512
-"""So large batches and layers train faster by tiles (measured, see README.md). The network's inputs
-may be mostly zeros, which multiply-add leaves out, unless a center is taken off them."""
+LEAST_ROWS, LEAST_WIDTH, LEAST_SIZE = 64, 256, 1 << 15
+"""Layers so wide train faster by tiles (measured, see README.md) with batches of so many rows, and
+with so many numbers in a batch of their narrower side."""
 
-MOST_WEIGHTS = 2048 * 2048
-"""Of all these layers together: each weight takes 6 bytes more."""
+FEW_ZEROS = 0.9
+"""The network's inputs may have zeros, which multiply-add leaves out: it is faster unless such a
+share of its steps is left."""
+
+LEAST_WIDTH_OF_BYTES, LEAST_STEPS_OF_BYTES = 32, 32
+"""Bytes are whole numbers, of one piece each, and take half of the products: they train faster by
+tiles if of the steps of a batch as many are left as so many rows have."""
+
+LEAST_SCALE, LARGEST_SCALE = 2.0**-60, 2.0**60
+"""Of bytes that are taken as whole numbers; others are left to multiply-add."""
 
 
 def requested_float32_products() -> str:
@@ -37,11 +45,28 @@ def requested_float32_products() -> str:
 
 
 def layers_for_tiles(plan: Plan) -> list[int]:
-    """Return the numbers of the layers that train faster by tiles, where there are tiles."""
-    found, left = [], MOST_WEIGHTS
-    for layer in plan.layers[0 if any(plan.input_center) else 1 :]:
-        n_weights = layer.fan_in * layer.fan_out
-        if min(layer.fan_in, layer.fan_out) >= LEAST_WIDTH and n_weights <= left:
-            found.append(layer.index)
-            left -= n_weights
-    return found if plan.precision == "float32" and plan.batch_size >= LEAST_ROWS else []
+    """Return the numbers of the layers that train faster by tiles, where there are tiles.
+
+    The first one does if there are few zeros among its inputs, of which a plan knows nothing.
+    """
+    if plan.precision != "float32" or plan.batch_size < LEAST_ROWS:
+        return []
+    least = max(LEAST_WIDTH, LEAST_SIZE / plan.batch_size)
+    return [layer.index for layer in plan.layers if min(layer.fan_in, layer.fan_out) >= least]
+
+
+def bytes_are_whole_numbers(plan: Plan) -> bool:
+    """Return whether products may take uint8 inputs as they are, and scale the other operand."""
+    if plan.precision != "float32" or len(plan.input_scale) > 1 or any(plan.input_center):
+        return False
+    return plan.dropout[0] == 0.0 and LEAST_SCALE < abs(plan.input_scale[0]) < LARGEST_SCALE
+
+
+def tiles_may_be_for_bytes(plan: Plan) -> bool:
+    """Return whether the first layer trains faster by tiles on bytes that are not mostly zeros."""
+    first = plan.layers[0]
+    return (
+        bytes_are_whole_numbers(plan)
+        and plan.batch_size >= LEAST_STEPS_OF_BYTES
+        and min(first.fan_in, first.fan_out) >= LEAST_WIDTH_OF_BYTES
+    )

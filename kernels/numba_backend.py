@@ -195,6 +195,7 @@ class NumbaEngine(Engine):
         dropout_keys: Array | None = None,
         *,
         stays_packed: bool = False,
+        is_part: bool = False,
     ) -> Sequence[float]:
         if len(order) == 0:
             return []

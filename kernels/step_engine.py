@@ -45,6 +45,7 @@ class StepEngine(Engine):
         dropout_keys: Array | None = None,
         *,
         stays_packed: bool = False,
+        is_part: bool = False,
     ) -> Sequence[float]:
         losses: list[float] = []
         batch_size, n_coefficients = self.plan.batch_size, self.plan.n_coefficients

@@ -67,6 +67,12 @@ static ALWAYS_INLINE numbers numbers_of_first_bytes(const uint8_t *bytes, ptrdif
     return (numbers)_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(lanes, bytes)));
 }
 
+static ALWAYS_INLINE pairs least_lanes(pairs one, pairs two) {
+    return (pairs)_mm512_min_epu32((__m512i)one, (__m512i)two);
+}
+static ALWAYS_INLINE uint32_t least_lane(pairs all) { return _mm512_reduce_min_epu32((__m512i)all); }
+static ALWAYS_INLINE int any_lane(pairs all) { return _mm512_test_epi32_mask((__m512i)all, (__m512i)all) != 0; }
+
 /* Four pairs from each of these places. */
 static ALWAYS_INLINE pairs pairs_of_quarters(const uint32_t *first, const uint32_t *second,
                                              const uint32_t *third, const uint32_t *fourth) {

@@ -120,11 +120,13 @@ struct three_products {
     input_gradient_function input_gradient;
 };
 
-/* Weights (fan_in, fan_out), rounded and kept as strips of tiles; see below. */
+/* Weights (fan_in, fan_out), times `scale`, rounded and kept as strips of tiles; see below. The scale is 1 but for
+ * whole numbers as inputs, which are what they count times it. */
 struct weight_strips {
     ptrdiff_t fan_in, fan_out;
+    float scale;
     uint32_t *strips;     /* of w: one for each panel of outputs */
-    uint32_t *transposed; /* of w.T: one for each panel of inputs; or NULL (always, where there is no gather) */
+    uint32_t *transposed; /* of w.T: one for each panel of inputs; or NULL (always, where there is no keep_inputs) */
 };
 
 enum { ROOM_ROWS = 512 };
@@ -135,21 +137,22 @@ enum { ROOM_ROWS = 512 };
  * changes them, too. What has no strips (NULL) is rounded on the way, as by three_products. */
 struct strip_products {
     ptrdiff_t (*strip_words)(ptrdiff_t depth);
-    /* As product_kernels.gather, to strips. This and keep_inputs are NULL where products may need the panels
-     * of inputs. */
+    /* As product_kernels.gather, to strips. Where keep_inputs is NULL, products may need the panels of inputs: then
+     * this is for bytes without a center and with one scale, and takes them as whole numbers. */
     int (*gather)(const struct source *x, const int64_t *order, ptrdiff_t n_rows, ptrdiff_t batch_rows,
                   ptrdiff_t n_known, ptrdiff_t n_columns, uint32_t *strips);
-    /* Some panels of `a`, and some of its rows, from one on that begins the first of these strips. */
+    /* Some panels of `a`, and some of its rows, from one on that begins the first of these strips. NULL where
+     * neither inputs nor weights are kept: then kept->strips is NULL, too. */
     void (*keep_inputs)(const void *a, ptrdiff_t a_stride, ptrdiff_t rows, ptrdiff_t fan_in,
                         ptrdiff_t first, ptrdiff_t last, uint32_t *a_strips);
     void (*keep_weights)(const void *w, ptrdiff_t w_stride, ptrdiff_t first_input, ptrdiff_t last_input,
                          ptrdiff_t first, ptrdiff_t last, const struct weight_strips *kept);
     void (*weighted_sum)(const void *a, ptrdiff_t a_stride, const uint32_t *a_strips, const void *w,
-                         ptrdiff_t w_stride, ptrdiff_t w_step, const uint32_t *w_strips, const void *b,
+                         ptrdiff_t w_stride, ptrdiff_t w_step, const struct weight_strips *kept, const void *b,
                          void *z, ptrdiff_t z_stride, ptrdiff_t rows, ptrdiff_t fan_in, ptrdiff_t first,
                          ptrdiff_t last);
     /* `room` (or NULL) is for so many strips of dz as there are panels, their depth along its rows, of which
-     * ROOM_ROWS are enough. Where there is no gather it is not used. */
+     * ROOM_ROWS are enough. Where there is no keep_inputs it is not used. */
     void (*weight_gradient)(const void *a, ptrdiff_t a_stride, const uint32_t *a_strips, ptrdiff_t fan_in,
                             const void *dz, ptrdiff_t dz_stride, void *out, ptrdiff_t out_stride,
                             const struct update *update, const struct weight_strips *kept,

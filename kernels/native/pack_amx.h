@@ -30,62 +30,61 @@ static ALWAYS_INLINE numbers only(pairs lanes, numbers values) {
 
 /* What is known of packed numbers, where they have three pieces. */
 struct extent {
-    pairs least; /* in each lane the least number but zero: its bits without the sign, less one */
+    pairs least; /* in each lane the least number but zero: its bits without the sign, times two, less one */
     pairs rests; /* the bits of all other pieces than the first */
 };
 #define NO_EXTENT ((struct extent){(pairs){0} - 1u, {0}})
 
 static ALWAYS_INLINE void see(struct extent *extent, numbers values) {
-    const pairs less = ((pairs)values & 0x7fffffffu) - 1u; /* of zero: all bits */
-    const pairs is_less = (pairs)(less < extent->least);
-    extent->least = (less & is_less) | (extent->least & ~is_less);
+    extent->least = least_lanes(extent->least, (pairs)values + (pairs)values - 1u); /* of zero: all bits */
 }
 
-/* The exponent of the least number but zero as float32 has it (2^0 is 127), or at most one less; 511 if
+/* The exponent of the least number but zero as float32 has it (2^0 is 127), or at most one less; 255 if
  * there is none. */
 static ALWAYS_INLINE int least_exponent(const struct extent *extent) {
-    uint32_t least = extent->least[0];
-    for (int i = 1; i < SIDE; i++) least = extent->least[i] < least ? extent->least[i] : least;
-    return (int)(least >> 23);
+    return (int)(least_lane(extent->least) >> 24);
 }
 
-static ALWAYS_INLINE int has_rests(const struct extent *extent) {
-    uint32_t rests = 0;
-    for (int i = 0; i < SIDE; i++) rests |= extent->rests[i];
-    return rests != 0;
+static ALWAYS_INLINE int has_rests(const struct extent *extent) { return any_lane(extent->rests); }
+
+/* The nearest bfloat16; of two the larger one. Infinities and NaN stay what they are, or become a number that leaves
+ * NaN when it is taken off them. */
+static ALWAYS_INLINE numbers rounded_to_piece(numbers values) {
+    return (numbers)(((pairs)values + 0x8000u) & 0xffff0000u);
 }
 
-typedef uint16_t halves __attribute__((vector_size(32))); /* 16 of them */
-
-/* What rounding took from 32 numbers side by side, or from those of two rows; NaN for an infinity. */
-static ALWAYS_INLINE void subtract_columns(pairs rounded, numbers *first, numbers *second) {
-    halves half[2];
-    memcpy(half, &rounded, sizeof half);
-    *first -= (numbers)(__builtin_convertvector(half[0], pairs) << 16);
-    *second -= (numbers)(__builtin_convertvector(half[1], pairs) << 16);
-}
-static ALWAYS_INLINE void subtract_rows(pairs rounded, numbers *above, numbers *below) {
-    *above -= (numbers)(rounded << 16);
-    *below -= (numbers)(rounded & 0xffff0000u);
-}
-
-/* Both kinds of pairs to `line`, piece by piece. */
-#define DEFINE_PIECES(kind)                                                                        \
-    static ALWAYS_INLINE void pieces_of_##kind(numbers one, numbers other, pairs line[PIECES],     \
-                                               struct extent *extent) {                            \
-        line[0] = pairs_of_##kind(one, other);                                                     \
-        if (PIECES == 1) return;                                                                   \
-        see(extent, one);                                                                          \
-        see(extent, other);                                                                        \
-        for (int piece = 1; piece < PIECES; piece++) {                                             \
-            subtract_##kind(line[piece - 1], &one, &other);                                        \
-            line[piece] = pairs_of_##kind(one, other);                                             \
-            extent->rests |= line[piece];                                                          \
-        }                                                                                          \
+/* To `line`, piece by piece: 32 numbers side by side, or two rows, one below the other. Of the last piece nothing
+ * is left to round. */
+static ALWAYS_INLINE void pieces_of_columns(numbers first, numbers second, pairs line[PIECES],
+                                            struct extent *extent) {
+    if (PIECES > 1) see(extent, first), see(extent, second);
+    for (int piece = 0; piece < PIECES - 1; piece++) {
+        const numbers left = rounded_to_piece(first), right = rounded_to_piece(second);
+        line[piece] = pairs_of_columns(left, right);
+        first -= left;
+        second -= right;
     }
-DEFINE_PIECES(columns)
-DEFINE_PIECES(rows)
-#undef DEFINE_PIECES
+    line[PIECES - 1] = pairs_of_columns(first, second);
+    for (int piece = 1; piece < PIECES; piece++) extent->rests |= line[piece];
+}
+
+static ALWAYS_INLINE void pieces_of_rows(numbers above, numbers below, pairs line[PIECES],
+                                         struct extent *extent) {
+    if (PIECES == 1) {
+        line[0] = pairs_of_rows(above, below);
+        return;
+    }
+    see(extent, above);
+    see(extent, below);
+    for (int piece = 0; piece < PIECES - 1; piece++) {
+        const numbers upper = rounded_to_piece(above), lower = rounded_to_piece(below);
+        line[piece] = (pairs)upper >> 16 | (pairs)lower;
+        above -= upper;
+        below -= lower;
+    }
+    line[PIECES - 1] = (pairs)above >> 16 | ((pairs)below & 0xffff0000u);
+    for (int piece = 1; piece < PIECES; piece++) extent->rests |= line[piece];
+}
 
 static ALWAYS_INLINE void store_pieces(uint32_t *out, const pairs line[PIECES]) {
     for (int piece = 0; piece < PIECES; piece++) store_pairs(out + piece * TILE_PAIRS, line[piece]);
@@ -157,37 +156,49 @@ static void pack_columns(const float *panels, ptrdiff_t stride, ptrdiff_t rows, 
     }
 }
 
-/* Pair number `pair` of rows of a panel that are `step` apart. Of an extent the lanes past the first
- * ones are left out. */
+/* Pair number `pair` of rows of a panel that are `step` apart, times `scale`. Of an extent the lanes past the
+ * first ones are left out. */
 static ALWAYS_INLINE void pieces_of_pair(const float *panel, ptrdiff_t step, ptrdiff_t rows,
-                                         ptrdiff_t pair, pairs lanes, pairs line[PIECES],
+                                         ptrdiff_t pair, float scale, pairs lanes, pairs line[PIECES],
                                          struct extent *extent) {
     const float *above = panel + 2 * pair * step;
     numbers one = {0}, other = {0};
     if (2 * pair < rows) one = load_numbers(above);
     if (2 * pair + 1 < rows) other = load_numbers(above + step);
     if (PIECES > 1) one = only(lanes, one), other = only(lanes, other);
-    pieces_of_rows(one, other, line, extent);
+    pieces_of_rows(scale * one, scale * other, line, extent);
 }
 
-/* For b: one panel, the depth along its rows. Returns its least exponent, of three pieces. */
-static int pack_rows(const float *panel, ptrdiff_t step, ptrdiff_t rows, uint32_t *out) {
+/* The exponent of a number as float32 has it. */
+static int exponent_of(float number) {
+    uint32_t bits;
+    memcpy(&bits, &number, sizeof bits);
+    return (int)(bits >> 23 & 255);
+}
+
+/* For b: one panel, times `scale` (one piece: 1), the depth along its rows. Returns its least exponent, of
+ * three pieces: that of the panel and that of the scale, since what becomes zero by it is not, either. */
+static int pack_rows(const float *panel, ptrdiff_t step, ptrdiff_t rows, float any_scale, uint32_t *out) {
+    const float scale = PIECES == 1 ? 1 : any_scale;
     const pairs every_lane = first_lanes(SIDE);
-    struct extent extent = NO_EXTENT;
+    struct extent extent = NO_EXTENT, of_scaled = NO_EXTENT;
     for (ptrdiff_t row = 0; row < rows; row += TILE_DEPTH, out += TILE_WORDS) {
         const float *from = panel + row * step;
         const ptrdiff_t left = rows - row, whole = left < TILE_DEPTH ? left / 2 : SIDE;
         pairs line[PIECES];
         for (ptrdiff_t pair = 0; pair < whole; pair++, from += 2 * step) {
-            pieces_of_rows(load_numbers(from), load_numbers(from + step), line, &extent);
+            const numbers one = load_numbers(from), other = load_numbers(from + step);
+            if (PIECES > 1) see(&extent, one), see(&extent, other);
+            pieces_of_rows(scale * one, scale * other, line, &of_scaled);
             store_pieces(out + pair * SIDE, line);
         }
         for (ptrdiff_t pair = whole; pair < SIDE; pair++) {
-            pieces_of_pair(from, step, left % 2, pair - whole, every_lane, line, &extent);
+            if (PIECES > 1 && pair == whole && left % 2) see(&extent, load_numbers(from));
+            pieces_of_pair(from, step, left % 2, pair - whole, scale, every_lane, line, &of_scaled);
             store_pieces(out + pair * SIDE, line);
         }
     }
-    return PIECES > 1 ? least_exponent(&extent) : 0;
+    return PIECES > 1 ? least_exponent(&extent) + exponent_of(scale) - exponent_of(1) : 0;
 }
 
 /* For a: the first columns of one panel, `width` of them, as rows of tiles, the depth along its rows. */
@@ -201,11 +212,11 @@ static struct extent pack_rows_transposed(const float *panel, ptrdiff_t rows, pt
         if (rows - row >= TILE_DEPTH) {
             UNROLL
             for (int i = 0; i < SIDE; i++)
-                pieces_of_pair(from, SIDE, TILE_DEPTH, i, lanes, lines[i], &extent);
+                pieces_of_pair(from, SIDE, TILE_DEPTH, i, 1, lanes, lines[i], &extent);
         } else {
             UNROLL
             for (int i = 0; i < SIDE; i++)
-                pieces_of_pair(from, SIDE, rows - row, i, lanes, lines[i], &extent);
+                pieces_of_pair(from, SIDE, rows - row, i, 1, lanes, lines[i], &extent);
         }
         store_transposed(lines, out);
     }
@@ -241,51 +252,33 @@ static int pack_columns_transposed(const float *panels, ptrdiff_t stride, ptrdif
     return PIECES > 1 ? least_exponent(&extent) : 0;
 }
 
-/* Strips: all tiles of 16 rows of a, or of one panel of b, along the whole depth. With three pieces, the
- * least exponents of each 16 rows of a panel follow. They are kept by who makes them (struct strip_products). */
+/* Strips: all tiles of 16 rows of a, or of one panel of b, along the whole depth. They are kept by who makes them
+ * (struct strip_products). */
 static ptrdiff_t strip_words(ptrdiff_t depth) {
-    const ptrdiff_t steps = (depth + TILE_DEPTH - 1) / TILE_DEPTH;
-    const ptrdiff_t words = steps * TILE_WORDS + (PIECES > 1 ? (2 * steps + SIDE - 1) / SIDE * SIDE : 0);
+    const ptrdiff_t words = (depth + TILE_DEPTH - 1) / TILE_DEPTH * TILE_WORDS;
     return words % 1024 ? words : words + SIDE; /* not all strips in the same sets of the cache */
 }
 
-static uint32_t *exponents_of(uint32_t *strip, ptrdiff_t depth) {
-    return strip + (depth + TILE_DEPTH - 1) / TILE_DEPTH * TILE_WORDS;
-}
-
-/* Of the rows [first, last) of a panel; `first` begins a tile. */
-static int least_of_strip(const uint32_t *strip, ptrdiff_t depth, ptrdiff_t first, ptrdiff_t last) {
-    if (PIECES == 1) return 0;
-    const uint32_t *exponents = exponents_of((uint32_t *)strip, depth);
-    uint32_t found = 511;
-    for (ptrdiff_t row = first; row < last; row += SIDE)
-        if (exponents[row / SIDE] < found) found = exponents[row / SIDE];
-    return (int)found;
-}
-
+#if PIECES == 1
 /* Up to 16 rows of panel number `panel` of w, from `input` on, a multiple of 16, to its strip. What is
  * missing in the last tile is zero in the strip already. */
 static ALWAYS_INLINE void keep_rows(const float *rows, ptrdiff_t input, ptrdiff_t inputs,
                                     const struct weight_strips *kept, ptrdiff_t panel) {
     uint32_t *strip = kept->strips + panel * strip_words(kept->fan_in);
     uint32_t *out = strip + input / TILE_DEPTH * TILE_WORDS + input % TILE_DEPTH / 2 * SIDE;
-    struct extent extent = NO_EXTENT;
-    pairs line[PIECES];
     if (inputs == SIDE) {
         UNROLL
-        for (int i = 0; i < SIDE; i += 2) {
-            pieces_of_rows(load_numbers(rows + i * SIDE), load_numbers(rows + (i + 1) * SIDE), line, &extent);
-            store_pieces(out + i / 2 * SIDE, line);
-        }
+        for (int i = 0; i < SIDE; i += 2)
+            store_pairs(out + i / 2 * SIDE,
+                        pairs_of_rows(load_numbers(rows + i * SIDE), load_numbers(rows + (i + 1) * SIDE)));
     } else
-        for (ptrdiff_t pair = 0; pair < SIDE / 2; pair++) {
-            pieces_of_pair(rows, SIDE, inputs, pair, first_lanes(SIDE), line, &extent);
-            store_pieces(out + pair * SIDE, line);
+        for (ptrdiff_t row = 0; row < inputs; row += 2) {
+            numbers below = {0};
+            if (row + 1 < inputs) below = load_numbers(rows + (row + 1) * SIDE);
+            store_pairs(out + row / 2 * SIDE, pairs_of_rows(load_numbers(rows + row * SIDE), below));
         }
-    if (PIECES > 1) exponents_of(strip, kept->fan_in)[input / SIDE] = (uint32_t)least_exponent(&extent);
 }
 
-#if PIECES == 1
 /* The same rows of one or two panels, the second one `next` numbers after the first, to the strip of w.T, where a
  * panel has half of the lines of a tile. Missing rows are zero. */
 static ALWAYS_INLINE void keep_transposed(const float *rows, ptrdiff_t next, ptrdiff_t input, ptrdiff_t inputs,
@@ -313,13 +306,6 @@ static ALWAYS_INLINE void keep_transposed(const float *rows, ptrdiff_t next, ptr
         if (i < SIDE / 2 || panels == 2) store_pairs(out[i / (SIDE / 2)] + i % (SIDE / 2) * SIDE, line[i]);
 }
 
-#if defined(__clang__)
-#define CHOOSE(type, one, two, ...) __builtin_shufflevector((type)(one), (type)(two), __VA_ARGS__)
-#else
-#define CHOOSE(type, one, two, ...) __builtin_shuffle((type)(one), (type)(two), (type){__VA_ARGS__})
-#endif
-typedef uint16_t singles __attribute__((vector_size(64)));
-typedef uint64_t fours __attribute__((vector_size(64)));
 /* Rows of one panel of a, the first `columns` of it, to half of the lines of a tile: the second half, or the
  * first one. Rows that are missing stay as they are. */
 static void keep_half(const float *panel, ptrdiff_t rows, ptrdiff_t columns, uint32_t *half) {
@@ -338,7 +324,19 @@ static void keep_columns(const float *panel, ptrdiff_t next, ptrdiff_t rows, ptr
         store_pairs(tile + row * SIDE, pairs_of_columns(only(low, load_numbers(panel)),
                                                         only(high, load_numbers(panel + next))));
 }
+#else
+/* Of w and w.T in three pieces there are none. */
+#define keep_rows(...) ((void)0)
+#define keep_transposed(...) ((void)0)
+#endif
 
+#if defined(__clang__)
+#define CHOOSE(type, one, two, ...) __builtin_shufflevector((type)(one), (type)(two), __VA_ARGS__)
+#else
+#define CHOOSE(type, one, two, ...) __builtin_shuffle((type)(one), (type)(two), (type){__VA_ARGS__})
+#endif
+typedef uint16_t singles __attribute__((vector_size(64)));
+typedef uint64_t fours __attribute__((vector_size(64)));
 /* In each quarter of both: their numbers in turns, so many (1, 2, 4) at a time, of the first halves and of
  * the last. */
 static ALWAYS_INLINE void interleave(const int at_a_time, pairs one, pairs two, pairs *first, pairs *last) {
@@ -400,8 +398,3 @@ static void transpose_strips(const uint32_t *tile, ptrdiff_t strip, ptrdiff_t ro
         transpose_tiles(tile, strip, TILE_DEPTH, out, next);
     if (rows > 0) transpose_tiles(tile, strip, rows, out, next);
 }
-#else
-/* Of a and of w.T in three pieces there are none. */
-#define transpose_strips(...) ((void)0)
-#define keep_transposed(...) ((void)0)
-#endif

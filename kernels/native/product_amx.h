@@ -17,6 +17,10 @@
  * threads share: where numbers are so small that pieces or their products fall below 2^-126, the tile is
  * filled with NaN; infinities, NaN and numbers that round to infinity make their sums NaN or infinite by
  * themselves (an infinity less itself is NaN); and a tile with such a sum is computed again.
+ *
+ * Inputs that are whole numbers, bytes, times one scale have one piece: the scale goes to the weights, and to the
+ * slopes of their gradient, before these are split. So three products count. They come as strips, of tiles in the
+ * places of first pieces; what is left to multiply-add is read from there (sum_of_whole, gradient_of_whole).
  */
 #include <math.h>
 #include <string.h>
@@ -41,8 +45,10 @@ extern const struct product_kernels fastmlp_product_avx512_float32;
  * panels of slopes there while inputs go by. Blocks of `a` take a part of the second-level one, 2 MB. All are
  * of whole tiles. */
 enum {
-    SUM_DEPTH = PIECES == 1 ? 512 : 96, /* of `b` 32 or 18 KB */
-    SUM_ROWS = 256,                     /* of `a`, packed here */
+    SUM_DEPTH = PIECES == 1 ? 512 : 128, /* of `b` 32 or 24 KB */
+    WHOLE_DEPTH = 192,                  /* where whole numbers take three products: of `b` 36 KB */
+    MOST_DEPTH = PIECES == 1 ? SUM_DEPTH : WHOLE_DEPTH,
+    SUM_ROWS = PIECES == 1 ? 256 : 512, /* of `a`, packed here */
     STRIP_ROWS = 512,                   /* of `a`, in strips */
     FETCHED_ROWS = 128,                 /* fewer of them have what they need near */
     GRADIENT_DEPTH = ROOM_ROWS,         /* rows of a and dz; of more the sums wait */
@@ -307,20 +313,61 @@ static void sum_rows(ptrdiff_t rows, ptrdiff_t height, ptrdiff_t panels, int a_h
     for (ptrdiff_t j = 0; j < panels; j++) memcpy(out + j * out_panel, sums + j * PANEL, n_bytes);
 }
 
+/* Whole numbers as they lie in strips. */
+typedef uint16_t whole_number __attribute__((may_alias));
+
+/* By multiply-add: adds 16 of them, so far apart, times `scale` and times the same others, to 16 sums. */
+static ALWAYS_INLINE void add_whole(numbers sums[SIDE], const whole_number *whole, const ptrdiff_t apart, float scale,
+                                    numbers others) {
+    UNROLL
+    for (int i = 0; i < SIDE; i++) {
+        const uint32_t bits = (uint32_t)whole[i * apart] << 16;
+        float number;
+        memcpy(&number, &bits, sizeof number);
+        sums[i] += scale * number * others;
+    }
+}
+
+/* Of one panel of w or dz: up to 16 rows of whole @ w + b, from `row` on, and up to 16 inputs of whole.T @ dz. */
+static void sum_of_whole(const uint32_t *whole, ptrdiff_t fan_in, float scale, ptrdiff_t row, ptrdiff_t rows,
+                         const float *w, const float *b, float *z) {
+    const whole_number *first = (const whole_number *)(whole + row / SIDE * strip_words(fan_in));
+    numbers sums[SIDE] = {{0}};
+    for (int i = 0; i < SIDE && b; i++) sums[i] = load_numbers(b);
+    for (ptrdiff_t input = 0; input < fan_in; input++)
+        add_whole(sums, first + input / TILE_DEPTH * 2 * TILE_WORDS + input % TILE_DEPTH, TILE_DEPTH, scale,
+                  load_numbers(w + input * SIDE));
+    for (ptrdiff_t i = 0; i < rows; i++) store_numbers(z + i * SIDE, sums[i]);
+}
+
+static void gradient_of_whole(const uint32_t *whole, ptrdiff_t fan_in, float scale, ptrdiff_t input,
+                              ptrdiff_t inputs, const float *dz, ptrdiff_t rows, float *out) {
+    const whole_number *first = (const whole_number *)(whole + input / TILE_DEPTH * TILE_WORDS) + input % TILE_DEPTH;
+    const ptrdiff_t strip = 2 * strip_words(fan_in);
+    numbers sums[SIDE] = {{0}};
+    for (ptrdiff_t row = 0; row < rows; row++)
+        add_whole(sums, first + row / SIDE * strip + row % SIDE * TILE_DEPTH, 1, scale,
+                  load_numbers(dz + row * SIDE));
+    for (ptrdiff_t i = 0; i < inputs; i++) store_numbers(out + i * SIDE, sums[i]);
+}
+
+enum { LEAST_WHOLE = 255 }; /* none is less than 1, so that no product is less than a piece */
+
 /* z = a @ w + b as in kernels.h; or a @ w.T, if w has `transposed_rows` (else 0) and fan_in columns. What
- * is there in strips (not NULL) is not packed here. */
-static void sum(const float *a, ptrdiff_t a_stride, const uint32_t *a_strips, const float *w,
+ * is there in strips (not NULL) is not packed here; of a in three pieces these are whole numbers times `scale`. */
+static void sum(const float *a, ptrdiff_t a_stride, const uint32_t *a_strips, float scale, const float *w,
                 ptrdiff_t w_stride, ptrdiff_t w_step, const uint32_t *w_strips,
                 ptrdiff_t transposed_rows, const float *b, float *z, ptrdiff_t z_stride,
                 ptrdiff_t all_rows, ptrdiff_t fan_in, ptrdiff_t first, ptrdiff_t last) {
     PER_THREAD _Alignas(64) uint32_t a_block[SUM_ROWS * SUM_DEPTH / 2 * PIECES];
-    _Alignas(64) uint32_t w_block[2 * SIDE * SUM_DEPTH / 2 * PIECES];
+    PER_THREAD _Alignas(64) uint32_t w_block[2 * SIDE * MOST_DEPTH / 2 * PIECES];
     struct extent a_extents[SUM_ROWS / SIDE];
-    int a_least[SUM_ROWS / SIDE] = {0}, w_least[2] = {0};
+    int a_least[STRIP_ROWS / SIDE] = {0}, w_least[2] = {0};
     if (all_rows <= 0 || first >= last) return; /* a tile has a row at least */
     const ptrdiff_t height = least(all_rows, SIDE), strip = strip_words(fan_in);
     /* Blocks of nearly equal depth. */
-    const ptrdiff_t n_blocks = fan_in > SUM_DEPTH ? (fan_in + SUM_DEPTH - 1) / SUM_DEPTH : 1;
+    const ptrdiff_t most_depth = PIECES > 1 && a_strips ? WHOLE_DEPTH : SUM_DEPTH;
+    const ptrdiff_t n_blocks = fan_in > most_depth ? (fan_in + most_depth - 1) / most_depth : 1;
     const ptrdiff_t share = (fan_in + n_blocks - 1) / n_blocks;
     const ptrdiff_t depth = (share + TILE_DEPTH - 1) / TILE_DEPTH * TILE_DEPTH;
     configure(height);
@@ -343,8 +390,8 @@ static void sum(const float *a, ptrdiff_t a_stride, const uint32_t *a_strips, co
                 pack_columns(a + input / SIDE * a_stride + row_block * SIDE, a_stride, rows, inputs,
                              a_block, a_extents);
             for (ptrdiff_t i = 0; PIECES > 1 && i * SIDE < rows; i++) {
-                a_least[i] = least_exponent(&a_extents[i]);
-                a_has_rests |= has_rests(&a_extents[i]);
+                a_least[i] = a_strips ? LEAST_WHOLE : least_exponent(&a_extents[i]);
+                a_has_rests |= !a_strips && has_rests(&a_extents[i]);
             }
             for (ptrdiff_t panel = first; panel < last; panel += 2) {
                 const ptrdiff_t panels = least(last - panel, 2);
@@ -358,16 +405,14 @@ static void sum(const float *a, ptrdiff_t a_stride, const uint32_t *a_strips, co
                 for (ptrdiff_t j = 0; j < panels; j++) {
                     uint32_t *packed = w_block + j * of.b_next;
                     const ptrdiff_t row = (panel + j) * SIDE;
-                    if (w_strips)
-                        w_least[j] = least_of_strip(w_strips + row / SIDE * strip, fan_in, input,
-                                                    input + inputs);
-                    else if (transposed_rows)
+                    if (w_strips) continue;
+                    if (transposed_rows)
                         w_least[j] = pack_columns_transposed(
                             w + input / SIDE * w_stride + row * SIDE, w_stride, transposed_rows - row,
                             inputs, packed);
                     else
                         w_least[j] = pack_rows(w + (panel + j) * w_stride + input * w_step, w_step,
-                                               inputs, packed);
+                                               inputs, scale, packed);
                 }
                 for (ptrdiff_t row = 0; row < rows; row += 2 * SIDE) {
                     float *out = z + panel * z_stride + (row_block + row) * SIDE;
@@ -394,7 +439,10 @@ static void sum(const float *a, ptrdiff_t a_stride, const uint32_t *a_strips, co
                             fill(sums, height * SIDE, NAN);
                         if (!is_last || are_finite(sums, height * SIDE)) continue;
                         const float *a_rows = a + (row_block + first_row) * SIDE;
-                        if (transposed_rows)
+                        if (a_strips)
+                            sum_of_whole(a_strips, fan_in, scale, row_block + first_row, height,
+                                         w + (panel + j) * w_stride, b ? bias + j * SIDE : NULL, sums);
+                        else if (transposed_rows)
                             MULTIPLY_ADD_KERNELS.input_gradient(
                                 a_rows, a_stride, w + (panel + j) * SIDE * SIDE, w_stride, sums, z_stride,
                                 height, transposed_rows - (panel + j) * SIDE, fan_in, 0, 1);
@@ -419,33 +467,35 @@ static void weighted_sum(const void *a, ptrdiff_t a_stride, const uint16_t *nonz
         MULTIPLY_ADD_KERNELS.weighted_sum(a, a_stride, nonzero, w, w_stride, w_step, b, z, z_stride, rows,
                                           fan_in, first, last);
     else
-        sum(a, a_stride, NULL, w, w_stride, w_step, NULL, 0, b, z, z_stride, rows, fan_in, first, last);
+        sum(a, a_stride, NULL, 1, w, w_stride, w_step, NULL, 0, b, z, z_stride, rows, fan_in, first, last);
 }
 
 static void weighted_sum_of_strips(const void *a, ptrdiff_t a_stride, const uint32_t *a_strips,
                                    const void *w, ptrdiff_t w_stride, ptrdiff_t w_step,
-                                   const uint32_t *w_strips, const void *b, void *z, ptrdiff_t z_stride,
-                                   ptrdiff_t rows, ptrdiff_t fan_in, ptrdiff_t first, ptrdiff_t last) {
-    if (IS_SHALLOW(fan_in))
+                                   const struct weight_strips *kept, const void *b, void *z,
+                                   ptrdiff_t z_stride, ptrdiff_t rows, ptrdiff_t fan_in, ptrdiff_t first,
+                                   ptrdiff_t last) {
+    if (IS_SHALLOW(fan_in) && !a_strips)
         MULTIPLY_ADD_KERNELS.weighted_sum(a, a_stride, NULL, w, w_stride, w_step, b, z, z_stride, rows,
                                           fan_in, first, last);
     else
-        sum(a, a_stride, a_strips, w, w_stride, w_step, w_strips, 0, b, z, z_stride, rows, fan_in, first,
-            last);
+        sum(a, a_stride, a_strips, kept ? kept->scale : 1, w, w_stride, w_step, kept ? kept->strips : NULL, 0, b,
+            z, z_stride, rows, fan_in, first, last);
 }
 
 /* As in kernels.h; `kept`, if not NULL, are the strips of `out`, which is w then. */
 static void gradient_of_weights(const float *a, ptrdiff_t a_stride, const uint32_t *a_strips,
-                                ptrdiff_t fan_in, const float *dz, ptrdiff_t dz_stride, float *out,
-                                ptrdiff_t out_stride, const struct update *update,
+                                float scale, ptrdiff_t fan_in, const float *dz, ptrdiff_t dz_stride,
+                                float *out, ptrdiff_t out_stride, const struct update *update,
                                 const struct weight_strips *kept, ptrdiff_t rows,
                                 ptrdiff_t first_input, ptrdiff_t last_input, ptrdiff_t first,
                                 ptrdiff_t last, uint32_t *room) {
-    enum { MOST_BLOCKS = INPUT_WORDS / (2 * TILE_WORDS) };
+    enum { MOST_BLOCKS = INPUT_WORDS / (2 * TILE_WORDS), MOST_PANELS = SLOPE_WORDS / TILE_WORDS };
     PER_THREAD _Alignas(64) uint32_t a_block[INPUT_WORDS], some_slopes[SLOPE_WORDS];
     PER_THREAD _Alignas(64) float waiting[WAITING_BLOCKS][WAITING_PANELS * PANEL_SUMS];
     _Alignas(64) float in_turn[2][2 * PANEL_SUMS];
     int a_least[MOST_BLOCKS][2], a_has_rests[MOST_BLOCKS]; /* of each 32 inputs of a_block */
+    int dz_least[MOST_PANELS];
     const int is_deep = rows > GRADIENT_DEPTH;
     uint32_t *const dz_block = PIECES == 1 && room ? room : some_slopes;
     const ptrdiff_t most_rows = least(rows, GRADIENT_DEPTH), dz_next = strip_words(most_rows);
@@ -481,6 +531,7 @@ static void gradient_of_weights(const float *a, ptrdiff_t a_stride, const uint32
                     uint32_t *packed = a_block + place * 2 * tile_row;
                     width = least(input_last - input, WIDTH - half);
                     a_has_rests[place] = 0;
+                    a_least[place][0] = a_least[place][1] = LEAST_WHOLE;
                     if (a_strips)
                         transpose_strips(a_strips + row / SIDE * strip + input / TILE_DEPTH * TILE_WORDS,
                                          strip, block_rows, packed, next);
@@ -497,8 +548,8 @@ static void gradient_of_weights(const float *a, ptrdiff_t a_stride, const uint32
                     uint32_t *packed = dz_block + (panel - group_first) * dz_next;
                     if (input_first > first_input && !is_deep) break; /* they are there */
                     const int exponent =
-                        pack_rows(dz + panel * dz_stride + row * SIDE, SIDE, block_rows, packed);
-                    if (PIECES > 1) exponents_of(packed, block_rows)[0] = (uint32_t)exponent;
+                        pack_rows(dz + panel * dz_stride + row * SIDE, SIDE, block_rows, scale, packed);
+                    if (PIECES > 1) dz_least[panel - group_first] = exponent;
                 }
                 for (ptrdiff_t panel = group_first; panel < group_last; panel += 2) {
                     const ptrdiff_t panels = least(group_last - panel, 2);
@@ -523,9 +574,13 @@ static void gradient_of_weights(const float *a, ptrdiff_t a_stride, const uint32
                             const ptrdiff_t inputs = least(width - i * SIDE, SIDE);
                             float *of_tile = sums + j * PANEL_SUMS + i * TILE_PAIRS;
                             if (are_too_small(a_least[place][i],
-                                              (int)exponents_of(slopes + j * dz_next, block_rows)[0]))
+                                              dz_least[panel + j - group_first]))
                                 fill(of_tile, inputs * SIDE, NAN);
-                            if (is_last && !are_finite(of_tile, inputs * SIDE))
+                            if (!is_last || are_finite(of_tile, inputs * SIDE)) continue;
+                            if (a_strips)
+                                gradient_of_whole(a_strips, fan_in, scale, input + i * SIDE, inputs,
+                                                  dz + (panel + j) * dz_stride, rows, of_tile);
+                            else
                                 MULTIPLY_ADD_KERNELS.weight_gradient(
                                     a + (input / SIDE + i) * a_stride, a_stride, NULL,
                                     dz + (panel + j) * dz_stride, dz_stride, of_tile, PANEL_SUMS, NULL,
@@ -552,10 +607,44 @@ static void weight_gradient(const void *a, ptrdiff_t a_stride, const uint16_t *n
         MULTIPLY_ADD_KERNELS.weight_gradient(a, a_stride, nonzero, dz, dz_stride, out, out_stride, update,
                                              rows, first_input, last_input, first, last);
     else
-        gradient_of_weights(a, a_stride, NULL, 0, dz, dz_stride, out, out_stride, update, NULL, rows,
+        gradient_of_weights(a, a_stride, NULL, 1, 0, dz, dz_stride, out, out_stride, update, NULL, rows,
                             first_input, last_input, first, last, NULL);
 }
 
+static void weight_gradient_of_strips(const void *a, ptrdiff_t a_stride, const uint32_t *a_strips,
+                                      ptrdiff_t fan_in, const void *dz, ptrdiff_t dz_stride, void *out,
+                                      ptrdiff_t out_stride, const struct update *update,
+                                      const struct weight_strips *kept, ptrdiff_t rows,
+                                      ptrdiff_t first_input, ptrdiff_t last_input, ptrdiff_t first,
+                                      ptrdiff_t last, uint32_t *room) {
+    const struct weight_strips *changed = update && kept->strips ? kept : NULL;
+    if (IS_SHALLOW(rows) && !a_strips)
+        MULTIPLY_ADD_KERNELS.weight_gradient(a, a_stride, NULL, dz, dz_stride, out, out_stride, update, rows,
+                                             first_input, last_input, first, last);
+    else
+        gradient_of_weights(a, a_stride, a_strips, kept->scale, fan_in, dz, dz_stride, out, out_stride, update,
+                            changed, rows, first_input, last_input, first, last, room);
+}
+
+static void input_gradient_of_strips(const void *dz, ptrdiff_t dz_stride, const uint32_t *dz_strips, const void *w,
+                                     ptrdiff_t w_stride, const struct weight_strips *kept, void *da,
+                                     ptrdiff_t da_stride, ptrdiff_t rows, ptrdiff_t first, ptrdiff_t last) {
+    if (IS_SHALLOW(kept->fan_out))
+        MULTIPLY_ADD_KERNELS.input_gradient(dz, dz_stride, w, w_stride, da, da_stride, rows, kept->fan_in,
+                                            kept->fan_out, first, last);
+    else
+        sum(dz, dz_stride, dz_strips, 1, w, w_stride, SIDE, kept->transposed, kept->fan_in, NULL, da, da_stride,
+            rows, kept->fan_out, first, last);
+}
+
+static void input_gradient(const void *dz, ptrdiff_t dz_stride, const void *w, ptrdiff_t w_stride,
+                           void *da, ptrdiff_t da_stride, ptrdiff_t rows, ptrdiff_t fan_in,
+                           ptrdiff_t fan_out, ptrdiff_t first, ptrdiff_t last) {
+    const struct weight_strips none = {.fan_in = fan_in, .fan_out = fan_out};
+    input_gradient_of_strips(dz, dz_stride, NULL, w, w_stride, &none, da, da_stride, rows, first, last);
+}
+
+#if PIECES == 1
 static void keep_weights(const void *w_, ptrdiff_t w_stride, ptrdiff_t first_input, ptrdiff_t last_input,
                          ptrdiff_t first, ptrdiff_t last, const struct weight_strips *kept) {
     const float *w = w_;
@@ -570,42 +659,6 @@ static void keep_weights(const void *w_, ptrdiff_t w_stride, ptrdiff_t first_inp
         }
 }
 
-static void weight_gradient_of_strips(const void *a, ptrdiff_t a_stride, const uint32_t *a_strips,
-                                      ptrdiff_t fan_in, const void *dz, ptrdiff_t dz_stride, void *out,
-                                      ptrdiff_t out_stride, const struct update *update,
-                                      const struct weight_strips *kept, ptrdiff_t rows,
-                                      ptrdiff_t first_input, ptrdiff_t last_input, ptrdiff_t first,
-                                      ptrdiff_t last, uint32_t *room) {
-    const struct weight_strips *changed = update ? kept : NULL;
-    if (!IS_SHALLOW(rows)) {
-        gradient_of_weights(a, a_stride, a_strips, fan_in, dz, dz_stride, out, out_stride, update, changed,
-                            rows, first_input, last_input, first, last, room);
-        return;
-    }
-    MULTIPLY_ADD_KERNELS.weight_gradient(a, a_stride, NULL, dz, dz_stride, out, out_stride, update, rows,
-                                         first_input, last_input, first, last);
-    if (changed) keep_weights(out, out_stride, first_input, last_input, first, last, changed);
-}
-
-static void input_gradient_of_strips(const void *dz, ptrdiff_t dz_stride, const uint32_t *dz_strips, const void *w,
-                                     ptrdiff_t w_stride, const struct weight_strips *kept, void *da,
-                                     ptrdiff_t da_stride, ptrdiff_t rows, ptrdiff_t first, ptrdiff_t last) {
-    if (IS_SHALLOW(kept->fan_out))
-        MULTIPLY_ADD_KERNELS.input_gradient(dz, dz_stride, w, w_stride, da, da_stride, rows, kept->fan_in,
-                                            kept->fan_out, first, last);
-    else
-        sum(dz, dz_stride, dz_strips, w, w_stride, SIDE, kept->transposed, kept->fan_in, NULL, da, da_stride,
-            rows, kept->fan_out, first, last);
-}
-
-static void input_gradient(const void *dz, ptrdiff_t dz_stride, const void *w, ptrdiff_t w_stride,
-                           void *da, ptrdiff_t da_stride, ptrdiff_t rows, ptrdiff_t fan_in,
-                           ptrdiff_t fan_out, ptrdiff_t first, ptrdiff_t last) {
-    const struct weight_strips none = {.fan_in = fan_in, .fan_out = fan_out};
-    input_gradient_of_strips(dz, dz_stride, NULL, w, w_stride, &none, da, da_stride, rows, first, last);
-}
-
-#if PIECES == 1
 /* In strips for inputs: some rows and panels of `a`. */
 static void keep_inputs(const void *a_, ptrdiff_t a_stride, ptrdiff_t rows, ptrdiff_t fan_in,
                         ptrdiff_t first, ptrdiff_t last, uint32_t *strips) {
@@ -625,6 +678,8 @@ static void keep_inputs(const void *a_, ptrdiff_t a_stride, ptrdiff_t rows, ptrd
     }
 }
 
+#endif
+
 struct gathered {
     uint32_t *strips;
     ptrdiff_t strip;
@@ -643,6 +698,7 @@ static ALWAYS_INLINE void place_bytes(uint32_t *to, const uint8_t *bytes, ptrdif
     store_pairs(to, pairs_of_columns(only(first_lanes(first), low), only(first_lanes(second), high)));
 }
 
+#if PIECES == 1
 static ALWAYS_INLINE void place_in_strips(void *destination, const struct source *x, const char *from,
                                           ptrdiff_t row, ptrdiff_t column, ptrdiff_t n,
                                           NAME(vector) *zero) {
@@ -668,17 +724,31 @@ static ALWAYS_INLINE void place_in_strips(void *destination, const struct source
     }
 }
 
+#else
+/* Bytes alone, as whole numbers: their one scale is that of the weights. */
+static ALWAYS_INLINE void place_in_strips(void *destination, const struct source *x, const char *from,
+                                          ptrdiff_t row, ptrdiff_t column, ptrdiff_t n,
+                                          NAME(vector) *zero) {
+    const struct gathered *gathered = destination;
+    uint8_t buffer[NAME(COLUMNS_AT_ONCE)];
+    (void)zero;
+    if (x->column_stride != 1) {
+        for (ptrdiff_t i = 0; i < n; i++) buffer[i] = *(const uint8_t *)(from + i * x->column_stride);
+        from = (const char *)buffer;
+    }
+    place_bytes(gathered->strips + row / SIDE * gathered->strip + column / TILE_DEPTH * TILE_WORDS + row % SIDE * SIDE,
+                (const uint8_t *)from, n, 0, 1);
+}
+#define keep_inputs NULL
+#define keep_weights NULL
+#endif
+
 static int gather(const struct source *x, const int64_t *order, ptrdiff_t n_rows, ptrdiff_t batch_rows,
                   ptrdiff_t n_known, ptrdiff_t n_columns, uint32_t *strips) {
     struct gathered gathered = {.strips = strips, .strip = strip_words(n_columns)};
     gathered.are_bytes = NAME(are_finite_bytes)(x);
     return NAME(gather_rows)(x, order, n_rows, batch_rows, n_known, n_columns, place_in_strips, &gathered);
 }
-#else
-/* What pieces cannot do is left to multiply-add, which takes panels. */
-#define gather NULL
-#define keep_inputs NULL
-#endif
 
 const struct strip_products TABLE(strips) = {
     strip_words,  gather, keep_inputs, keep_weights, weighted_sum_of_strips, weight_gradient_of_strips,

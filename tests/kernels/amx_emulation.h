@@ -131,6 +131,21 @@ static inline numbers numbers_of_first_bytes(const uint8_t *bytes, ptrdiff_t n) 
     return all;
 }
 
+static inline pairs least_lanes(pairs one, pairs two) {
+    for (int i = 0; i < 16; i++) one[i] = one[i] < two[i] ? one[i] : two[i];
+    return one;
+}
+
+static inline uint32_t least_lane(pairs all) {
+    for (int i = 1; i < 16; i++) all[0] = all[i] < all[0] ? all[i] : all[0];
+    return all[0];
+}
+
+static inline int any_lane(pairs all) {
+    for (int i = 1; i < 16; i++) all[0] |= all[i];
+    return all[0] != 0;
+}
+
 static inline pairs pairs_of_quarters(const uint32_t *first, const uint32_t *second, const uint32_t *third,
                                       const uint32_t *fourth) {
     pairs all;

@@ -64,6 +64,55 @@ class Products(ctypes.Structure):
     )
 
 
+UINT8, FLOAT32, FLOAT64 = range(3)
+"""As in kernels.h."""
+
+
+class Source(ctypes.Structure):
+    """As in kernels.h."""
+
+    _fields_ = (
+        ("data", VALUES), ("row_stride", N), ("column_stride", N), ("type", ctypes.c_int),
+        ("scales_each", ctypes.c_int), ("center", VALUES), ("scale", VALUES),
+    )  # fmt: skip
+
+
+class WeightStrips(ctypes.Structure):
+    """As in kernels.h."""
+
+    _fields_ = (
+        ("fan_in", N), ("fan_out", N), ("scale", ctypes.c_float), ("strips", VALUES),
+        ("transposed", VALUES),
+    )  # fmt: skip
+
+
+class StripProducts(ctypes.Structure):
+    """As in kernels.h."""
+
+    _fields_ = (
+        ("strip_words", ctypes.CFUNCTYPE(N, N)),
+        ("gather", ctypes.CFUNCTYPE(ctypes.c_int, VALUES, VALUES, *[N] * 4, VALUES)),
+        ("keep_inputs", ctypes.CFUNCTYPE(None, VALUES, *[N] * 5, VALUES)),
+        ("keep_weights", ctypes.CFUNCTYPE(None, VALUES, *[N] * 5, VALUES)),
+        (
+            "weighted_sum",
+            ctypes.CFUNCTYPE(
+                None, VALUES, N, VALUES, VALUES, N, N, VALUES, VALUES, VALUES, *[N] * 5
+            ),
+        ),
+        (
+            "weight_gradient",
+            ctypes.CFUNCTYPE(
+                None, VALUES, N, VALUES, N, VALUES, N, VALUES, N, VALUES, VALUES, *[N] * 5, VALUES
+            ),
+        ),
+        (
+            "input_gradient",
+            ctypes.CFUNCTYPE(None, VALUES, N, VALUES, VALUES, N, VALUES, VALUES, *[N] * 4),
+        ),
+    )
+
+
 def compiler() -> list[str]:
     """The C compiler that the build would take."""
     if sys.platform == "win32":

@@ -167,6 +167,16 @@ def test_what_cannot_be_split_is_left_to_multiply_add(
         assert not np.array_equal(found[others], wanted[others])
 
 
+@pytest.mark.parametrize("row", [20, 21])
+def test_tiny_numbers_are_seen_in_any_row(
+    split: Products, multiply_add: Products, row: int
+) -> None:
+    x, dz = np.zeros((40, 33), np.float32), numbers(2, 40, 40)
+    x[row] = 1e-36
+    found = gradient_of(split, x, dz)
+    np.testing.assert_array_equal(found, gradient_of(multiply_add, x, dz))
+
+
 def test_sums_that_are_infinite(split: Products) -> None:
     x, w = np.full((20, 40), 1e30, np.float32), np.full((40, 20), 1e30, np.float32)
     w[:, 3] = -1e30

@@ -11,13 +11,17 @@ import ctypes
 import numpy as np
 import pytest
 from amx_products import (
+    FLOAT32,
+    FLOAT64,
     LANES,
     SHAPES,
-    VALUES,
-    N,
+    UINT8,
     Panels,
     Products,
+    Source,
+    StripProducts,
     Update,
+    WeightStrips,
     at_an_end,
     empty,
     input_gradient,
@@ -29,61 +33,20 @@ from amx_products import (
 
 from fastmlp.kernels.bfloat16 import rounded_array
 
-UINT8, FLOAT32, FLOAT64 = range(3)
 ROOM_ROWS = 512  # as in kernels.h
 
 
-class Source(ctypes.Structure):
-    """As in kernels.h."""
-
-    _fields_ = (
-        ("data", VALUES), ("row_stride", N), ("column_stride", N), ("type", ctypes.c_int),
-        ("scales_each", ctypes.c_int), ("center", VALUES), ("scale", VALUES),
-    )  # fmt: skip
-
-
-class WeightStrips(ctypes.Structure):
-    """As in kernels.h."""
-
-    _fields_ = (("fan_in", N), ("fan_out", N), ("strips", VALUES), ("transposed", VALUES))
-
-
 class Kept:
-    """The strips of weights and of their transpose, (panel, word) each."""
+    """The strips of weights and of their transpose, (panel, word) each; none of three pieces."""
 
     def __init__(self, both: Both, w: Panels) -> None:
         self.strips = both.memory(w.n, w.rows)
         self.transposed = both.memory(-(-w.rows // LANES), w.columns)
-        of_transpose = self.transposed.ctypes.data if both.products.rounds else None
-        self.native = WeightStrips(w.rows, w.columns, self.strips.ctypes.data, of_transpose)
+        places = (self.strips.ctypes.data, self.transposed.ctypes.data)
+        if not both.products.rounds:
+            places = (None, None)
+        self.native = WeightStrips(w.rows, w.columns, 1.0, *places)
         self.at = ctypes.addressof(self.native)
-
-
-class StripProducts(ctypes.Structure):
-    """As in kernels.h."""
-
-    _fields_ = (
-        ("strip_words", ctypes.CFUNCTYPE(N, N)),
-        ("gather", ctypes.CFUNCTYPE(ctypes.c_int, VALUES, VALUES, *[N] * 4, VALUES)),
-        ("keep_inputs", ctypes.CFUNCTYPE(None, VALUES, *[N] * 5, VALUES)),
-        ("keep_weights", ctypes.CFUNCTYPE(None, VALUES, *[N] * 5, VALUES)),
-        (
-            "weighted_sum",
-            ctypes.CFUNCTYPE(
-                None, VALUES, N, VALUES, VALUES, N, N, VALUES, VALUES, VALUES, *[N] * 5
-            ),
-        ),
-        (
-            "weight_gradient",
-            ctypes.CFUNCTYPE(
-                None, VALUES, N, VALUES, N, VALUES, N, VALUES, N, VALUES, VALUES, *[N] * 5, VALUES
-            ),
-        ),
-        (
-            "input_gradient",
-            ctypes.CFUNCTYPE(None, VALUES, N, VALUES, VALUES, N, VALUES, VALUES, *[N] * 4),
-        ),
-    )
 
 
 class Both:
@@ -102,6 +65,8 @@ class Both:
 
     def weights(self, w: Panels) -> Kept:
         kept = Kept(self, w)
+        if not self.products.rounds:
+            return kept
         self.strips.keep_weights(w.at, w.stride, 0, w.rows, 0, w.n, kept.at)
         return kept
 
@@ -220,7 +185,7 @@ def test_weighted_sum(both: Both, shape: tuple[int, int, int]) -> None:
     a_strips = None if kept is None else kept.ctypes.data
     for each in {a_strips, None}:
         both.strips.weighted_sum(
-            a.at, a.stride, each, w.at, w.stride, LANES, of_weights.strips.ctypes.data, bias.at,
+            a.at, a.stride, each, w.at, w.stride, LANES, of_weights.at, bias.at,
             z.at, z.stride, rows, fan_in, 0, z.n,
         )  # fmt: skip
         np.testing.assert_array_equal(z.padded(), expected.padded())
@@ -258,13 +223,13 @@ def test_weight_gradient(
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (16, 16), (17, 40), (37, 100), (64, 33)], ids=str)
-def test_weights_are_kept_in_parts(both: Both, shape: tuple[int, int]) -> None:
+def test_weights_are_kept_in_parts(rounding: Both, shape: tuple[int, int]) -> None:
     w = Panels(numbers(0, *shape))
-    expected, in_parts = both.weights(w), Kept(both, w)
+    expected, in_parts = rounding.weights(w), Kept(rounding, w)
     for panel in range(w.n):  # a line of the transpose has two of them
         for first in range(0, w.rows, LANES):
             last = min(first + LANES, w.rows)
-            both.strips.keep_weights(w.at, w.stride, first, last, panel, panel + 1, in_parts.at)
+            rounding.strips.keep_weights(w.at, w.stride, first, last, panel, panel + 1, in_parts.at)
     np.testing.assert_array_equal(in_parts.strips, expected.strips)
     np.testing.assert_array_equal(in_parts.transposed, expected.transposed)
 
@@ -285,6 +250,6 @@ def test_input_gradient(both: Both, shape: tuple[int, int, int]) -> None:
     np.testing.assert_array_equal(da.padded(), expected.padded())
 
 
-def test_float32_keeps_panels_of_inputs(amx_library: ctypes.CDLL) -> None:
+def test_float32_keeps_neither_inputs_nor_weights(amx_library: ctypes.CDLL) -> None:
     strips = Both(amx_library, "float32").strips
-    assert not (strips.gather or strips.keep_inputs)
+    assert not (strips.keep_inputs or strips.keep_weights)

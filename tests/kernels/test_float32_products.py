@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import subprocess
 from collections.abc import Callable
 from typing import Any
@@ -10,12 +11,15 @@ import numpy as np
 import pytest
 
 import fastmlp
-from fastmlp import Clipping, Network, Regularization, Trainer, plan
+from fastmlp import Clipping, Dropout, Network, Regularization, Trainer, plan
+from fastmlp.bound_engine import BoundEngine
 from fastmlp.kernels.float32_products import (
     FLOAT32_PRODUCTS_VARIABLE,
     layers_for_tiles,
     requested_float32_products,
+    tiles_may_be_for_bytes,
 )
+from fastmlp.rows import Rows
 
 RunPython = Callable[..., subprocess.CompletedProcess[str]]
 INFO = {info.name: info for info in fastmlp.backends()}["cython"]
@@ -70,15 +74,14 @@ def test_an_unknown_value_is_why_the_backend_is_missing(run_python: RunPython) -
 @pytest.mark.parametrize(
     ("sizes", "batch_size", "precision", "wanted"),
     [
-        ([784, 512, 512, 10], 128, "float32", [1]),
-        ([784, 512, 512, 10], 127, "float32", []),
+        ([784, 256, 256, 10], 128, "float32", [0, 1]),
+        ([784, 256, 256, 10], 127, "float32", []),
+        ([784, 512, 512, 10], 64, "float32", [0, 1]),
+        ([784, 2048, 2048, 10], 63, "float32", []),
         ([784, 512, 512, 10], 128, "bfloat16", []),
         ([784, 512, 512, 10], 128, "float64", []),
-        ([784, 512, 511, 10], 128, "float32", []),
-        ([784, 1024], 512, "float32", []),  # of the inputs there may be many zeros
-        ([8, 600, 700, 512, 600, 1], 200, "float32", [1, 2, 3]),
-        ([8, 2048, 2048, 2048, 512], 512, "float32", [1]),  # of more the copies are too large
-        ([8, 4096, 4096, 1024, 1024], 512, "float32", [2]),
+        ([784, 512, 255, 10], 512, "float32", [0]),
+        ([8, 600, 700, 256, 600, 1], 200, "float32", [1, 2, 3]),
     ],
 )
 def test_which_layers_tiles_are_for(
@@ -88,16 +91,30 @@ def test_which_layers_tiles_are_for(
         sizes, output="identity", dtype="float64" if precision == "float64" else "float32"
     )
     trainer = Trainer(network, batch_size=batch_size, precision=precision, backend="numpy")
-    found = layers_for_tiles(trainer._plan)
-    assert found == wanted
-    assert sum(sizes[i] * sizes[i + 1] for i in found) <= 2048 * 2048
+    assert layers_for_tiles(trainer._plan) == wanted
 
 
-def test_where_a_center_is_taken_off_the_inputs_no_zeros_are_left() -> None:
-    for center, wanted in ((0.0, [1]), (0.5, [0, 1]), ([0.0] * 599 + [1.0], [0, 1])):
-        network = Network([600, 700, 512, 10], input_center=center, seed=0)
-        trainer = Trainer(network, batch_size=128, backend="numpy")
-        assert layers_for_tiles(trainer._plan) == wanted
+@pytest.mark.parametrize(
+    ("wanted", "batch_size", "of_network", "dropout"),
+    [
+        (True, 32, {}, 0.0),
+        (False, 31, {}, 0.0),
+        (False, 32, {"sizes": [784, 31, 10]}, 0.0),
+        (True, 32, {"input_scale": 1 / 255}, 0.0),
+        (True, 32, {}, Dropout(hidden=0.5)),
+        (False, 32, {}, Dropout(hidden=0.0, input=0.1)),  # what is dropped are panels
+        (False, 32, {"input_center": 0.5}, 0.0),
+        (False, 32, {"input_scale": [1.0] * 783 + [2.0]}, 0.0),
+        (False, 32, {"input_scale": 1e37}, 0.0),
+        (False, 32, {"input_scale": 1e-30}, 0.0),
+    ],
+)
+def test_whether_bytes_may_be_whole_numbers(
+    wanted: bool, batch_size: int, of_network: dict[str, Any], dropout: Any
+) -> None:
+    network = Network(**{"sizes": [784, 32, 10], "seed": 0, **of_network})
+    trainer = Trainer(network, batch_size=batch_size, dropout=dropout, backend="numpy")
+    assert tiles_may_be_for_bytes(trainer._plan) == wanted
 
 
 needs_tiles = pytest.mark.skipif(
@@ -114,7 +131,14 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "batches normalised": {"normalization": "batch"},
     "rows normalised": {"normalization": "layer"},
     "inputs with a center": {"input_center": 0.25, "sizes": [530, 520, 3]},
-}
+    "inputs without zeros": {"sizes": [300, 260, 3]},
+    "bytes": {"bytes_lit": 0.5, "sizes": [300, 70, 3]},
+    "bytes, adam": {"bytes_lit": 0.5, "sizes": [300, 70, 3], "optimizer": "adam"},
+    "bytes, clipped by norm": {
+        "bytes_lit": 0.5, "sizes": [300, 70, 3], "clipping": Clipping(norm=0.1),
+    },
+    "bytes, all layers": {"bytes_lit": 1.0, "sizes": [300, 260, 270, 3], "normalization": "batch"},
+}  # fmt: skip
 
 
 def leave_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,6 +146,14 @@ def leave_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     from fastmlp.kernels import cython_backend
 
     monkeypatch.setattr(cython_backend, "layers_for_tiles", lambda plan: [])
+    monkeypatch.setattr(cython_backend, "tiles_may_be_for_bytes", lambda plan: False)
+
+
+def bytes_of(shape: tuple[int, ...], lit: float) -> np.ndarray:
+    """Return uint8 of which so many are not zero."""
+    random = np.random.default_rng(0)
+    values = random.integers(1, 256, shape, np.uint8)
+    return np.where(random.random(shape) < lit, values, np.uint8(0))
 
 
 def trained(settings: dict[str, Any], n_threads: int = 2) -> tuple[Trainer, np.ndarray]:
@@ -130,8 +162,12 @@ def trained(settings: dict[str, Any], n_threads: int = 2) -> tuple[Trainer, np.n
     of_network = {"sizes": [40, 530, 520, 3], "normalization": None, "input_center": 0.0}
     settings = {**of_network, **settings}
     of_network = {name: settings.pop(name) for name in of_network}
-    network = Network(seed=0, **of_network)
+    lit = settings.pop("bytes_lit", None)
+    scale = 1.0 if lit is None else 1 / 255
+    network = Network(seed=0, input_scale=scale, **of_network)
     x = random.normal(size=(300, network.sizes[0])).astype(np.float32)
+    if lit is not None:
+        x = bytes_of(x.shape, lit)
     trainer = Trainer(
         network, backend="cython", batch_size=128, n_threads=n_threads, seed=1, **settings
     )
@@ -145,8 +181,7 @@ def test_training_by_tiles_is_as_by_multiply_add(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     by_tiles, predicted = trained(SETTINGS[name])
-    layer = 1 if "sizes" in SETTINGS[name] else 2
-    assert f"those of layer {layer} in training by amx" in by_tiles.backend_reason
+    assert " in training by amx, each number as three bfloat16" in by_tiles.backend_reason
     leave_tiles(monkeypatch)
     by_multiply_add, wanted = trained(SETTINGS[name])
     assert "amx" not in by_multiply_add.backend_reason
@@ -199,7 +234,9 @@ thread.join()
 
 
 @needs_tiles
-@pytest.mark.parametrize("name", ["sgd", "dropout", "clipped by norm"])
+@pytest.mark.parametrize(
+    "name", ["sgd", "dropout", "clipped by norm", "bytes", "bytes, all layers"]
+)
 def test_bits_of_tiles_do_not_depend_on_the_number_of_threads(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -222,3 +259,86 @@ def test_predictions_do_without_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     leave_tiles(monkeypatch)
     plain = Trainer(trainer.network, backend="cython", batch_size=128, n_threads=2)
     np.testing.assert_array_equal(plain.predict_proba(x), many)
+
+
+def parameters_after(network: dict[str, Any], *inputs: Any, reloads: bool = False) -> np.ndarray:
+    """Return the parameters after an epoch on each of these inputs."""
+    trainer = Trainer(
+        Network(seed=0, **network), backend="cython", batch_size=128, n_threads=2, seed=1
+    )
+    for x in inputs:
+        trainer.fit(x, np.arange(len(x)) % 3, epochs=1)
+        if reloads:
+            trainer = pickle.loads(pickle.dumps(trainer))
+    return trainer.network.parameters
+
+
+@needs_tiles
+def test_the_first_layer_is_by_multiply_add_where_many_inputs_are_zero(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whether they are is seen in the array."""
+    wide, narrow = {"sizes": [300, 260, 3]}, {"sizes": [300, 64, 3], "input_scale": 1 / 255}
+    floats = bytes_of((400, 300), 1.0).astype(np.float32) / 255
+    some = np.where(bytes_of(floats.shape, 0.3), floats, np.float32(0.0))
+    cases = [
+        (wide, floats, True),
+        (wide, some, False),
+        (narrow, bytes_of((400, 300), 0.2), True),
+        (narrow, bytes_of((400, 300), 0.03), False),
+        (narrow, floats, False),
+    ]
+    found = [parameters_after(network, x) for network, x, _ in cases]
+    leave_tiles(monkeypatch)
+    for parameters, (network, x, by_tiles) in zip(found, cases, strict=True):
+        assert np.array_equal(parameters, parameters_after(network, x)) != by_tiles
+
+
+@needs_tiles
+def test_inputs_of_all_kinds_one_after_the_other() -> None:
+    """What an epoch does depends on its inputs, not on those of the epoch before."""
+    network = {"sizes": [300, 260, 260, 3], "input_scale": 1 / 255}
+    dense = bytes_of((400, 300), 1.0)
+    kinds = (dense, bytes_of((400, 300), 0.02), dense.astype(np.float32), dense, dense[:, ::-1])
+    expected = parameters_after(network, *kinds, reloads=True)
+    np.testing.assert_array_equal(parameters_after(network, *kinds), expected)
+
+
+@needs_tiles
+def test_where_bytes_lie_does_not_change_a_bit() -> None:
+    network, x = {"sizes": [300, 64, 3], "input_scale": 1 / 255}, bytes_of((400, 300), 1.0)
+    apart = np.repeat(x, 2, axis=1)[:, ::2]
+    expected = parameters_after(network, x)
+    for same in (apart, np.asfortranarray(x), x[:, ::-1].copy()[:, ::-1]):
+        np.testing.assert_array_equal(parameters_after(network, same), expected)
+
+
+@needs_tiles
+@pytest.mark.parametrize("kind", ["floats", "bytes"])
+def test_rows_made_dense_part_by_part_do_without_tiles(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How many batches an engine is called with depends on time, the bits must not."""
+    x = bytes_of((700, 300), 0.45)
+    network = {"sizes": [300, 260, 3], "input_scale": 1 / 255}
+    if kind == "floats":
+        x = x.astype(np.float32)
+
+    class Stored(Rows):
+        shape = x.shape
+
+        def take(self, rows: Any) -> np.ndarray:
+            return x[rows]
+
+    found = []
+    for batches in (1, 2, 5):
+        monkeypatch.setattr(
+            BoundEngine,
+            "plan_next_call",
+            lambda self, *_, n=batches: setattr(self, "batches_per_call", n),
+        )
+        found.append(parameters_after(network, Stored()))
+    leave_tiles(monkeypatch)
+    found.append(parameters_after(network, Stored()))
+    for parameters in found[1:]:
+        np.testing.assert_array_equal(parameters, found[0])
