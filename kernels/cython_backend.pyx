@@ -62,7 +62,6 @@ cdef class Workspace:
         cdef NativeLayer *layer
         cdef ptrdiff_t n_bytes, panel_bytes, total, n_strips = 0, strip_bytes = 0
         cdef int index, n_inputs
-        cdef bint keeps_inputs = False  # as strips
         native[0] = engine.native
         native.n_threads = n_threads
         self.rows, self.inputs = rows, inputs
@@ -88,7 +87,6 @@ cdef class Workspace:
             native.nonzero_bytes = 0
         native.slope_words = native.gradient_words = 0
         if keeps_rounded(native):
-            keeps_inputs = True
             n_strips = (rows + LOSS_BLOCK - 1) // LOSS_BLOCK
             for index in range(native.n_layers):
                 layer = &engine.native.layers[index]
@@ -148,7 +146,7 @@ cdef class Workspace:
             if index < native.n_layers - 1 and native.layers[index + 1].drops:
                 native.layers[index + 1].kept = at
                 at += n_bytes
-            if index > 0 and keeps_inputs:
+            if index > 0 and keeps_rounded(native):
                 native.layers[index].input_strips = <uint32_t *>at
                 at += n_strips * native.strips.strip_words(layer.fan_in) * sizeof(uint32_t)
         if native.slope_words > 0:
@@ -327,7 +325,7 @@ cdef class NativeEngine:
         native.packed_bytes = offset
         for index in range(native.n_layers):
             native.layers[index].strips = native.strips
-        if native.strips is NULL and float32_products == "auto":
+        if native.strips is NULL:
             for index in layers_for_tiles(plan):
                 native.layers[<int>index].strips = tiles_of_float32()
             if not any(plan.input_center):  # which would leave no zeros
@@ -733,7 +731,7 @@ class CythonBackend(Backend):
             return f"by {table.isa.decode()}, not AMX: {why}"
         layers = [0] if plan is None else layers_for_tiles(plan)
         of_bytes = plan is not None and tiles_may_be_for_bytes(plan)
-        if float32_products == "fma" or not (layers or of_bytes):
+        if not (layers or of_bytes):
             return ""
         if tiles_of_float32() is NULL:
             note = table.product_note.decode()

@@ -156,17 +156,15 @@ static void pack_columns(const float *panels, ptrdiff_t stride, ptrdiff_t rows, 
     }
 }
 
-/* Pair number `pair` of rows of a panel that are `step` apart, times `scale`. Of an extent the lanes past the
- * first ones are left out. */
-static ALWAYS_INLINE void pieces_of_pair(const float *panel, ptrdiff_t step, ptrdiff_t rows,
-                                         ptrdiff_t pair, float scale, pairs lanes, pairs line[PIECES],
-                                         struct extent *extent) {
-    const float *above = panel + 2 * pair * step;
+/* Pair number `pair` of rows of a panel. Of an extent the lanes past the first ones are left out. */
+static ALWAYS_INLINE void pieces_of_pair(const float *panel, ptrdiff_t rows, ptrdiff_t pair, pairs lanes,
+                                         pairs line[PIECES], struct extent *extent) {
+    const float *above = panel + 2 * pair * SIDE;
     numbers one = {0}, other = {0};
     if (2 * pair < rows) one = load_numbers(above);
-    if (2 * pair + 1 < rows) other = load_numbers(above + step);
+    if (2 * pair + 1 < rows) other = load_numbers(above + SIDE);
     if (PIECES > 1) one = only(lanes, one), other = only(lanes, other);
-    pieces_of_rows(scale * one, scale * other, line, extent);
+    pieces_of_rows(one, other, line, extent);
 }
 
 /* The exponent of a number as float32 has it. */
@@ -180,7 +178,6 @@ static int exponent_of(float number) {
  * three pieces: that of the panel and that of the scale, since what becomes zero by it is not, either. */
 static int pack_rows(const float *panel, ptrdiff_t step, ptrdiff_t rows, float any_scale, uint32_t *out) {
     const float scale = PIECES == 1 ? 1 : any_scale;
-    const pairs every_lane = first_lanes(SIDE);
     struct extent extent = NO_EXTENT, of_scaled = NO_EXTENT;
     for (ptrdiff_t row = 0; row < rows; row += TILE_DEPTH, out += TILE_WORDS) {
         const float *from = panel + row * step;
@@ -193,8 +190,10 @@ static int pack_rows(const float *panel, ptrdiff_t step, ptrdiff_t rows, float a
             store_pieces(out + pair * SIDE, line);
         }
         for (ptrdiff_t pair = whole; pair < SIDE; pair++) {
-            if (PIECES > 1 && pair == whole && left % 2) see(&extent, load_numbers(from));
-            pieces_of_pair(from, step, left % 2, pair - whole, scale, every_lane, line, &of_scaled);
+            numbers one = {0};
+            if (pair == whole && left % 2) one = load_numbers(from);
+            if (PIECES > 1) see(&extent, one);
+            pieces_of_rows(scale * one, (numbers){0}, line, &of_scaled);
             store_pieces(out + pair * SIDE, line);
         }
     }
@@ -212,11 +211,11 @@ static struct extent pack_rows_transposed(const float *panel, ptrdiff_t rows, pt
         if (rows - row >= TILE_DEPTH) {
             UNROLL
             for (int i = 0; i < SIDE; i++)
-                pieces_of_pair(from, SIDE, TILE_DEPTH, i, 1, lanes, lines[i], &extent);
+                pieces_of_pair(from, TILE_DEPTH, i, lanes, lines[i], &extent);
         } else {
             UNROLL
             for (int i = 0; i < SIDE; i++)
-                pieces_of_pair(from, SIDE, rows - row, i, 1, lanes, lines[i], &extent);
+                pieces_of_pair(from, rows - row, i, lanes, lines[i], &extent);
         }
         store_transposed(lines, out);
     }

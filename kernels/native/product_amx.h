@@ -402,10 +402,9 @@ static void sum(const float *a, ptrdiff_t a_stride, const uint32_t *a_strips, fl
                 of.ahead.lines = w_strips && rows >= FETCHED_ROWS && (goes_on || !is_last)
                                      ? (2 * TILE_WORDS + rows - 1) / rows
                                      : 0;
-                for (ptrdiff_t j = 0; j < panels; j++) {
+                for (ptrdiff_t j = 0; j < panels && !w_strips; j++) {
                     uint32_t *packed = w_block + j * of.b_next;
                     const ptrdiff_t row = (panel + j) * SIDE;
-                    if (w_strips) continue;
                     if (transposed_rows)
                         w_least[j] = pack_columns_transposed(
                             w + input / SIDE * w_stride + row * SIDE, w_stride, transposed_rows - row,
@@ -644,6 +643,29 @@ static void input_gradient(const void *dz, ptrdiff_t dz_stride, const void *w, p
     input_gradient_of_strips(dz, dz_stride, NULL, w, w_stride, &none, da, da_stride, rows, first, last);
 }
 
+struct gathered {
+    uint32_t *strips;
+    ptrdiff_t strip;
+    int are_bytes; /* which NAME(are_finite_bytes) */
+};
+
+static ALWAYS_INLINE void place_bytes(uint32_t *to, const uint8_t *bytes, ptrdiff_t n, float center,
+                                      float scale) {
+    for (; n >= TILE_DEPTH; n -= TILE_DEPTH, bytes += TILE_DEPTH, to += TILE_WORDS)
+        store_pairs(to, pairs_of_columns(NAME(scaled)(numbers_of_bytes(bytes), center, scale),
+                                         NAME(scaled)(numbers_of_bytes(bytes + SIDE), center, scale)));
+    if (n == 0) return;
+    const ptrdiff_t first = least(n, SIDE), second = n - first;
+    const numbers low = NAME(scaled)(numbers_of_first_bytes(bytes, first), center, scale);
+    const numbers high = NAME(scaled)(numbers_of_first_bytes(bytes + SIDE, second), center, scale);
+    store_pairs(to, pairs_of_columns(only(first_lanes(first), low), only(first_lanes(second), high)));
+}
+
+/* Where some columns of a row begin. */
+static ALWAYS_INLINE uint32_t *line_of(const struct gathered *gathered, ptrdiff_t row, ptrdiff_t column) {
+    return gathered->strips + row / SIDE * gathered->strip + column / TILE_DEPTH * TILE_WORDS + row % SIDE * SIDE;
+}
+
 #if PIECES == 1
 static void keep_weights(const void *w_, ptrdiff_t w_stride, ptrdiff_t first_input, ptrdiff_t last_input,
                          ptrdiff_t first, ptrdiff_t last, const struct weight_strips *kept) {
@@ -678,33 +700,11 @@ static void keep_inputs(const void *a_, ptrdiff_t a_stride, ptrdiff_t rows, ptrd
     }
 }
 
-#endif
-
-struct gathered {
-    uint32_t *strips;
-    ptrdiff_t strip;
-    int are_bytes; /* which NAME(are_finite_bytes) */
-};
-
-static ALWAYS_INLINE void place_bytes(uint32_t *to, const uint8_t *bytes, ptrdiff_t n, float center,
-                                      float scale) {
-    for (; n >= TILE_DEPTH; n -= TILE_DEPTH, bytes += TILE_DEPTH, to += TILE_WORDS)
-        store_pairs(to, pairs_of_columns(NAME(scaled)(numbers_of_bytes(bytes), center, scale),
-                                         NAME(scaled)(numbers_of_bytes(bytes + SIDE), center, scale)));
-    if (n == 0) return;
-    const ptrdiff_t first = least(n, SIDE), second = n - first;
-    const numbers low = NAME(scaled)(numbers_of_first_bytes(bytes, first), center, scale);
-    const numbers high = NAME(scaled)(numbers_of_first_bytes(bytes + SIDE, second), center, scale);
-    store_pairs(to, pairs_of_columns(only(first_lanes(first), low), only(first_lanes(second), high)));
-}
-
-#if PIECES == 1
 static ALWAYS_INLINE void place_in_strips(void *destination, const struct source *x, const char *from,
                                           ptrdiff_t row, ptrdiff_t column, ptrdiff_t n,
                                           NAME(vector) *zero) {
     const struct gathered *gathered = destination;
-    uint32_t *to = gathered->strips + row / SIDE * gathered->strip + column / TILE_DEPTH * TILE_WORDS +
-                   row % SIDE * SIDE;
+    uint32_t *to = line_of(gathered, row, column);
     float buffer[NAME(COLUMNS_AT_ONCE)];
     if (gathered->are_bytes) {
         const uint8_t *bytes = (const uint8_t *)from;
@@ -729,15 +729,13 @@ static ALWAYS_INLINE void place_in_strips(void *destination, const struct source
 static ALWAYS_INLINE void place_in_strips(void *destination, const struct source *x, const char *from,
                                           ptrdiff_t row, ptrdiff_t column, ptrdiff_t n,
                                           NAME(vector) *zero) {
-    const struct gathered *gathered = destination;
     uint8_t buffer[NAME(COLUMNS_AT_ONCE)];
     (void)zero;
     if (x->column_stride != 1) {
         for (ptrdiff_t i = 0; i < n; i++) buffer[i] = *(const uint8_t *)(from + i * x->column_stride);
         from = (const char *)buffer;
     }
-    place_bytes(gathered->strips + row / SIDE * gathered->strip + column / TILE_DEPTH * TILE_WORDS + row % SIDE * SIDE,
-                (const uint8_t *)from, n, 0, 1);
+    place_bytes(line_of(destination, row, column), (const uint8_t *)from, n, 0, 1);
 }
 #define keep_inputs NULL
 #define keep_weights NULL

@@ -64,6 +64,20 @@ class Products(ctypes.Structure):
     )
 
 
+class Kernels(ctypes.Structure):
+    """product_kernels, as in kernels.h."""
+
+    _fields_ = (
+        ("gather", VALUES),
+        ("to_panels", VALUES),
+        ("from_panels", VALUES),
+        *Products._fields_[:2],
+        ("bias_gradient", VALUES),
+        ("transpose", VALUES),
+        Products._fields_[2],
+    )
+
+
 UINT8, FLOAT32, FLOAT64 = range(3)
 """As in kernels.h."""
 
@@ -265,3 +279,33 @@ def product_of(products: Products, x: np.ndarray, w: np.ndarray) -> np.ndarray:
     z = empty(len(x), w.shape[1])
     weighted_sum(products, Panels(x, past=np.nan), Panels(w), None, z, 0, z.n)
     return z.matrix()
+
+
+def gradient_of(products: Products, x: np.ndarray, dz: np.ndarray) -> np.ndarray:
+    dw = empty(x.shape[1], dz.shape[1])
+    weight_gradient(products, x, dz, dw, None, (0, x.shape[1]), (0, dw.n))
+    return dw.matrix()
+
+
+def errors(found: np.ndarray, a: np.ndarray, b: np.ndarray, plus: Any = 0.0) -> np.ndarray:
+    """Return the errors of a @ b + plus in units of |a| @ |b| + |plus|, where that is not zero."""
+    a, b = a.astype(np.longdouble), b.astype(np.longdouble)
+    size = abs(a) @ abs(b) + abs(plus)
+    is_any = size > 0
+    return np.asarray(abs(found - (a @ b + plus))[is_any] / size[is_any], np.float64)
+
+
+def of_range(seed: int, exponents: float, *shape: int) -> np.ndarray:
+    """Numbers of both signs, of 10**-exponents to 10**exponents."""
+    random = np.random.default_rng(seed)
+    sizes = 10.0 ** random.uniform(-exponents, exponents, shape)
+    return (sizes * random.choice([-1.0, 1.0], shape)).astype(np.float32)
+
+
+def rows_in(strips: np.ndarray, rows: int, columns: int, pieces: int = 1) -> np.ndarray:
+    """The numbers of rows, their first pieces, with those past the last column."""
+    steps = -(-columns // 32)
+    tiles = strips[:, : steps * pieces * 256].reshape(len(strips), steps, pieces, 16, 16)
+    halves = tiles[:, :, 0].copy().view(np.uint16)
+    wide = halves.astype(np.uint32).swapaxes(1, 2).reshape(-1, steps * 32) << 16
+    return wide.view(np.float32)[:rows]

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from amx_products import Products, build, products_of
+from amx_products import Kernels, Products, build, products_of
 
 
 @pytest.fixture(scope="session")
@@ -30,6 +30,15 @@ def without_faults(amx_library: ctypes.CDLL) -> Iterator[None]:
 @pytest.fixture
 def bfloat16_products(amx_library: ctypes.CDLL, without_faults: None) -> Products:
     return products_of(amx_library, "bfloat16")
+
+
+@pytest.fixture
+def multiply_add(amx_library: ctypes.CDLL) -> Products:
+    """The kernel of float32, which what cannot be split is left to."""
+    kernels = Kernels.in_dll(amx_library, "fastmlp_product_avx512_float32")
+    found = Products(kernels.weighted_sum, kernels.weight_gradient, kernels.input_gradient)
+    found.rounds = False
+    return found
 
 
 CompileAnew = Callable[[Callable[[], Any]], Any]

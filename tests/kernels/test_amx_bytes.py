@@ -23,7 +23,12 @@ from amx_products import (
     WeightStrips,
     at_an_end,
     empty,
+    errors,
+    gradient_of,
     numbers,
+    of_range,
+    product_of,
+    rows_in,
 )
 
 SCALE = np.float32(1 / 255)
@@ -83,25 +88,9 @@ def strips(amx_library: ctypes.CDLL, without_faults: None) -> StripProducts:
     return StripProducts.in_dll(amx_library, "fastmlp_strips_amx_float32")
 
 
-@pytest.fixture
-def multiply_add(amx_library: ctypes.CDLL) -> Products:
-    from test_amx_float32 import Kernels
-
-    kernels = Kernels.in_dll(amx_library, "fastmlp_product_avx512_float32")
-    return Products(kernels.weighted_sum, kernels.weight_gradient, kernels.input_gradient)
-
-
 def pixels(seed: int, *shape: int, lit: float = 0.5) -> np.ndarray:
     random = np.random.default_rng(seed)
     return np.where(random.random(shape) < lit, random.integers(0, 256, shape), 0).astype(np.uint8)
-
-
-def errors(found: np.ndarray, a: np.ndarray, b: np.ndarray, plus: float = 0.0) -> np.ndarray:
-    """Return the errors of a @ b + plus in units of |a| @ |b| + |plus|, where that is not zero."""
-    a, b = a.astype(np.longdouble), b.astype(np.longdouble)
-    size = abs(a) @ abs(b) + abs(plus)
-    is_any = size > 0
-    return np.asarray(abs(found - (a @ b + plus))[is_any] / size[is_any], np.float64)
 
 
 @pytest.mark.parametrize("columns", [1, 16, 17, 31, 32, 33, 100, 128, 129, 784])
@@ -111,11 +100,7 @@ def test_they_are_gathered_as_they_are(strips: StripProducts, columns: int, apar
     if apart > 0:
         x = np.repeat(x, apart, axis=1)
     x = x[:, ::apart]
-    words = Whole(strips, x).strips.reshape(3, -1)
-    steps = -(-columns // 32)
-    tiles = words[:, : steps * 768].reshape(3, steps, 3, 16, 16)[:, :, 0].copy().view(np.uint16)
-    wide = tiles.astype(np.uint32).swapaxes(1, 2).reshape(-1, steps * 32) << 16
-    found = wide.view(np.float32)[:37]
+    found = rows_in(Whole(strips, x).strips.reshape(3, -1), 37, columns, pieces=3)
     np.testing.assert_array_equal(found[:, :columns], x)
     assert (found[:, columns:] == 0.0).all()
 
@@ -135,12 +120,6 @@ def test_products_of_all_shapes(strips: StripProducts, shape: tuple[int, int, in
     assert errors(whole.gradient_of(dz), inputs.T, dz).max(initial=0) <= (rows + 2) * 2.0**-24
 
 
-def of_range(seed: int, exponents: float, *shape: int) -> np.ndarray:
-    random = np.random.default_rng(seed)
-    sizes = 10.0 ** random.uniform(-exponents, exponents, shape)
-    return (sizes * random.choice([-1.0, 1.0], shape)).astype(np.float32)
-
-
 @pytest.mark.parametrize(
     ("scale", "others"),
     [
@@ -156,8 +135,6 @@ def of_range(seed: int, exponents: float, *shape: int) -> np.ndarray:
 def test_errors_are_not_above_those_of_multiply_add(
     strips: StripProducts, multiply_add: Products, scale: float, others: np.ndarray
 ) -> None:
-    from test_amx_float32 import gradient_of, product_of
-
     scale = np.float32(scale)
     x = pixels(0, 100, len(others))
     scaled, exact = x.astype(np.float32) * scale, np.longdouble(scale) * x
@@ -214,8 +191,6 @@ def test_one_tiny_number_is_seen_in_any_row(strips: StripProducts, row: int) -> 
 
 def test_what_can_be_split_is(strips: StripProducts, multiply_add: Products) -> None:
     """What is left to multiply-add has its bits."""
-    from test_amx_float32 import gradient_of, product_of
-
     x, w, dz = pixels(0, 48, 320), numbers(1, 320, 32), numbers(2, 48, 32)
     whole, scaled = Whole(strips, x), x * SCALE
     for found, left in (

@@ -13,12 +13,14 @@ import numpy as np
 import pytest
 from amx_products import (
     LANES,
-    VALUES,
     Panels,
     Products,
     empty,
+    errors,
+    gradient_of,
     input_gradient,
     numbers,
+    of_range,
     product_of,
     products_of,
     weight_gradient,
@@ -29,53 +31,9 @@ SPLIT_BY_ROWS = (0, 16, 48, 64)
 """Where threads may divide a batch: after whole tiles."""
 
 
-class Kernels(ctypes.Structure):
-    """product_kernels, as in kernels.h."""
-
-    _fields_ = (
-        ("gather", VALUES),
-        ("to_panels", VALUES),
-        ("from_panels", VALUES),
-        *Products._fields_[:2],
-        ("bias_gradient", VALUES),
-        ("transpose", VALUES),
-        Products._fields_[2],
-    )
-
-
 @pytest.fixture
 def split(amx_library: ctypes.CDLL, without_faults: None) -> Products:
     return products_of(amx_library, "float32")
-
-
-@pytest.fixture
-def multiply_add(amx_library: ctypes.CDLL) -> Products:
-    """The kernel of float32, which what cannot be split is left to."""
-    kernels = Kernels.in_dll(amx_library, "fastmlp_product_avx512_float32")
-    found = Products(kernels.weighted_sum, kernels.weight_gradient, kernels.input_gradient)
-    found.rounds = False
-    return found
-
-
-def errors(found: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Return the errors of a @ b where there is anything to multiply."""
-    wide_a, wide_b = a.astype(np.longdouble), b.astype(np.longdouble)
-    size = abs(wide_a) @ abs(wide_b)
-    is_any = size > 0
-    return np.asarray(abs(found - wide_a @ wide_b)[is_any] / size[is_any], np.float64)
-
-
-def gradient_of(products: Products, x: np.ndarray, dz: np.ndarray) -> np.ndarray:
-    dw = empty(x.shape[1], dz.shape[1])
-    weight_gradient(products, x, dz, dw, None, (0, x.shape[1]), (0, dw.n))
-    return dw.matrix()
-
-
-def of_range(seed: int, exponents: float, *shape: int) -> np.ndarray:
-    """Numbers of both signs, of 10**-exponents to 10**exponents."""
-    random = np.random.default_rng(seed)
-    sizes = 10.0 ** random.uniform(-exponents, exponents, shape)
-    return (sizes * random.choice([-1.0, 1.0], shape)).astype(np.float32)
 
 
 OPERANDS = {

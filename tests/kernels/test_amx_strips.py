@@ -27,6 +27,7 @@ from amx_products import (
     input_gradient,
     numbers,
     products_of,
+    rows_in,
     weight_gradient,
     weighted_sum,
 )
@@ -90,14 +91,6 @@ def both(amx_library: ctypes.CDLL, without_faults: None, request: pytest.Fixture
 @pytest.fixture
 def rounding(amx_library: ctypes.CDLL, without_faults: None) -> Both:
     return Both(amx_library, "bfloat16")
-
-
-def rows_in(strips: np.ndarray, rows: int, columns: int) -> np.ndarray:
-    """The numbers of rows, with those past the last column."""
-    steps = -(-columns // 32)
-    tiles = strips[:, : steps * 256].reshape(len(strips), steps, 16, 16).view(np.uint16)
-    wide = tiles.astype(np.uint32).swapaxes(1, 2).reshape(-1, steps * 32) << 16
-    return wide.view(np.float32)[:rows]
 
 
 some_shapes = pytest.mark.parametrize("shape", SHAPES, ids=str)
